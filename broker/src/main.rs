@@ -1,0 +1,2 @@
+//! The `nyala` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! One end of the wire, and the wire itself.

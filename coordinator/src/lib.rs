@@ -1,0 +1,1 @@
+//! ZooKeeper: session, typed registry and the embedded server.
