@@ -1,0 +1,24 @@
+//! The only reader of time in the workspace; `broker/src/clock.rs` hands it on.
+//!
+//! Deadlines and timeouts use monotonic time; wall time is only for what is stored or shown.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the clock"
+)]
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Wall time in milliseconds since 1970, as Kafka's records and znodes carry it.
+#[must_use]
+pub fn wall_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Monotonic time, for deadlines.
+#[must_use]
+pub fn now() -> Instant {
+    Instant::now()
+}
