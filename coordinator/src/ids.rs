@@ -119,7 +119,7 @@ impl fmt::Display for TopicPartition {
 /// Topic id (KIP-516): a 128-bit uuid; its text is 22 characters of URL-safe base64.
 ///
 /// The zero id means "none" on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicId(pub [u8; 16]);
 
 const BASE64_URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

@@ -1,0 +1,19 @@
+//! Kafka's wire, as pure bytes: frames, messages, record batches, checksums and compression.
+//!
+//! Everything here is a function of its input: no socket, no clock, no tokio. Bytes from a peer
+//! never panic, and never take more memory than a small multiple of their own length. The broker
+//! and the clients of this workspace are the users.
+//!
+//! Way in: [`frame`] cuts a frame and reads its header, [`api`] names the API and its versions,
+//! [`messages`] decodes the body by [`codec`]; [`produce`] and [`fetch`] walk the two bodies that
+//! matter for speed in place; [`batch`] looks into the records.
+
+pub mod api;
+pub mod codec;
+pub mod error_code;
+pub mod frame;
+pub mod messages;
+
+pub use api::ApiKey;
+pub use codec::{DecodeError, EncodeError, Message, Reader, Request, Writer};
+pub use error_code::ErrorCode;
