@@ -1,3 +1,6 @@
 //! The broker.
 
+pub mod api;
+pub mod net;
+pub mod replication;
 pub mod storage;

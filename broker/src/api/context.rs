@@ -1,0 +1,105 @@
+//! Who asks, and what a handler may use to answer.
+//!
+//! [`Services`] is built once by the composition root; a [`Context`] is made for every request.
+//! Every handler passes [`Context::authorize`] before it reads or changes anything.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use nyala_client::wire::ApiKey;
+
+use crate::replication::Table;
+
+/// Everything that handlers use, shared by all connections.
+#[derive(Debug)]
+pub struct Services {
+    /// Partitions that this broker has.
+    pub partitions: Arc<Table>,
+}
+
+/// Who is at the other end of a connection, in Kafka's words: `User:alice`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Principal {
+    /// Kind, `User` for all that Kafka itself makes.
+    pub kind: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+}
+
+impl Principal {
+    /// Principal of a connection that did not authenticate: `User:ANONYMOUS`.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self {
+            kind: "User".into(),
+            name: "ANONYMOUS".into(),
+        }
+    }
+}
+
+/// What a request wants to do (Kafka's `AclOperation`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "Kafka's words, each says what it is")]
+pub enum Operation {
+    Read,
+    Write,
+    Create,
+    Delete,
+    Alter,
+    Describe,
+    ClusterAction,
+    DescribeConfigs,
+    AlterConfigs,
+    IdempotentWrite,
+}
+
+/// What it wants to do that to (Kafka's `ResourceType` and name).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Resource<'a> {
+    /// A topic by name.
+    Topic(&'a str),
+    /// A consumer group by id.
+    Group(&'a str),
+    /// The cluster as a whole.
+    Cluster,
+    /// A transactional id.
+    TransactionalId(&'a str),
+}
+
+/// One request's surroundings.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Everything that a handler may use.
+    pub services: Arc<Services>,
+    /// API of the request.
+    pub key: ApiKey,
+    /// Version of the request, within what the table says.
+    pub version: i16,
+    /// Who asks.
+    pub principal: Principal,
+    /// `client.id` as the request head gives it.
+    pub client_id: Option<String>,
+    /// Address of the peer.
+    pub client_host: IpAddr,
+    /// Name of the listener that the connection came in through.
+    pub listener_name: Arc<str>,
+}
+
+impl Context {
+    /// The one authorisation point: whether the principal may do `operation` to `resource`.
+    ///
+    /// Everybody may do everything until access control arrives.
+    #[must_use]
+    pub fn authorize(&self, operation: Operation, resource: Resource<'_>) -> bool {
+        authorize(&self.principal, operation, resource)
+    }
+}
+
+/// As [`Context::authorize`], for the two hot requests, which make no [`Context`].
+pub(crate) fn authorize(
+    _principal: &Principal,
+    _operation: Operation,
+    _resource: Resource<'_>,
+) -> bool {
+    true
+}

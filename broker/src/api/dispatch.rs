@@ -1,0 +1,141 @@
+//! From a frame to its handler and back: header, version check, decode, encode.
+//!
+//! One [`Peer`] a connection keeps what all its requests share. Whatever cannot be decoded closes
+//! the connection; an unknown version of ApiVersions is the one exception (KIP-511).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use nyala_client::wire::frame::RequestHeader;
+use nyala_client::wire::{ApiKey, Message, Reader, Writer};
+
+use super::reply::{CloseReason, Later, LaterKind, Payload, Reply};
+use super::{Api, Context, Principal, Run, Services, find};
+
+/// The other end of one connection, as handlers see it.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    services: Arc<Services>,
+    principal: Principal,
+    host: IpAddr,
+    listener_name: Arc<str>,
+}
+
+impl Peer {
+    /// A peer that has not authenticated.
+    pub(crate) fn new(services: Arc<Services>, host: IpAddr, listener_name: Arc<str>) -> Self {
+        Self {
+            services,
+            principal: Principal::anonymous(),
+            host,
+            listener_name,
+        }
+    }
+
+    /// Handles one frame (without its length); an answer that is there at once goes to `out`.
+    pub(crate) fn handle(&mut self, frame: &[u8], now_ms: i64, out: &mut Payload) -> Reply {
+        match self.route(frame, now_ms, out) {
+            Ok(reply) => reply,
+            Err(reason) => Reply::Close(reason),
+        }
+    }
+
+    fn route(
+        &mut self,
+        frame: &[u8],
+        _now_ms: i64,
+        _out: &mut Payload,
+    ) -> Result<Reply, CloseReason> {
+        let mut reader = Reader::new(frame);
+        let header =
+            RequestHeader::decode(&mut reader).map_err(|error| malformed_header(frame, &error))?;
+        let api = find(header.key).ok_or(CloseReason::UnknownKey {
+            key: header.key.code(),
+        })?;
+        if !(api.min..=api.max).contains(&header.version) {
+            return Err(unsupported(api, header.version));
+        }
+        match api.run {
+            Run::Plain(run) => {
+                let cx = self.context(&header);
+                let body = Bytes::copy_from_slice(reader.rest());
+                Ok(Reply::Later(Later {
+                    answer: run(cx, body, header.correlation_id),
+                    kind: LaterKind::Exclusive,
+                }))
+            }
+        }
+    }
+
+    fn context(&self, header: &RequestHeader<'_>) -> Context {
+        Context {
+            services: Arc::clone(&self.services),
+            key: header.key,
+            version: header.version,
+            principal: self.principal.clone(),
+            client_id: header.client_id.map(str::to_owned),
+            client_host: self.host,
+            listener_name: Arc::clone(&self.listener_name),
+        }
+    }
+}
+
+fn unsupported(api: &Api, version: i16) -> CloseReason {
+    CloseReason::UnsupportedVersion {
+        api: api.key.name(),
+        version,
+        min: api.min,
+        max: api.max,
+    }
+}
+
+fn malformed_header(frame: &[u8], error: &dyn std::error::Error) -> CloseReason {
+    let number = |at: usize| {
+        frame
+            .get(at..)
+            .and_then(<[u8]>::first_chunk::<2>)
+            .map_or(-1, |bytes| i16::from_be_bytes(*bytes))
+    };
+    let key = number(0);
+    if ApiKey::try_from(key).is_err() {
+        return CloseReason::UnknownKey { key };
+    }
+    CloseReason::Malformed {
+        key,
+        version: number(2),
+        reason: error.to_string(),
+    }
+}
+
+/// Reads a whole body.
+pub(super) fn decode<M: Message>(cx: &Context, body: &Bytes) -> Result<M, CloseReason> {
+    M::decode_body(&mut Reader::shared(body), cx.version).map_err(|error| CloseReason::Malformed {
+        key: M::KEY.code(),
+        version: cx.version,
+        reason: error.to_string(),
+    })
+}
+
+/// A whole answer.
+pub(super) fn encode<M: Message>(
+    cx: &Context,
+    correlation: i32,
+    response: &M,
+) -> Result<Payload, CloseReason> {
+    let mut payload = Payload::default();
+    let tagged = M::KEY.response_header_version(cx.version) >= 1;
+    let frame = payload.begin(correlation, tagged);
+    let mut writer = Writer::from(std::mem::take(payload.heads()));
+    response.encode_body(&mut writer, cx.version);
+    let bytes = writer
+        .finish_mut()
+        .map_err(|error| CloseReason::Unanswerable {
+            api: M::KEY.name(),
+            version: cx.version,
+            reason: error.to_string(),
+        })?;
+    *payload.heads() = bytes;
+    payload.finish(&frame);
+    Ok(payload)
+}

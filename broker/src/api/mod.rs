@@ -1,0 +1,62 @@
+//! The requests that this broker answers: one table of key, versions and handler.
+//!
+//! [`TABLE`] feeds the dispatcher, the answer to ApiVersions and the list in the README. A handler
+//! lives in the file of its API and is `pub(super) async fn handle(cx: &Context, request:
+//! XRequest) -> XResponse`; Produce and Fetch work on the bytes themselves. Nothing here knows
+//! sockets.
+
+mod context;
+mod dispatch;
+pub(crate) mod reply;
+
+pub use context::{Context, Operation, Principal, Resource, Services};
+pub(crate) use dispatch::Peer;
+pub(crate) use reply::{CloseReason, Later, LaterAnswer, LaterKind, Payload, Reply};
+
+use bytes::Bytes;
+use nyala_client::wire::ApiKey;
+
+/// One API of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Api {
+    /// Key on the wire.
+    pub key: ApiKey,
+    /// Lowest version that ApiVersions names.
+    pub min: i16,
+    /// Highest version that ApiVersions names.
+    pub max: i16,
+    run: Run,
+}
+
+/// How an API is answered.
+#[derive(Debug, Clone, Copy)]
+enum Run {
+    /// Decode, handle, encode.
+    Plain(fn(Context, Bytes, i32) -> LaterAnswer),
+}
+
+/// A row whose handler is `$module::handle`.
+macro_rules! plain {
+    ($key:ident, $min:literal ..= $max:literal, $module:ident) => {
+        Api {
+            key: ApiKey::$key,
+            min: $min,
+            max: $max,
+            run: Run::Plain(|cx, body, correlation| {
+                Box::pin(async move {
+                    let request = dispatch::decode(&cx, &body)?;
+                    let response = $module::handle(&cx, request).await;
+                    dispatch::encode(&cx, correlation, &response)
+                })
+            }),
+        }
+    };
+}
+
+/// Every API that is served, by key. The versions are what ApiVersions says.
+pub static TABLE: &[Api] = &[];
+
+/// The row of `key`.
+fn find(key: ApiKey) -> Option<&'static Api> {
+    TABLE.iter().find(|api| api.key == key)
+}

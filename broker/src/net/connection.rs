@@ -1,0 +1,287 @@
+//! One connection in one task: bytes in, frames to `api`, answers out in request order.
+//!
+//! There is no channel between reading and writing: all frames that one read brought are handled
+//! in a row and their answers leave in one write. The task stops reading when the peer takes no
+//! answers, when a request must be finished first, or when the broker's memory for large requests
+//! is spent; it closes when nothing moves for too long.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nyala_coordinator::clock;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use super::input::{GRANT_FREE_BYTES, Input};
+use super::limits::{Limits, RECEIVE_BYTES_PER_SECOND};
+use super::memory::RequestMemory;
+use super::send::{Broken, Outbox, Sent};
+use crate::api::{CloseReason, Peer, Reply};
+
+/// Unsent bytes, file ranges included, above which no further request is handled.
+const UNSENT_BYTES_MAX: u64 = 1024 * 1024;
+/// Answers that wait for one another, above which no further request is handled.
+const QUEUED_MAX: usize = 1000;
+/// Bytes that are read ahead while requests wait: enough to notice that the peer has gone.
+const AHEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Ended {
+    /// The peer closed it and got all its answers.
+    #[error("closed by the peer")]
+    ByPeer,
+    /// The broker stops.
+    #[error("the broker stops")]
+    Shutdown,
+    /// Nothing moved for `connections.max.idle.ms`.
+    #[error("idle for {0:?}")]
+    Idle(Duration),
+    /// A request did not arrive in full in time.
+    #[error("request still not whole after {0:?}")]
+    HalfRead(Duration),
+    /// We closed it.
+    #[error(transparent)]
+    Refused(#[from] CloseReason),
+    /// The socket failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl From<Broken> for Ended {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Io(error) => Self::Io(error),
+            Broken::Close(reason) => Self::Refused(reason),
+        }
+    }
+}
+
+/// One accepted connection.
+pub(crate) struct Connection {
+    pub(crate) peer: Peer,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) memory: Arc<RequestMemory>,
+}
+
+/// What one connection is in the middle of.
+struct State {
+    input: Input,
+    outbox: Outbox,
+    /// The peer sends no more, or we listen no more: leave once all answers are out.
+    ending: Option<Ended>,
+    /// Last time that bytes moved in either direction.
+    moved: Instant,
+    /// Whole frames may be waiting in `input`.
+    unhandled: bool,
+}
+
+impl Connection {
+    /// Runs until the connection ends and says why.
+    pub(crate) async fn run(mut self, mut stream: TcpStream, stop: CancellationToken) -> Ended {
+        let mut state = State {
+            input: Input::new(self.limits.request_bytes_max),
+            outbox: Outbox::default(),
+            ending: None,
+            moved: clock::now(),
+            unhandled: false,
+        };
+        let ended = self.drive(&mut stream, &mut state, stop).await;
+        drop(stream);
+        for unfinished in state.outbox.into_unfinished() {
+            // The answer has no reader any more; the effects must still be complete.
+            unfinished.answer.await.ok();
+        }
+        ended
+    }
+
+    async fn drive(
+        &mut self,
+        stream: &mut TcpStream,
+        state: &mut State,
+        stop: CancellationToken,
+    ) -> Ended {
+        let (mut reader, writer) = stream.split();
+        let check = self.check_interval();
+        let mut timer = pin!(tokio::time::sleep(check));
+        let mut stopped = pin!(stop.cancelled());
+        loop {
+            let blocked = match self.turn(state, writer.as_ref()).await {
+                Ok(blocked) => blocked,
+                Err(ended) => return ended,
+            };
+            if state.outbox.is_empty()
+                && let Some(ended) = state.ending.take()
+            {
+                return ended;
+            }
+            let wants = wants(state);
+            if wants == Wants::Bytes {
+                state.input.make_room();
+            }
+            tokio::select! {
+                biased;
+                progress = poll_fn(|cx| state.outbox.poll_progress(cx)), if state.outbox.waits() => {
+                    if let Err(broken) = progress {
+                        return broken.into();
+                    }
+                    state.moved = clock::now();
+                }
+                read = reader.read_buf(&mut state.input.bytes), if wants == Wants::Bytes => match read {
+                    Ok(0) => {
+                        state.ending.get_or_insert(Ended::ByPeer);
+                    }
+                    Ok(bytes) => {
+                        state.moved = clock::now();
+                        state.input.received(bytes, state.moved);
+                        state.unhandled = true;
+                    }
+                    Err(error) => return error.into(),
+                },
+                grant = self.memory.take(wants.grant_bytes()), if wants.grant_bytes() > 0 => {
+                    state.input.grant = Some(grant);
+                }
+                ready = writer.writable(), if blocked => {
+                    if let Err(error) = ready {
+                        return error.into();
+                    }
+                }
+                () = timer.as_mut() => {
+                    if let Some(ended) = self.overdue(state) {
+                        return ended;
+                    }
+                    timer.as_mut().reset(tokio::time::Instant::now() + check);
+                }
+                () = stopped.as_mut(), if state.ending.is_none() => {
+                    state.ending = Some(Ended::Shutdown);
+                }
+            }
+        }
+    }
+
+    /// Handles what is there and sends what may leave; says whether the socket takes no more.
+    async fn turn(&mut self, state: &mut State, stream: &TcpStream) -> Result<bool, Ended> {
+        loop {
+            if state.unhandled {
+                self.handle_frames(state);
+            }
+            if state.outbox.is_empty() {
+                return Ok(false);
+            }
+            let (sent, bytes) = state.outbox.send(stream)?;
+            if bytes > 0 {
+                state.moved = clock::now();
+            }
+            match sent {
+                Sent::Turn => tokio::task::yield_now().await,
+                Sent::All if state.unhandled && may_handle(state) => {}
+                Sent::All | Sent::Warming => return Ok(false),
+                Sent::Blocked => return Ok(true),
+            }
+        }
+    }
+
+    /// Hands whole frames to `api`, as long as that is allowed.
+    fn handle_frames(&mut self, state: &mut State) {
+        let now_ms = clock::wall_ms();
+        let mut at = 0;
+        while may_handle(state) {
+            let frame = match state.input.frame(at) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => {
+                    state.unhandled = false;
+                    break;
+                }
+                Err(reason) => {
+                    state.ending = Some(reason.into());
+                    break;
+                }
+            };
+            at += 4 + frame.len();
+            match self.peer.handle(frame, now_ms, state.outbox.tail()) {
+                Reply::Now | Reply::None => {}
+                Reply::Later(later) => state.outbox.push_later(later),
+                Reply::Close(reason) => state.ending = Some(reason.into()),
+            }
+        }
+        state.input.consume(at);
+    }
+
+    /// How often deadlines are looked at: precise to a quarter of the shortest one.
+    fn check_interval(&self) -> Duration {
+        let shortest = self.limits.idle.min(self.limits.receive);
+        (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(10))
+    }
+
+    fn overdue(&self, state: &mut State) -> Option<Ended> {
+        let now = clock::now();
+        if let Some(begun) = state.input.begun()
+            && !state.unhandled
+        {
+            let frame = state.input.frame_bytes(0).ok().flatten().unwrap_or(0);
+            let extra = Duration::from_secs(frame as u64 / RECEIVE_BYTES_PER_SECOND);
+            let age = now.saturating_duration_since(begun);
+            if age > self.limits.receive + extra {
+                return Some(Ended::HalfRead(age));
+            }
+        }
+        let still = now.saturating_duration_since(state.moved);
+        // A request in work is not idleness: it has a deadline of its own.
+        let waits = state.outbox.waits();
+        if still > self.limits.idle && !waits {
+            return Some(Ended::Idle(still));
+        }
+        if still > Duration::from_secs(10) {
+            state.input.shrink();
+        }
+        None
+    }
+}
+
+/// What a connection would read next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wants {
+    /// Nothing.
+    Nothing,
+    /// More bytes.
+    Bytes,
+    /// Leave to receive a large frame of so many bytes.
+    Grant(usize),
+}
+
+impl Wants {
+    fn grant_bytes(self) -> usize {
+        match self {
+            Self::Grant(bytes) => bytes,
+            Self::Nothing | Self::Bytes => 0,
+        }
+    }
+}
+
+fn wants(state: &State) -> Wants {
+    if state.ending.is_some() {
+        return Wants::Nothing;
+    }
+    if state.unhandled {
+        // Handling waits for something else: read on only to notice that the peer has gone.
+        let ahead = state.input.bytes.len() < AHEAD_BYTES_MAX;
+        return if ahead { Wants::Bytes } else { Wants::Nothing };
+    }
+    match state.input.frame_bytes(0) {
+        Ok(Some(bytes)) if bytes > GRANT_FREE_BYTES && state.input.grant.is_none() => {
+            Wants::Grant(bytes)
+        }
+        _ => Wants::Bytes,
+    }
+}
+
+fn may_handle(state: &State) -> bool {
+    state.ending.is_none()
+        && !state.outbox.holds_requests()
+        && state.outbox.queued() < QUEUED_MAX
+        && state.outbox.unsent_bytes() < UNSENT_BYTES_MAX
+}

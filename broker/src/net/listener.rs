@@ -1,0 +1,154 @@
+//! Accepts connections within the limits, runs each in a task, and drains them at shutdown.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{Connection, Ended};
+use super::gate::{Gate, Place};
+use super::limits::Limits;
+use super::memory::RequestMemory;
+use crate::api::{Peer, Services};
+
+/// What all listeners of one broker share.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    services: Arc<Services>,
+    limits: Arc<Limits>,
+    gate: Arc<Gate>,
+    memory: Arc<RequestMemory>,
+}
+
+impl Shared {
+    /// The shared part, with fresh counts.
+    #[must_use]
+    pub fn new(services: Arc<Services>, limits: Limits) -> Self {
+        Self {
+            services,
+            gate: Gate::new(&limits),
+            memory: RequestMemory::new(limits.queued_bytes_max),
+            limits: Arc::new(limits),
+        }
+    }
+}
+
+/// One bound address.
+#[derive(Debug)]
+pub struct Listener {
+    name: Arc<str>,
+    socket: TcpListener,
+    shared: Shared,
+}
+
+impl Listener {
+    /// Binds `address` for the listener called `name` (`PLAINTEXT`, say).
+    pub async fn bind(name: &str, address: SocketAddr, shared: Shared) -> io::Result<Self> {
+        Ok(Self {
+            name: name.into(),
+            socket: TcpListener::bind(address).await?,
+            shared,
+        })
+    }
+
+    /// The address that was bound, with the port that the system chose for port 0.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Accepts until `stop`, then lets every connection send what it owes, for a limited time.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut connections = JoinSet::new();
+        let mut backoff = Duration::ZERO;
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                accepted = self.accept() => match accepted {
+                    Ok(Some((stream, peer, place))) => {
+                        backoff = Duration::ZERO;
+                        connections.spawn(self.serve(stream, peer, place, stop.clone()));
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        // Out of file descriptors, mostly: those that are open may end meanwhile.
+                        backoff = (backoff * 2).clamp(Duration::from_millis(10), Duration::from_secs(1));
+                        tracing::warn!(listener = %self.name, %error, ?backoff, "cannot accept");
+                        tokio::time::sleep(backoff).await;
+                    }
+                }
+            }
+            while connections.try_join_next().is_some() {}
+        }
+        drop(self.socket);
+        let drained = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.shared.limits.drain, drained)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                open = connections.len(),
+                "connections cut at the end of the drain"
+            );
+        }
+        connections.shutdown().await;
+    }
+
+    /// The next connection that has a place; `None` for one that was turned away.
+    async fn accept(&self) -> io::Result<Option<(TcpStream, SocketAddr, Place)>> {
+        let Some(permit) = self.shared.gate.admit().await else {
+            return Ok(None);
+        };
+        let (stream, peer) = self.socket.accept().await?;
+        let Some(place) = self.shared.gate.enter(peer.ip(), permit) else {
+            tracing::info!(listener = %self.name, %peer, "too many connections of one address");
+            return Ok(None);
+        };
+        stream.set_nodelay(true)?;
+        if let Some(bytes) = self.shared.limits.send_buffer_bytes {
+            rustix::net::sockopt::set_socket_send_buffer_size(&stream, bytes)?;
+        }
+        if let Some(bytes) = self.shared.limits.receive_buffer_bytes {
+            rustix::net::sockopt::set_socket_recv_buffer_size(&stream, bytes)?;
+        }
+        Ok(Some((stream, peer, place)))
+    }
+
+    fn serve(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        place: Place,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let connection = Connection {
+            peer: Peer::new(
+                Arc::clone(&self.shared.services),
+                peer.ip(),
+                Arc::clone(&self.name),
+            ),
+            limits: Arc::clone(&self.shared.limits),
+            memory: Arc::clone(&self.shared.memory),
+        };
+        let name = Arc::clone(&self.name);
+        async move {
+            let ended = connection.run(stream, stop).await;
+            drop(place);
+            log_end(&name, peer, &ended);
+        }
+    }
+}
+
+/// One line for a connection that we closed; what peers do by themselves is no news.
+fn log_end(listener: &str, peer: SocketAddr, ended: &Ended) {
+    match ended {
+        Ended::Refused(reason) => {
+            tracing::info!(listener, %peer, %reason, "connection closed");
+        }
+        other => tracing::debug!(listener, %peer, reason = %other, "connection ended"),
+    }
+}

@@ -1,0 +1,100 @@
+//! Bytes of large requests in flight over all connections (`queued.max.request.bytes`).
+//!
+//! A connection takes a grant for a whole frame before it reads on, so two half-read frames never
+//! wait for each other; memory itself grows only as bytes arrive. Small frames fit the buffer that
+//! every connection has anyway and take no grant.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+/// The budget, shared by all connections.
+#[derive(Debug)]
+pub(crate) struct RequestMemory {
+    limit: usize,
+    used: AtomicUsize,
+    freed: Notify,
+}
+
+/// Part of the budget; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    memory: Arc<RequestMemory>,
+    bytes: usize,
+}
+
+impl RequestMemory {
+    /// A budget of `limit` bytes.
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            used: AtomicUsize::new(0),
+            freed: Notify::new(),
+        })
+    }
+
+    /// Takes `bytes`, if anything of the budget is left.
+    ///
+    /// As with Kafka's pool the last grant may exceed the budget, so that one frame larger than all
+    /// of it can still be served, alone.
+    pub(crate) fn try_take(self: &Arc<Self>, bytes: usize) -> Option<Grant> {
+        self.used
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
+                (used < self.limit).then(|| used.saturating_add(bytes))
+            })
+            .ok()
+            .map(|_| Grant {
+                memory: Arc::clone(self),
+                bytes,
+            })
+    }
+
+    /// Waits for a grant of `bytes`.
+    pub(crate) async fn take(self: &Arc<Self>, bytes: usize) -> Grant {
+        loop {
+            // Registered before the attempt: what is freed in between wakes us.
+            let mut freed = std::pin::pin!(self.freed.notified());
+            freed.as_mut().enable();
+            if let Some(grant) = self.try_take(bytes) {
+                return grant;
+            }
+            freed.await;
+        }
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        self.memory.used.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.memory.freed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_is_exceeded_by_one_grant_at_most() {
+        let memory = RequestMemory::new(100);
+        let first = memory.try_take(90).expect("within the budget");
+        let second = memory.try_take(1000).expect("ten bytes were left");
+        assert!(memory.try_take(1).is_none());
+        drop(second);
+        let third = memory.try_take(1).expect("ten bytes are left again");
+        drop((first, third));
+        assert_eq!(memory.used.load(Ordering::Acquire), 0);
+    }
+
+    #[tokio::test]
+    async fn a_waiter_gets_what_is_given_back() {
+        let memory = RequestMemory::new(10);
+        let all = memory.try_take(10).expect("free");
+        let other = Arc::clone(&memory);
+        let waiter = tokio::spawn(async move { other.take(5).await.bytes });
+        tokio::task::yield_now().await;
+        drop(all);
+        assert_eq!(waiter.await.expect("waiter ends"), 5);
+    }
+}

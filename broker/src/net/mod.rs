@@ -1,0 +1,16 @@
+//! Sockets: accept, cut frames, send answers in request order, and bound all of it.
+//!
+//! `listener` accepts, `connection` runs one connection in one task, `send` brings payloads out,
+//! `gate` counts connections, `memory` counts bytes of requests in flight. Records are never
+//! looked at here: frames go to `api`, payloads come back.
+
+mod connection;
+mod gate;
+mod input;
+mod limits;
+mod listener;
+mod memory;
+mod send;
+
+pub use limits::Limits;
+pub use listener::{Listener, Shared};

@@ -1,0 +1,5 @@
+//! All partitions that this broker has, by topic and index.
+
+/// Table of partitions.
+#[derive(Debug, Default)]
+pub struct Table {}
