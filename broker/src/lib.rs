@@ -1,6 +1,10 @@
-//! The broker.
+//! The broker, as a library and as the `nyala` binary.
+//!
+//! Inside: `net -> api -> {replication, groups, cluster} -> storage`. `broker.rs` wires them all;
+//! `cli` is what a user types; `config` holds every setting.
 
 pub mod api;
+pub mod config;
 pub mod net;
 pub mod replication;
 pub mod storage;
