@@ -9,11 +9,15 @@
 //! matter for speed in place; [`batch`] looks into the records.
 
 pub mod api;
+pub mod batch;
 pub mod codec;
+pub mod compression;
+mod crc;
 pub mod error_code;
 pub mod frame;
 pub mod messages;
 
 pub use api::ApiKey;
 pub use codec::{DecodeError, EncodeError, Message, Reader, Request, Writer};
+pub use crc::crc32c;
 pub use error_code::ErrorCode;
