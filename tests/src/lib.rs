@@ -1,1 +1,1 @@
-//! Test harness.
+//! What integration tests share: brokers as processes, ZooKeeper, real Kafka, foreign clients.

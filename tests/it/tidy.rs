@@ -1,0 +1,356 @@
+//! The rules that keep the tree readable, as tests on the sources themselves.
+//!
+//! Head comments, limits of files and functions, imports that would turn an arrow around, unsafe
+//! in one file, names that say nothing, nothing left to do. There is no list of exceptions.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const FILE_LINES_MAX: usize = 500;
+const FUNCTION_LINES_MAX: usize = 70;
+
+/// One Rust source: its path from the root, and its text.
+struct Source {
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// The lines before the unit tests at the end.
+    fn code(&self) -> Vec<&str> {
+        let mut lines: Vec<&str> = self.text.lines().collect();
+        if let Some(end) = lines.iter().position(|line| *line == "#[cfg(test)]") {
+            lines.truncate(end);
+        }
+        lines
+    }
+
+    fn is_test(&self) -> bool {
+        self.path.starts_with("tests/")
+            || self.path.ends_with("tests.rs")
+            || self.path.contains("/tests/")
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn sources() -> Vec<Source> {
+    let mut found = Vec::new();
+    for crate_folder in ["coordinator", "client", "broker", "tests", "benches"] {
+        gather(&root().join(crate_folder), crate_folder, &mut found);
+    }
+    assert!(found.len() > 20, "only {} sources found", found.len());
+    found
+}
+
+fn gather(folder: &Path, name: &str, found: &mut Vec<Source>) {
+    let mut entries: Vec<_> = fs::read_dir(folder)
+        .unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
+        .map(|entry| entry.expect("readable entry"))
+        .collect();
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let path = format!("{name}/{file}");
+        if entry.path().is_dir() {
+            if file != "target" && file != "out" {
+                gather(&entry.path(), &path, found);
+            }
+        } else if file.ends_with(".rs") {
+            let text = fs::read_to_string(entry.path()).expect("UTF-8");
+            found.push(Source { path, text });
+        }
+    }
+}
+
+/// Fails with all findings at once.
+fn report(rule: &str, findings: &[String]) {
+    let mut text = String::new();
+    for finding in findings {
+        let _ = writeln!(text, "  {finding}");
+    }
+    assert!(findings.is_empty(), "{rule}:\n{text}");
+}
+
+/// A line without its comment and without what stands in quotes.
+fn bare(line: &str) -> String {
+    let mut out = String::new();
+    let mut quoted = false;
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' if quoted => {
+                chars.next();
+            }
+            '"' => quoted = !quoted,
+            '/' if !quoted && chars.peek() == Some(&'/') => break,
+            c if !quoted => out.push(c),
+            _ => {}
+        }
+    }
+    out
+}
+
+#[test]
+fn every_file_starts_by_saying_what_it_is() {
+    let mut findings = Vec::new();
+    for source in sources() {
+        let lines = source
+            .text
+            .lines()
+            .take_while(|line| line.starts_with("//!"))
+            .count();
+        if !(1..=12).contains(&lines) {
+            findings.push(format!("{}: {lines} lines of //! at the top", source.path));
+        }
+    }
+    report("a file starts with //! lines", &findings);
+}
+
+#[test]
+fn files_are_short() {
+    let mut findings = Vec::new();
+    for source in sources().iter().filter(|s| !s.is_test()) {
+        let lines = source.code().len();
+        if lines > FILE_LINES_MAX {
+            findings.push(format!("{}: {lines} lines", source.path));
+        }
+    }
+    report("a file has at most 500 lines without its tests", &findings);
+}
+
+#[test]
+fn functions_are_short() {
+    let mut findings = Vec::new();
+    for source in sources().iter().filter(|s| !s.is_test()) {
+        let lines = source.code();
+        for (start, line) in lines.iter().enumerate() {
+            let Some(indent) = function_indent(line) else {
+                continue;
+            };
+            let end = format!("{}}}", " ".repeat(indent));
+            let length = lines[start..]
+                .iter()
+                .position(|l| **l == end || l.ends_with(';') && l.starts_with(&end))
+                .unwrap_or(0);
+            if !line.ends_with('}') && !line.ends_with(';') && length > FUNCTION_LINES_MAX {
+                findings.push(format!("{}:{}: {length} lines", source.path, start + 1));
+            }
+        }
+    }
+    report("a function has at most 70 lines", &findings);
+}
+
+/// The indentation of a line that starts a function.
+fn function_indent(line: &str) -> Option<usize> {
+    let text = line.trim_start();
+    let mut words = text.split(' ').take(6);
+    let is_function = words.any(|word| word == "fn")
+        && ["fn ", "pub", "async ", "const ", "unsafe ", "extern "]
+            .iter()
+            .any(|start| text.starts_with(start));
+    is_function.then(|| line.len() - text.len())
+}
+
+#[test]
+fn arrows_point_one_way() {
+    // (folder, what none of its files may name)
+    let forbidden: &[(&str, &[&str])] = &[
+        ("coordinator/src", &["nyala_client", "nyala::", "rdkafka"]),
+        ("client/src", &["nyala::", "rdkafka"]),
+        (
+            "client/src/wire",
+            &[
+                "tokio",
+                "tracing::",
+                "zookeeper_client",
+                "nyala_coordinator::session",
+                "nyala_coordinator::clock",
+                "Instant",
+            ],
+        ),
+        (
+            "broker/src/storage",
+            &[
+                "tokio",
+                "tracing::span",
+                "instrument",
+                "zookeeper",
+                "nyala_coordinator::session",
+                "crate::api",
+                "crate::net",
+                "crate::cluster",
+                "crate::groups",
+                "crate::replication",
+                "wire::messages",
+                "ErrorCode",
+                "clock::",
+            ],
+        ),
+        (
+            "broker/src/replication",
+            &[
+                "crate::api",
+                "crate::net",
+                "crate::groups",
+                "wire::messages",
+                "ErrorCode",
+                "zookeeper_client",
+            ],
+        ),
+        (
+            "broker/src/groups",
+            &["crate::net", "crate::broker", "zookeeper_client"],
+        ),
+        (
+            "broker/src/cluster",
+            &[
+                "crate::net",
+                "crate::api",
+                "crate::groups",
+                "zookeeper_client",
+            ],
+        ),
+        (
+            "broker/src/api",
+            &["crate::net", "crate::broker", "zookeeper_client"],
+        ),
+        (
+            "broker/src/net",
+            &[
+                "crate::storage",
+                "crate::replication",
+                "crate::groups",
+                "crate::cluster",
+                "crate::broker",
+            ],
+        ),
+        (
+            "broker/src/config",
+            &[
+                "tokio",
+                "crate::net",
+                "crate::api",
+                "crate::cluster",
+                "crate::storage",
+            ],
+        ),
+    ];
+    let mut findings = Vec::new();
+    for source in &sources() {
+        for (folder, words) in forbidden {
+            if !source.path.starts_with(&format!("{folder}/")) || source.is_test() {
+                continue;
+            }
+            for (number, line) in source.code().iter().enumerate() {
+                let code = bare(line);
+                for word in words.iter().filter(|word| code.contains(*word)) {
+                    findings.push(format!("{}:{}: {word}", source.path, number + 1));
+                }
+            }
+        }
+    }
+    report("this folder does not know of that", &findings);
+}
+
+#[test]
+fn only_the_session_knows_the_zookeeper_client() {
+    let mut findings = Vec::new();
+    for source in sources().iter().filter(|s| !s.is_test()) {
+        if !source.path.starts_with("coordinator/src/session")
+            && source
+                .code()
+                .iter()
+                .any(|line| bare(line).contains("zookeeper_client"))
+        {
+            findings.push(source.path.clone());
+        }
+    }
+    report(
+        "zookeeper_client is used in coordinator/src/session only",
+        &findings,
+    );
+}
+
+#[test]
+fn unsafe_stands_in_one_file() {
+    let mut findings = Vec::new();
+    for source in &sources() {
+        if source.path == "broker/src/storage/mmap.rs" {
+            continue;
+        }
+        for (number, line) in source.text.lines().enumerate() {
+            let code = bare(line);
+            let mut words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+            if words.any(|word| word == "unsafe") {
+                findings.push(format!("{}:{}", source.path, number + 1));
+            }
+        }
+    }
+    report("unsafe only in broker/src/storage/mmap.rs", &findings);
+}
+
+#[test]
+fn names_say_something() {
+    const EMPTY: &[&str] = &[
+        "Manager", "Helper", "Util", "Common", "Impl", "Misc", "Base", "Handler",
+    ];
+    let mut findings = Vec::new();
+    for source in &sources() {
+        let stem = source.path.rsplit('/').next().unwrap_or("");
+        for word in stem.trim_end_matches(".rs").split('_') {
+            let is_empty = |e: &&str| {
+                let lower = e.to_lowercase();
+                word == lower || word == format!("{lower}s")
+            };
+            if EMPTY.iter().any(|e| is_empty(&e)) {
+                findings.push(source.path.clone());
+            }
+        }
+        for (number, line) in source.text.lines().enumerate() {
+            let code = bare(line);
+            let mut words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+            while let Some(word) = words.next() {
+                if matches!(word, "struct" | "enum" | "trait" | "type")
+                    && let Some(name) = words.next()
+                    && EMPTY.iter().any(|e| has_word(name, e))
+                {
+                    findings.push(format!("{}:{}: {name}", source.path, number + 1));
+                }
+            }
+        }
+    }
+    report("a name says what a thing is", &findings);
+}
+
+/// Whether a `CamelCase` name has `word` as one of its words.
+fn has_word(name: &str, word: &str) -> bool {
+    name.match_indices(word)
+        .any(|(at, _)| !name[at + word.len()..].starts_with(|c: char| c.is_lowercase() && c != 's'))
+}
+
+#[test]
+fn nothing_is_left_to_do() {
+    let marks = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("#[ig", "nore"),
+        concat!("to", "do!("),
+        concat!("unimpl", "emented!("),
+    ];
+    let mut findings = Vec::new();
+    for source in &sources() {
+        for (number, line) in source.text.lines().enumerate() {
+            if marks.iter().any(|mark| line.contains(mark)) {
+                findings.push(format!("{}:{}: {}", source.path, number + 1, line.trim()));
+            }
+        }
+    }
+    report(
+        "limits of the product stand in the README instead",
+        &findings,
+    );
+}
