@@ -14,10 +14,14 @@ pub mod codec;
 pub mod compression;
 mod crc;
 pub mod error_code;
+pub mod fetch;
 pub mod frame;
 pub mod messages;
+pub mod produce;
+mod reply;
 
 pub use api::ApiKey;
 pub use codec::{DecodeError, EncodeError, Message, Reader, Request, Writer};
 pub use crc::crc32c;
 pub use error_code::ErrorCode;
+pub use reply::{LeaderHint, NodeEndpoint};

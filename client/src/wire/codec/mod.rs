@@ -4,9 +4,11 @@
 //! plain list of fields; the fault comes out at the end of the message. A reader believes no count
 //! before it has compared it with the bytes that are left.
 
+mod elements;
 mod reader;
 mod writer;
 
+pub use elements::Elements;
 pub use reader::{DecodeError, Reader, Tags};
 pub use writer::{EncodeError, Writer};
 

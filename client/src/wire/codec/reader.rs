@@ -83,7 +83,7 @@ pub enum DecodeError {
 }
 
 /// A cursor over one frame.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reader<'a> {
     /// What is not read yet.
     rest: &'a [u8],

@@ -213,6 +213,11 @@ impl Writer {
         self.length(Some(count), true, false);
     }
 
+    /// The number of elements that follow; `None` is null.
+    pub fn count_or_null(&mut self, count: Option<usize>) {
+        self.length(count, true, true);
+    }
+
     /// Elements.
     pub fn array<T: Wire>(&mut self, values: &[T], version: i16) {
         self.array_or_null(Some(values), version, false);
