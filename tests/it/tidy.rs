@@ -306,7 +306,7 @@ fn names_say_something() {
                 let lower = e.to_lowercase();
                 word == lower || word == format!("{lower}s")
             };
-            if EMPTY.iter().any(|e| is_empty(&e)) {
+            if EMPTY.iter().any(|e| is_empty(e)) {
                 findings.push(source.path.clone());
             }
         }

@@ -1,1 +1,13 @@
 //! What integration tests share: brokers as processes, ZooKeeper, real Kafka, foreign clients.
+//!
+//! Every test has its own folder and its own ports (the system chooses them), waits on conditions
+//! with a deadline and never sleeps for luck. What a test starts ends with the value that holds it.
+
+pub mod cluster;
+pub mod history;
+pub mod kafka;
+pub mod process;
+pub mod raw;
+pub mod rdkafka;
+pub mod wait;
+pub mod zookeeper;

@@ -1,0 +1,106 @@
+//! librdkafka through the `rdkafka` crate: the foreign client that tests write and read with.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use nyala_coordinator::clock;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
+use rdkafka::producer::FutureProducer;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::wait::SOON;
+
+/// librdkafka's settings for `bootstrap`, with `extra` pairs on top.
+#[must_use]
+pub fn config(bootstrap: &str, extra: &[(&str, &str)]) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("broker.address.family", "v4")
+        .set("reconnect.backoff.max.ms", "500")
+        .set("retry.backoff.ms", "50");
+    for (key, value) in extra {
+        config.set(*key, *value);
+    }
+    config
+}
+
+/// An idempotent producer with acks=all.
+pub fn producer(bootstrap: &str, extra: &[(&str, &str)]) -> FutureProducer {
+    let mut config = config(
+        bootstrap,
+        &[("enable.idempotence", "true"), ("linger.ms", "1")],
+    );
+    for (key, value) in extra {
+        config.set(*key, *value);
+    }
+    config.create().expect("producer settings are legal")
+}
+
+/// Everything of one partition up to its end at the time of the call: (offset, value).
+#[must_use]
+pub fn read_all(bootstrap: &str, topic: &str, partition: i32) -> Vec<(i64, Vec<u8>)> {
+    let consumer: BaseConsumer = config(
+        bootstrap,
+        &[
+            ("group.id", "read-all"),
+            ("enable.auto.commit", "false"),
+            ("enable.partition.eof", "false"),
+            ("check.crcs", "true"),
+        ],
+    )
+    .create()
+    .expect("consumer settings are legal");
+    let end_of_wait = clock::now() + SOON;
+    let (low, high) = loop {
+        match consumer.fetch_watermarks(topic, partition, Duration::from_secs(5)) {
+            Ok(watermarks) => break watermarks,
+            Err(e) => assert!(clock::now() < end_of_wait, "watermarks of {topic}: {e}"),
+        }
+    };
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(low))
+        .expect("a legal offset");
+    consumer.assign(&list).expect("assignable");
+    let mut records = Vec::new();
+    let mut next = low;
+    while next < high {
+        assert!(
+            clock::now() < end_of_wait,
+            "{topic}-{partition}: stuck at {next} of {high}"
+        );
+        match consumer.poll(Duration::from_millis(200)) {
+            Some(Ok(message)) => {
+                next = message.offset() + 1;
+                records.push((message.offset(), message.payload().unwrap_or(b"").to_vec()));
+            }
+            Some(Err(e)) => eprintln!("{topic}-{partition}: {e}"),
+            None => {}
+        }
+    }
+    records
+}
+
+/// Committed offsets of a group on one topic, by partition.
+#[must_use]
+pub fn committed(bootstrap: &str, group: &str, topic: &str, partitions: i32) -> HashMap<i32, i64> {
+    let consumer: BaseConsumer = config(bootstrap, &[("group.id", group)])
+        .create()
+        .expect("consumer settings are legal");
+    let mut list = TopicPartitionList::new();
+    for partition in 0..partitions {
+        list.add_partition(topic, partition);
+    }
+    let list = consumer
+        .committed_offsets(list, SOON)
+        .expect("the group's coordinator answers");
+    list.elements()
+        .iter()
+        .filter_map(|e| match e.offset() {
+            Offset::Offset(offset) => Some((e.partition(), offset)),
+            _ => None,
+        })
+        .collect()
+}
