@@ -3,4 +3,5 @@
 //! Knows nothing of Kafka's wire protocol or of logs.
 
 pub mod clock;
+pub mod embedded;
 pub mod ids;

@@ -1,0 +1,512 @@
+//! The state of the server and everything that happens to it, one call at a time under one lock.
+//!
+//! Joins the pure parts: checks who asks, applies, journals, fires watches, queues the answer.
+//! Reads and watches are served in `reads`, changes in `writes`. Never waits: durability is the
+//! outbox's business.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::acl;
+use super::config::ServerConfig;
+use super::entry::{self, Action};
+use super::journal::Journal;
+use super::jute::Writer;
+use super::outbox::Outbox;
+use super::records::{ErrorCode, Id, Stamp, perms};
+use super::requests::{self, ConnectRequest, Header, Request, xids};
+use super::sessions::{SessionRecord, Sessions};
+use super::snapshot::{self, State};
+use super::transaction::Transaction;
+use super::tree::{Event, EventKind, Tree};
+use super::watches::{ConnectionId, Watches};
+use super::words::Stats;
+
+/// Both clocks at one moment: deadlines run on the first, `Stat`s show the second.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub(super) instant: Instant,
+    pub(super) wall_ms: i64,
+}
+
+impl Now {
+    pub(super) fn read() -> Self {
+        Self {
+            instant: crate::clock::now(),
+            wall_ms: crate::clock::wall_ms(),
+        }
+    }
+}
+
+/// Why a connection is closed without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("its bytes are not a request")]
+    Malformed,
+    #[error("it has seen zxid {seen:#x}, ours is {ours:#x}")]
+    ZxidAhead { seen: i64, ours: i64 },
+    #[error("the answer would be larger than {limit} bytes")]
+    ReplyTooLarge { limit: usize },
+    #[error("it holds {limit} watches, the most allowed")]
+    TooManyWatches { limit: usize },
+    #[error("it has no session")]
+    NoSession,
+}
+
+impl From<super::jute::Malformed> for Refusal {
+    fn from(_: super::jute::Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+/// How a request fails: with a code that the client is told, or with its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    Code(ErrorCode),
+    Close(Refusal),
+}
+
+impl From<ErrorCode> for Failure {
+    fn from(code: ErrorCode) -> Self {
+        Self::Code(code)
+    }
+}
+
+/// One open connection.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) session: Option<i64>,
+    pub(super) who: Vec<Id>,
+}
+
+/// The limits that requests meet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    session_timeout_ms_min: i32,
+    session_timeout_ms_max: i32,
+    snapshot_after_bytes: usize,
+    pub(super) reply_bytes_max: usize,
+    pub(super) watches_max: usize,
+}
+
+impl Limits {
+    pub(super) fn of(config: &ServerConfig) -> Self {
+        let tick = i32::try_from(config.tick_time.as_millis()).unwrap_or(i32::MAX);
+        Self {
+            session_timeout_ms_min: tick.saturating_mul(2),
+            session_timeout_ms_max: tick.saturating_mul(20),
+            snapshot_after_bytes: config.snapshot_after_bytes,
+            reply_bytes_max: config.reply_bytes_max,
+            watches_max: config.watches_max,
+        }
+    }
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) tree: Tree,
+    pub(super) sessions: Sessions,
+    pub(super) watches: Watches,
+    pub(super) peers: HashMap<ConnectionId, Peer>,
+    pub(super) zxid: i64,
+    pub(super) limits: Limits,
+    pub(super) stats: Stats,
+    session_id_last: i64,
+    connection_last: u64,
+    journal: Journal,
+}
+
+impl Engine {
+    /// Takes over a recovered state: every session in it gets its full timeout from now.
+    pub(super) fn new(state: State, journal: Journal, limits: Limits, now: Now) -> Self {
+        let mut sessions = Sessions::default();
+        for session in state.sessions {
+            sessions.insert(session, now.instant);
+        }
+        Self {
+            tree: state.tree,
+            sessions,
+            watches: Watches::default(),
+            peers: HashMap::new(),
+            zxid: state.zxid,
+            limits,
+            stats: Stats::default(),
+            session_id_last: state.session_id_last,
+            connection_last: 0,
+            journal,
+        }
+    }
+
+    pub(super) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// A connection was accepted.
+    pub(super) fn open(&mut self, outbox: Arc<Outbox>, address: IpAddr) -> ConnectionId {
+        self.connection_last += 1;
+        let id = ConnectionId(self.connection_last);
+        let who = vec![Id::new("ip", &address.to_string())];
+        let peer = Peer {
+            outbox,
+            session: None,
+            who,
+        };
+        self.peers.insert(id, peer);
+        id
+    }
+
+    /// A connection is gone; its session stays until it expires.
+    pub(super) fn close(&mut self, id: ConnectionId) {
+        self.watches.remove_connection(id);
+        if let Some(peer) = self.peers.remove(&id) {
+            peer.outbox.close();
+            if let Some(session) = peer.session {
+                self.sessions.detach(session, id);
+            }
+        }
+    }
+
+    /// The first packet of a connection: a new session, or a claim to an old one.
+    pub(super) fn connect(
+        &mut self,
+        id: ConnectionId,
+        frame: &[u8],
+        now: Now,
+    ) -> Result<(), Refusal> {
+        let request = ConnectRequest::decode(frame)?;
+        if request.last_zxid_seen > self.zxid {
+            return Err(Refusal::ZxidAhead {
+                seen: request.last_zxid_seen,
+                ours: self.zxid,
+            });
+        }
+        let timeout_ms = request.timeout_ms.clamp(
+            self.limits.session_timeout_ms_min,
+            self.limits.session_timeout_ms_max,
+        );
+        let granted = match request.session {
+            0 => Some(self.open_session(id, timeout_ms, now)),
+            session => self.attach(id, session, timeout_ms, &request.password, now),
+        };
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return Ok(());
+        };
+        let mut w = Writer::frame();
+        match &granted {
+            Some(session) => {
+                peer.session = Some(session.id);
+                w.int(0).int(session.timeout_ms).long(session.id);
+                w.buffer(Some(&session.password));
+            }
+            None => {
+                w.int(0).int(0).long(0).buffer(Some(&[0; 16]));
+            }
+        }
+        if request.has_read_only {
+            w.bool(false);
+        }
+        peer.outbox
+            .reply(self.zxid, w.into_frame(), Some(now.instant));
+        if granted.is_none() {
+            peer.outbox.finish();
+        }
+        Ok(())
+    }
+
+    /// One request of a connection that has its session.
+    pub(super) fn request(
+        &mut self,
+        id: ConnectionId,
+        frame: &[u8],
+        now: Now,
+    ) -> Result<(), Refusal> {
+        let (header, request) = requests::decode(frame)?;
+        let session = self.peers.get(&id).and_then(|peer| peer.session);
+        let session = session.ok_or(Refusal::NoSession)?;
+        self.sessions.touch(session, now.instant);
+        self.stats.received += 1;
+        let done = match request {
+            Request::Ping => {
+                let header = Header {
+                    xid: xids::PING,
+                    ..header
+                };
+                self.answer(id, header, now, |_, _| Ok(()))
+            }
+            Request::Read(op) => self.answer(id, header, now, |e, w| e.read(id, &op, w)),
+            Request::MultiRead(ops) => {
+                self.answer(id, header, now, |e, w| e.multi_read(id, &ops, w))
+            }
+            Request::Watch(op) => self.answer(id, header, now, |e, w| e.watch(id, op, w)),
+            Request::Write(op) => self.answer(id, header, now, |e, w| e.write(id, &op, now, w)),
+            Request::Multi(ops) => self.answer(id, header, now, |e, w| e.multi(id, &ops, now, w)),
+            Request::Auth { scheme, secret } => {
+                return self.authenticate(id, header, &scheme, secret.as_deref());
+            }
+            Request::Close => {
+                self.close_session(session, now);
+                self.answer(id, header, now, |_, _| Ok(()))?;
+                self.finish(id);
+                return Ok(());
+            }
+            Request::Unimplemented => self.fail(id, header, now, ErrorCode::Unimplemented),
+            Request::BadMulti => self.fail(id, header, now, ErrorCode::MarshallingError),
+            Request::Unknown => {
+                self.fail(id, header, now, ErrorCode::Unimplemented)?;
+                self.finish(id);
+                return Ok(());
+            }
+        };
+        self.snapshot_if_due();
+        done
+    }
+
+    /// The server stops: all connections close, all sessions stay, the journal is written out.
+    pub(super) fn stop(&mut self) {
+        let all: Vec<_> = self.peers.keys().copied().collect();
+        for id in all {
+            self.close(id);
+        }
+        self.journal.close();
+    }
+
+    /// When [`Engine::expire`] has something to do next, at the earliest.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.sessions.next_deadline()
+    }
+
+    /// Ends the sessions that were silent for too long.
+    pub(super) fn expire(&mut self, now: Now) {
+        for session in self.sessions.expired(now.instant) {
+            tracing::info!(session = format_args!("{session:#x}"), "session expired");
+            self.end_session(session, now);
+        }
+        self.snapshot_if_due();
+    }
+
+    /// Ends one session as if it had expired: its connection closes without a word.
+    pub(super) fn end_session(&mut self, session: i64, now: Now) -> bool {
+        let Some(connection) = self.close_session(session, now) else {
+            return false;
+        };
+        if let Some(connection) = connection {
+            self.close(connection);
+        }
+        true
+    }
+
+    /// Nobody could be heard for `extra`: every session gets that much longer.
+    pub(super) fn grant(&mut self, extra: Duration) {
+        self.sessions.grant(extra);
+    }
+
+    /// Removes idle containers and outlived TTL nodes; false when there are none of these kinds.
+    pub(super) fn reap(&mut self, now: Now) -> bool {
+        for path in self.tree.reapable(now.wall_ms) {
+            let stamp = self.stamp(now);
+            let mut step = Transaction::new(&mut self.tree, stamp, 0, &[]);
+            step.purge(vec![path]);
+            let (changes, events) = step.finish();
+            self.commit(
+                now,
+                &Action::Changes {
+                    changes,
+                    closed: None,
+                },
+                &events,
+            );
+        }
+        self.tree.has_reapable_kinds()
+    }
+
+    /// The stamp that the next transaction gets.
+    pub(super) fn stamp(&self, now: Now) -> Stamp {
+        Stamp {
+            zxid: self.zxid + 1,
+            time_ms: now.wall_ms,
+        }
+    }
+
+    /// Journals what was applied and tells those who watch it.
+    pub(super) fn commit(&mut self, now: Now, action: &Action, events: &[Event]) {
+        let stamp = self.stamp(now);
+        self.zxid = stamp.zxid;
+        self.journal
+            .append(stamp.zxid, &entry::encode(stamp, action));
+        for event in events {
+            for id in self.watches.fire(event) {
+                self.notify(id, event);
+            }
+        }
+    }
+
+    /// Sends one event if the ACL lets its receiver read the node (CVE-2024-23944).
+    pub(super) fn notify(&mut self, id: ConnectionId, event: &Event) {
+        let Some(peer) = self.peers.get(&id) else {
+            return;
+        };
+        if acl::check(&event.acl, perms::READ, &peer.who).is_err() {
+            return;
+        }
+        let bytes = event_frame(event.kind, &event.path);
+        if peer.outbox.event(self.zxid, bytes) {
+            tracing::warn!("closing a ZooKeeper connection that does not read its watch events");
+        }
+    }
+
+    /// Runs `serve` and sends what it wrote, or its error.
+    fn answer(
+        &mut self,
+        id: ConnectionId,
+        header: Header,
+        now: Now,
+        serve: impl FnOnce(&mut Self, &mut Writer) -> Result<(), Failure>,
+    ) -> Result<(), Refusal> {
+        let mut body = Writer::new();
+        match serve(self, &mut body) {
+            Ok(()) => {
+                let body = body.into_bytes();
+                self.send(id, header, now, 0, &body);
+                Ok(())
+            }
+            Err(Failure::Code(code)) => self.fail(id, header, now, code),
+            Err(Failure::Close(refusal)) => Err(refusal),
+        }
+    }
+
+    fn fail(
+        &mut self,
+        id: ConnectionId,
+        header: Header,
+        now: Now,
+        code: ErrorCode,
+    ) -> Result<(), Refusal> {
+        self.send(id, header, now, code.number(), &[]);
+        Ok(())
+    }
+
+    fn send(&self, id: ConnectionId, header: Header, now: Now, error: i32, body: &[u8]) {
+        if let Some(peer) = self.peers.get(&id) {
+            let mut w = Writer::frame();
+            w.int(header.xid).long(self.zxid).int(error).raw(body);
+            peer.outbox
+                .reply(self.zxid, w.into_frame(), Some(now.instant));
+        }
+    }
+
+    fn finish(&self, id: ConnectionId) {
+        if let Some(peer) = self.peers.get(&id) {
+            peer.outbox.finish();
+        }
+    }
+
+    fn authenticate(
+        &mut self,
+        id: ConnectionId,
+        header: Header,
+        scheme: &str,
+        secret: Option<&[u8]>,
+    ) -> Result<(), Refusal> {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return Ok(());
+        };
+        let known = match (scheme, secret) {
+            ("digest", Some(secret)) => {
+                let identity = acl::digest_identity(secret);
+                if !peer.who.contains(&identity) {
+                    peer.who.push(identity);
+                }
+                true
+            }
+            // The address is known since the connection was accepted.
+            ("ip", _) => true,
+            _ => false,
+        };
+        let error = match known {
+            true => 0,
+            false => ErrorCode::AuthFailed.number(),
+        };
+        let mut w = Writer::frame();
+        w.int(header.xid).long(0).int(error);
+        peer.outbox.reply(self.zxid, w.into_frame(), None);
+        if !known {
+            peer.outbox.finish();
+        }
+        Ok(())
+    }
+
+    fn open_session(&mut self, id: ConnectionId, timeout_ms: i32, now: Now) -> SessionRecord {
+        // As ZooKeeper's server 0: time in the middle bits, so that ids of other runs differ
+        // and the top byte, which marks TTL nodes and containers, stays free.
+        let by_time = (now.wall_ms & 0xff_ffff_ffff) << 16;
+        self.session_id_last = by_time.max(self.session_id_last + 1);
+        let session = SessionRecord {
+            id: self.session_id_last,
+            timeout_ms,
+            password: rand::random(),
+        };
+        self.sessions.insert(session, now.instant);
+        // It was inserted with this very password a line above.
+        let _first = self.sessions.attach(&session, id, now.instant);
+        self.commit(now, &Action::Opened(session), &[]);
+        session
+    }
+
+    /// Moves a session to this connection; the one that held it is closed.
+    fn attach(
+        &mut self,
+        id: ConnectionId,
+        session: i64,
+        timeout_ms: i32,
+        password: &[u8],
+        now: Now,
+    ) -> Option<SessionRecord> {
+        let claim = SessionRecord {
+            id: session,
+            timeout_ms,
+            password: password.try_into().ok()?,
+        };
+        let before = self.sessions.attach(&claim, id, now.instant).ok()?;
+        if let Some(before) = before.filter(|before| *before != id) {
+            self.close(before);
+        }
+        Some(claim)
+    }
+
+    /// Ends a session and deletes its ephemerals, in one transaction; returns its connection.
+    fn close_session(&mut self, session: i64, now: Now) -> Option<Option<ConnectionId>> {
+        let connection = self.sessions.remove(session)?;
+        let paths = self.tree.ephemerals_of(session).map(str::to_owned);
+        let paths = paths.collect();
+        let stamp = self.stamp(now);
+        let mut step = Transaction::new(&mut self.tree, stamp, session, &[]);
+        step.purge(paths);
+        let (changes, events) = step.finish();
+        let closed = Some(session);
+        self.commit(now, &Action::Changes { changes, closed }, &events);
+        Some(connection)
+    }
+
+    fn snapshot_if_due(&self) {
+        let due = self.limits.snapshot_after_bytes.max(self.tree.data_bytes());
+        if self.journal.grown().is_some_and(|grown| grown > due) {
+            let sessions = self.sessions.iter();
+            let bytes = snapshot::encode(self.zxid, self.session_id_last, sessions, &self.tree);
+            self.journal.rotate(self.zxid, bytes);
+        }
+    }
+}
+
+/// A watch event as it goes over the wire: state 3 is `SyncConnected`.
+pub(super) fn event_frame(kind: EventKind, path: &str) -> Bytes {
+    let mut w = Writer::frame();
+    w.int(xids::NOTIFICATION).long(-1).int(0);
+    w.int(kind.number()).int(3).string(path);
+    w.into_frame()
+}

@@ -1,0 +1,309 @@
+//! The journal: a thread that writes what waits, syncs once for all of it, and says how far it is.
+//!
+//! Also writes snapshots and starts the next journal file after each. The first error ends it for
+//! good, with its reason kept: after a failed sync nobody knows what is on disk, and the next
+//! sync would lie. A file is magic `NYZKJNL1`, then records: u32 length, u32 CRC (IEEE) of the
+//! entry, entry.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::watch;
+
+use super::config::SyncPolicy;
+
+pub(super) const MAGIC: &[u8; 8] = b"NYZKJNL1";
+
+/// How far the journal is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Progress {
+    /// Everything up to here is as durable as the policy asks.
+    pub(super) zxid: i64,
+    /// Why nothing will ever become durable again.
+    pub(super) broken: Option<Arc<str>>,
+}
+
+/// Where the journal writes: the newest file, open at its end.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) dir: PathBuf,
+    pub(super) file: File,
+    pub(super) sync: SyncPolicy,
+    /// The file's name is not on disk yet: the folder needs a sync, too.
+    pub(super) is_new: bool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    records: Vec<u8>,
+    zxid: i64,
+    rotation: Option<Rotation>,
+    rotating: bool,
+    /// Bytes since the last snapshot.
+    grown: usize,
+    closing: bool,
+}
+
+#[derive(Debug)]
+struct Rotation {
+    /// This much of `records` comes before the snapshot.
+    before: usize,
+    zxid: i64,
+    snapshot: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    filled: Condvar,
+}
+
+/// Handle of the thread; dropping it writes what waits and ends the thread.
+#[derive(Debug)]
+pub(super) struct Journal {
+    shared: Arc<Shared>,
+    progress: watch::Receiver<Progress>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Journal {
+    /// Starts the thread; everything up to `zxid` is durable, and `grown` bytes of it are not in
+    /// a snapshot.
+    pub(super) fn start(target: Target, zxid: i64, grown: usize) -> io::Result<Self> {
+        let queue = Queue {
+            zxid,
+            grown,
+            ..Queue::default()
+        };
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(queue),
+            filled: Condvar::new(),
+        });
+        let (publish, progress) = watch::channel(Progress { zxid, broken: None });
+        let theirs = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("zookeeper-journal".to_owned())
+            .spawn(move || run(target, &theirs, &publish))?;
+        Ok(Self {
+            shared,
+            progress,
+            thread: Some(thread),
+        })
+    }
+
+    pub(super) fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.clone()
+    }
+
+    /// Queues one entry; the caller learns from `progress` when it is durable.
+    pub(super) fn append(&self, zxid: i64, entry: &[u8]) {
+        let mut queue = self.shared.queue.lock();
+        write_record(&mut queue.records, entry);
+        queue.grown += entry.len() + 8;
+        queue.zxid = zxid;
+        self.shared.filled.notify_one();
+    }
+
+    /// Bytes that wait to be written.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.shared.queue.lock().records.len()
+    }
+
+    /// Bytes since the last snapshot; `None` while one is being written.
+    pub(super) fn grown(&self) -> Option<usize> {
+        let queue = self.shared.queue.lock();
+        (!queue.rotating).then_some(queue.grown)
+    }
+
+    /// Queues a snapshot that stands for everything up to `zxid`, the last appended entry.
+    pub(super) fn rotate(&self, zxid: i64, snapshot: Vec<u8>) {
+        let mut queue = self.shared.queue.lock();
+        queue.rotating = true;
+        queue.grown = 0;
+        queue.rotation = Some(Rotation {
+            before: queue.records.len(),
+            zxid,
+            snapshot,
+        });
+        self.shared.filled.notify_one();
+    }
+}
+
+impl Journal {
+    /// Writes what waits and ends the thread; nothing that comes later is written.
+    pub(super) fn close(&mut self) {
+        self.shared.queue.lock().closing = true;
+        self.shared.filled.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // The thread does not panic; if it did, there is nothing left to do for it.
+            let _ended = thread.join();
+        }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Appends one record as it stands in the file.
+pub(super) fn write_record(records: &mut Vec<u8>, entry: &[u8]) {
+    let length = u32::try_from(entry.len()).unwrap_or(u32::MAX);
+    records.extend_from_slice(&length.to_be_bytes());
+    records.extend_from_slice(&crc32fast::hash(entry).to_be_bytes());
+    records.extend_from_slice(entry);
+}
+
+/// Splits the first whole and sound record off; `None` at the end, torn or not.
+pub(super) fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let (crc, rest) = rest.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    let (entry, rest) = rest.split_at_checked(length)?;
+    let sound = length > 0 && crc32fast::hash(entry) == u32::from_be_bytes(*crc);
+    sound.then_some((entry, rest))
+}
+
+/// A new journal file for entries from `first_zxid` on.
+pub(super) fn create(dir: &Path, first_zxid: i64) -> io::Result<File> {
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(journal_path(dir, first_zxid))?;
+    file.set_len(0)?;
+    file.write_all(MAGIC)?;
+    Ok(file)
+}
+
+pub(super) fn journal_path(dir: &Path, first_zxid: i64) -> PathBuf {
+    dir.join(format!("journal.{first_zxid:016x}"))
+}
+
+pub(super) fn snapshot_path(dir: &Path, zxid: i64) -> PathBuf {
+    dir.join(format!("snapshot.{zxid:016x}"))
+}
+
+/// Makes the names in `dir`, and its own name, durable.
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()?;
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
+fn run(mut target: Target, shared: &Shared, publish: &watch::Sender<Progress>) {
+    let mut spare = Vec::new();
+    loop {
+        let mut queue = shared.queue.lock();
+        while queue.records.is_empty() && queue.rotation.is_none() && !queue.closing {
+            shared.filled.wait(&mut queue);
+        }
+        if queue.records.is_empty() && queue.rotation.is_none() {
+            return;
+        }
+        let records = std::mem::replace(&mut queue.records, spare);
+        let rotation = queue.rotation.take();
+        let zxid = queue.zxid;
+        drop(queue);
+        let rotated = rotation.is_some();
+        if let Err(error) = target.write(&records, rotation, zxid, publish) {
+            tracing::error!(%error, dir = %target.dir.display(), "the ZooKeeper journal is broken");
+            publish.send_modify(|progress| progress.broken = Some(error.to_string().into()));
+            return;
+        }
+        if rotated {
+            shared.queue.lock().rotating = false;
+        }
+        spare = records;
+        spare.clear();
+        spare.shrink_to(1 << 20);
+    }
+}
+
+impl Target {
+    fn write(
+        &mut self,
+        records: &[u8],
+        rotation: Option<Rotation>,
+        zxid: i64,
+        publish: &watch::Sender<Progress>,
+    ) -> io::Result<()> {
+        let before = rotation.as_ref().map_or(records.len(), |r| r.before);
+        let (before, after) = records.split_at_checked(before).unwrap_or((records, &[]));
+        if let Some(rotation) = rotation {
+            self.append(before, rotation.zxid, publish)?;
+            self.rotate(&rotation)?;
+        } else {
+            self.append(before, zxid, publish)?;
+        }
+        self.append(after, zxid, publish)
+    }
+
+    fn append(
+        &mut self,
+        records: &[u8],
+        zxid: i64,
+        publish: &watch::Sender<Progress>,
+    ) -> io::Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.file.write_all(records)?;
+        if self.sync == SyncPolicy::BeforeReply {
+            self.file.sync_data()?;
+            if std::mem::take(&mut self.is_new) {
+                sync_dir(&self.dir)?;
+            }
+        }
+        publish.send_modify(|progress| progress.zxid = zxid);
+        Ok(())
+    }
+
+    /// Puts the snapshot in place, starts the next journal and removes what both make needless.
+    /// One older snapshot stays, with the journals from it on, should the new one rot.
+    fn rotate(&mut self, rotation: &Rotation) -> io::Result<()> {
+        let path = snapshot_path(&self.dir, rotation.zxid);
+        replace(&path, &rotation.snapshot)?;
+        self.file = create(&self.dir, rotation.zxid + 1)?;
+        self.file.sync_all()?;
+        sync_dir(&self.dir)?;
+        let files = super::store::list(&self.dir)?;
+        let mut older = files.snapshots.iter().filter(|z| **z < rotation.zxid);
+        let Some(&keep) = older.next_back() else {
+            return Ok(());
+        };
+        for &zxid in older {
+            std::fs::remove_file(snapshot_path(&self.dir, zxid))?;
+        }
+        for pair in files.journals.windows(2) {
+            if let &[first, next] = pair
+                && next <= keep + 1
+            {
+                std::fs::remove_file(journal_path(&self.dir, first))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a file whole or not at all: beside it, synced, then renamed over it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this crate's one atomic replace; the caller syncs the folder"
+)]
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("tmp");
+    let mut file = File::create(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests;
