@@ -1,7 +1,13 @@
-//! ZooKeeper for the workspace: session, typed registry, recipes, and an embedded server.
+//! ZooKeeper for the workspace, from the bottom up: `session` (one connection that renews itself),
+//! `registry` (every znode, typed), `watched` and `cluster` (current snapshots), and `embedded` (a
+//! server of our own).
 //!
 //! Knows nothing of Kafka's wire protocol or of logs.
 
 pub mod clock;
+pub mod cluster;
 pub mod embedded;
 pub mod ids;
+pub mod registry;
+pub mod session;
+pub mod watched;

@@ -1,0 +1,425 @@
+//! The session's thread: attach, keep the lease, notice loss, attach again.
+//!
+//! One connection, one runtime. When the connection goes, the runtime goes with it: that aborts the
+//! library's own reconnect loop (its backoff grows without a cap, and it would fight us for the
+//! session) without telling the server to end the session. Then the same session is attached again,
+//! every 250 ms, until the server takes it or says that it has expired.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tracing::{debug, info, warn};
+use zookeeper_client as zk;
+
+use super::calls::make_path;
+use super::error::{SessionError, ZkError};
+use super::handle::{Attached, Command, Phase, SessionState, Shared};
+use crate::clock;
+
+/// Time from one attempt to the next.
+const ATTEMPT_EVERY: Duration = Duration::from_millis(250);
+
+/// Longest that a clean close may take.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
+
+type Ready = oneshot::Sender<Result<(), SessionError>>;
+
+/// Starts the thread. `ready` hears of the first connection, or why there is none.
+pub(super) fn start(
+    shared: Arc<Shared>,
+    commands: watch::Receiver<Command>,
+    ready: Ready,
+) -> io::Result<()> {
+    let thread = Thread {
+        shared,
+        commands,
+        ready: Some(ready),
+        generation: 0,
+        serial: 0,
+        session: None,
+    };
+    std::thread::Builder::new()
+        .name("zookeeper".to_owned())
+        .spawn(move || thread.run())
+        .map(drop)
+}
+
+struct Thread {
+    shared: Arc<Shared>,
+    commands: watch::Receiver<Command>,
+    ready: Option<Ready>,
+    generation: u64,
+    serial: u64,
+    /// The session to attach to again; `None`: make a new one.
+    session: Option<zk::SessionInfo>,
+}
+
+/// Why a connection ended.
+enum End {
+    Detached(&'static str),
+    Expired,
+    Finished,
+}
+
+/// Why an attempt failed.
+enum Failed {
+    Expired,
+    Auth,
+    NoChroot,
+    Other(String),
+}
+
+impl Thread {
+    fn run(mut self) {
+        loop {
+            let runtime = match Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(e) => {
+                    if let Some(ready) = self.ready.take() {
+                        // Nobody is left to tell when the receiver is gone.
+                        let _ = ready.send(Err(SessionError::Thread(e.to_string())));
+                        break;
+                    }
+                    warn!("no runtime for ZooKeeper: {e}");
+                    std::thread::sleep(ATTEMPT_EVERY);
+                    continue;
+                }
+            };
+            let end = runtime.block_on(self.connection());
+            runtime.shutdown_background();
+            match end {
+                End::Detached(reason) => self.suspended(reason),
+                End::Expired => self.lost(),
+                End::Finished => break,
+            }
+        }
+        self.shared.lease.revoke();
+        let state = SessionState::Lost {
+            generation: self.generation,
+        };
+        self.publish(state, None, true);
+    }
+
+    /// One connection from its first attempt to its end.
+    async fn connection(&mut self) -> End {
+        let client = match self.attach().await {
+            Ok(client) => client,
+            Err(end) => return end,
+        };
+        let end = self.serve(&client).await;
+        if matches!(end, End::Finished) && *self.commands.borrow() == Command::Close {
+            self.close(client).await;
+        }
+        end
+    }
+
+    /// Tries until there is a connection, or the session is found to be gone, or it is time to end.
+    async fn attach(&mut self) -> Result<zk::Client, End> {
+        let begun = clock::now();
+        let mut complained = begun;
+        let mut commands = self.commands.clone();
+        loop {
+            let attempt = clock::now();
+            let failed = tokio::select! {
+                tried = self.attempt() => match tried {
+                    Ok(client) => {
+                        self.attached(&client, attempt);
+                        return Ok(client);
+                    }
+                    Err(failed) => failed,
+                },
+                () = finish_command(&mut commands) => return Err(self.finish_detached().await),
+            };
+            let waited = clock::now().duration_since(begun);
+            match failed {
+                Failed::Expired if self.session.is_some() => return Err(End::Expired),
+                failed if self.ready.is_some() => {
+                    if let Some(error) = self.first_error(&failed, waited).await
+                        && let Some(ready) = self.ready.take()
+                    {
+                        // Nobody is left to tell when the receiver is gone.
+                        let _ = ready.send(Err(error));
+                        return Err(End::Finished);
+                    }
+                }
+                failed => {
+                    if clock::now().duration_since(complained) > Duration::from_secs(10) {
+                        complained = clock::now();
+                        let hosts = &self.shared.connect.hosts;
+                        warn!("no connection to ZooKeeper at {hosts} for {waited:?}: {failed}");
+                    }
+                }
+            }
+            let pause = ATTEMPT_EVERY.saturating_sub(clock::now().duration_since(attempt));
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = finish_command(&mut commands) => return Err(self.finish_detached().await),
+            }
+        }
+    }
+
+    /// Whether the first connect is to give up, and with what error.
+    async fn first_error(&self, failed: &Failed, waited: Duration) -> Option<SessionError> {
+        let config = &self.shared.config;
+        let connect = config.connect.clone();
+        match failed {
+            Failed::Auth => {
+                let user = config.auth.as_ref().map(|a| a.user.clone());
+                let user = user.unwrap_or_default();
+                Some(SessionError::AuthFailed { connect, user })
+            }
+            Failed::NoChroot => {
+                let chroot = self.shared.connect.chroot.clone();
+                Some(SessionError::ChrootMissing { connect, chroot })
+            }
+            Failed::Expired | Failed::Other(_) if waited < config.connect_timeout => None,
+            Failed::Expired | Failed::Other(_) => Some(SessionError::Unreachable {
+                connect,
+                waited: config.connect_timeout,
+                reason: match reach(&self.shared.connect.hosts).await {
+                    Ok(()) => failed.to_string(),
+                    Err(e) => e,
+                },
+            }),
+        }
+    }
+
+    /// One attempt at a usable connection: session, identity, chroot, and caught up with the leader.
+    async fn attempt(&self) -> Result<zk::Client, Failed> {
+        let config = &self.shared.config;
+        let mut connector = zk::Client::connector()
+            .with_session_timeout(config.session_timeout)
+            .with_fail_eagerly();
+        if let Some(auth) = &config.auth {
+            let identity = format!("{}:{}", auth.user, auth.password);
+            connector = connector.with_auth("digest", identity.as_bytes());
+        }
+        if let Some(session) = &self.session {
+            connector = connector.with_session(session.clone());
+        }
+        // A server that takes the connection and then says nothing must not hold us up for long.
+        let patience = (config.session_timeout / 3).max(ATTEMPT_EVERY);
+        let client = match timeout(patience, connector.connect(&self.shared.connect.hosts)).await {
+            Ok(connected) => connected?,
+            Err(_) => return Err(Failed::Other(format!("no answer within {patience:?}"))),
+        };
+        match timeout(patience, self.prepare(client)).await {
+            Ok(prepared) => prepared,
+            Err(_) => Err(Failed::Other(format!("no answer within {patience:?}"))),
+        }
+    }
+
+    async fn prepare(&self, client: zk::Client) -> Result<zk::Client, Failed> {
+        let chroot = self.shared.connect.chroot.as_str();
+        if !chroot.is_empty() {
+            if self.shared.config.create_chroot {
+                make_path(&client, chroot, zk::Acls::anyone_all())
+                    .await
+                    .map_err(|e| {
+                        Failed::Other(format!("cannot make the chroot {chroot:?}: {e}"))
+                    })?;
+            } else if client.check_stat(chroot).await?.is_none() {
+                return Err(Failed::NoChroot);
+            }
+        }
+        let client = if chroot.is_empty() {
+            client
+        } else {
+            client
+                .chroot(chroot)
+                .map_err(|_| Failed::Other(format!("chroot {chroot:?} is not a path")))?
+        };
+        // Another server of the ensemble may be behind what this session has seen (reads after a
+        // reconnect may be stale otherwise).
+        client.sync("/").await?;
+        Ok(client)
+    }
+
+    fn attached(&mut self, client: &zk::Client, attempt: Instant) {
+        let session_id = client.session_id().0;
+        let negotiated = client.session_timeout();
+        if self.session.is_none() {
+            self.generation += 1;
+            self.shared.own_ids.lock().push(session_id);
+            let millis = u64::try_from(negotiated.as_millis()).unwrap_or(u64::MAX);
+            self.shared.timeout_ms.store(millis, Ordering::Relaxed);
+            info!(
+                generation = self.generation,
+                "ZooKeeper session {session_id:#x}"
+            );
+        } else {
+            info!("ZooKeeper session {session_id:#x} attached again");
+        }
+        self.session = Some(client.session().clone());
+        self.serial += 1;
+        self.shared.lease.renew(attempt, negotiated);
+        let state = SessionState::Connected {
+            generation: self.generation,
+            session_id,
+        };
+        let attached = Attached {
+            client: client.clone(),
+            runtime: Handle::current(),
+            serial: self.serial,
+        };
+        self.publish(state, Some(attached), false);
+        if let Some(ready) = self.ready.take() {
+            // The caller of `connect` has gone; its dropped handle will end this thread.
+            let _ = ready.send(Ok(()));
+        }
+    }
+
+    /// Heartbeats until the connection ends. Each one that is answered renews the lease.
+    async fn serve(&mut self, client: &zk::Client) -> End {
+        let negotiated = client.session_timeout();
+        let mut states = client.state_watcher();
+        let mut beats = interval((negotiated / 8).max(Duration::from_millis(10)));
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            if let Some(end) = ended(client.state()) {
+                return end;
+            }
+            tokio::select! {
+                state = states.changed() => if let Some(end) = ended(state) { return end },
+                () = finish_command(&mut self.commands) => return End::Finished,
+                _ = beats.tick() => {
+                    let sent = clock::now();
+                    let beat = timeout(negotiated * 2 / 5, client.check_stat("/"));
+                    tokio::select! {
+                        answer = beat => match answer {
+                            Ok(Ok(_)) => self.shared.lease.renew(sent, negotiated),
+                            Ok(Err(zk::Error::SessionExpired)) => return End::Expired,
+                            Ok(Err(e)) => debug!("heartbeat: {e}"),
+                            Err(_) => return End::Detached("heartbeat overdue"),
+                        },
+                        state = states.changed() => if let Some(end) = ended(state) { return end },
+                        () = finish_command(&mut self.commands) => return End::Finished,
+                    }
+                }
+            }
+        }
+    }
+
+    fn suspended(&mut self, reason: &'static str) {
+        info!("ZooKeeper connection lost: {reason}");
+        let state = SessionState::Suspended {
+            generation: self.generation,
+            since: clock::now(),
+        };
+        self.publish(state, None, false);
+    }
+
+    fn lost(&mut self) {
+        warn!(generation = self.generation, "ZooKeeper session expired");
+        self.session = None;
+        self.shared.lease.revoke();
+        let state = SessionState::Lost {
+            generation: self.generation,
+        };
+        self.publish(state, None, false);
+    }
+
+    fn publish(&self, state: SessionState, attached: Option<Attached>, closed: bool) {
+        self.shared.phase.send_replace(Phase {
+            state,
+            attached,
+            closed,
+        });
+        self.shared.states.send_replace(state);
+    }
+
+    /// Told to end while there is no connection: one more attempt, only to end the session.
+    async fn finish_detached(&mut self) -> End {
+        if *self.commands.borrow() == Command::Close
+            && self.session.is_some()
+            && let Ok(Ok(client)) = timeout(CLOSE_MAX / 2, self.attempt()).await
+        {
+            self.close(client).await;
+        }
+        End::Finished
+    }
+
+    /// Ends the session: with the last handle gone the library sends `closeSession`.
+    async fn close(&mut self, client: zk::Client) {
+        let mut states = client.state_watcher();
+        drop(client);
+        let state = SessionState::Lost {
+            generation: self.generation,
+        };
+        self.shared.phase.send_modify(|p| {
+            p.state = state;
+            p.attached = None;
+        });
+        let closed = async { while ended(states.changed().await).is_none() {} };
+        if timeout(CLOSE_MAX, closed).await.is_err() {
+            warn!("ZooKeeper did not confirm the end of the session; it will time out");
+        }
+    }
+}
+
+/// Resolves when the handle wants the thread to end.
+async fn finish_command(commands: &mut watch::Receiver<Command>) {
+    // An error means that all handles are gone, without even a command.
+    let _ = commands.wait_for(|c| *c != Command::Run).await;
+}
+
+fn ended(state: zk::SessionState) -> Option<End> {
+    match state {
+        zk::SessionState::SyncConnected | zk::SessionState::ConnectedReadOnly => None,
+        zk::SessionState::Expired => Some(End::Expired),
+        zk::SessionState::AuthFailed => Some(End::Detached("identity refused")),
+        zk::SessionState::Disconnected | zk::SessionState::Closed => {
+            Some(End::Detached("disconnected"))
+        }
+    }
+}
+
+/// Whether any host takes a TCP connection; if none, the last error in the system's words.
+async fn reach(hosts: &str) -> Result<(), String> {
+    let mut last = String::new();
+    for host in hosts.split(',') {
+        let address = match host.rsplit_once(':') {
+            Some((_, port)) if !port.ends_with(']') => host.to_owned(),
+            _ => format!("{host}:2181"),
+        };
+        let tried = tokio::net::TcpStream::connect(&address);
+        match timeout(Duration::from_secs(1), tried).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(e)) => last = e.to_string(),
+            Err(_) => last = "no answer".to_owned(),
+        }
+    }
+    Err(last)
+}
+
+impl From<zk::Error> for Failed {
+    fn from(error: zk::Error) -> Self {
+        match error {
+            zk::Error::SessionExpired => Self::Expired,
+            zk::Error::AuthFailed => Self::Auth,
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl From<ZkError> for Failed {
+    fn from(error: ZkError) -> Self {
+        Self::Other(error.to_string())
+    }
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Expired => f.write_str("session expired"),
+            Self::Auth => f.write_str("identity refused"),
+            Self::NoChroot => f.write_str("no chroot"),
+            Self::Other(reason) => f.write_str(reason),
+        }
+    }
+}

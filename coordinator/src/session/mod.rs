@@ -1,0 +1,28 @@
+//! The ZooKeeper session: connect, stay connected, and say honestly when it is not.
+//!
+//! A [`Session`] is a cheap handle. The connection lives on a thread of its own with a runtime of its
+//! own, so that nothing on the data path can delay a heartbeat. Every call has a deadline; reads are
+//! repeated over a reconnect, writes never are: their caller knows whether a repeat is right.
+//! A call never crosses sessions: one begun in a session that ends fails with `SessionExpired`.
+//!
+//! *Invariant*: the states of one session go Connected, Suspended, Connected ... Lost; after Lost the
+//! next session has the next generation. Only this folder knows the client library.
+
+mod attach;
+mod config;
+mod error;
+mod lease;
+mod ops;
+
+pub use config::{DigestAuth, SessionConfig};
+pub use error::{MultiError, SessionError, ZkError};
+pub use lease::Lease;
+pub use ops::{
+    Acl, Children, CreateMode, Created, Node, Op, OpResult, Stat, TreeEvent, TreeEventKind,
+    TreeWatch, Watch,
+};
+
+mod calls;
+mod handle;
+
+pub use handle::{Session, SessionState};
