@@ -4,6 +4,9 @@
 //! `cli` is what a user types; `config` holds every setting.
 
 pub mod api;
+pub mod broker;
+pub mod cli;
+
 pub mod config;
 pub mod net;
 pub mod replication;

@@ -1,2 +1,16 @@
-//! The `nyala` binary.
-fn main() {}
+//! The `nyala` binary: flags in, exit code out; everything else is in `cli/`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use nyala::cli::Cli;
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("nyala: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

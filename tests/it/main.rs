@@ -1,4 +1,6 @@
 //! The one integration test binary: every behaviour that needs more than one file of code.
 
+/// `nyala dev` as a process.
+mod dev;
 /// Rules of style and layering, checked on the sources.
 mod tidy;

@@ -230,13 +230,7 @@ fn arrows_point_one_way() {
         ),
         (
             "broker/src/config",
-            &[
-                "tokio",
-                "crate::net",
-                "crate::api",
-                "crate::cluster",
-                "crate::storage",
-            ],
+            &["tokio", "crate::net", "crate::api", "crate::cluster"],
         ),
     ];
     let mut findings = Vec::new();
@@ -306,7 +300,7 @@ fn names_say_something() {
                 let lower = e.to_lowercase();
                 word == lower || word == format!("{lower}s")
             };
-            if EMPTY.iter().any(|e| is_empty(e)) {
+            if EMPTY.iter().any(is_empty) {
                 findings.push(source.path.clone());
             }
         }

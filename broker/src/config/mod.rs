@@ -8,6 +8,7 @@ mod describe;
 mod key;
 mod listener;
 mod live;
+mod log;
 mod properties;
 mod settings;
 mod table;

@@ -1,0 +1,52 @@
+//! What every long-running command needs: messages on standard error, a runtime, the stop signals.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Longest wait at the end for tasks that block on a disk.
+const RUNTIME_STOP_MAX: Duration = Duration::from_secs(5);
+
+/// Sends diagnostics to standard error; `RUST_LOG` chooses which.
+pub(super) fn start_messages() {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("warn,nyala=info,nyala_coordinator=info"));
+    // A second start in one process (tests) keeps the first.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .try_init();
+}
+
+/// Runs `main` on a runtime of its own and ends that within a bounded time.
+pub(super) fn block_on<F: Future>(main: F) -> io::Result<F::Output> {
+    let runtime: Runtime = Builder::new_multi_thread()
+        .thread_name("nyala")
+        .enable_all()
+        .build()?;
+    let output = runtime.block_on(main);
+    runtime.shutdown_timeout(RUNTIME_STOP_MAX);
+    Ok(output)
+}
+
+/// Ends with the first SIGINT or SIGTERM; the second one ends the process at once, for a user who
+/// does not want to wait.
+pub(super) async fn stop_signal() -> io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        std::process::exit(130);
+    });
+    Ok(())
+}

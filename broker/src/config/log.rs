@@ -1,0 +1,59 @@
+//! The part of a topic's configuration that its logs need, as `storage` wants it.
+//!
+//! Kafka's -1 ("no bound") becomes `None` here, so that nobody compares with it later.
+
+use super::{Settings, TopicConfig};
+use crate::storage::LogConfig;
+
+/// `None` for a negative number.
+fn bound(number: i64) -> Option<i64> {
+    (number >= 0).then_some(number)
+}
+
+/// `None` for Kafka's "never", the greatest number.
+fn sooner_than_never(number: i64) -> Option<i64> {
+    (number != i64::MAX).then_some(number)
+}
+
+fn unsigned(number: impl Into<i64>) -> u64 {
+    u64::try_from(number.into()).unwrap_or(0)
+}
+
+impl TopicConfig {
+    /// Settings of this topic's logs.
+    #[must_use]
+    pub fn log_config(&self, settings: &Settings) -> LogConfig {
+        LogConfig {
+            segment_bytes_max: unsigned(self.segment_bytes),
+            segment_ms_max: self.segment_ms,
+            segment_jitter_ms_max: self.segment_jitter_ms,
+            segment_index_bytes_max: unsigned(self.segment_index_bytes),
+            index_interval_bytes: unsigned(self.index_interval_bytes),
+            retention_ms: bound(self.retention_ms),
+            retention_bytes: bound(self.retention_bytes).map(unsigned),
+            cleanup_delete: self.cleanup_policy.delete,
+            cleanup_compact: self.cleanup_policy.compact,
+            flush_messages: sooner_than_never(self.flush_messages).map(unsigned),
+            flush_ms: sooner_than_never(self.flush_ms),
+            flush_before_ack: self.flush_before_ack,
+            file_delete_delay_ms: self.file_delete_delay_ms,
+            producer_id_expiration_ms: i64::from(settings.producer_id_expiration_ms),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Properties, Values};
+
+    #[test]
+    fn no_bound_is_none_and_defaults_agree_with_storage() {
+        let (settings, _) = Settings::load(&Properties::default()).expect("legal");
+        let config = TopicConfig::defaults(&settings);
+        assert_eq!(config.log_config(&settings), LogConfig::default());
+        let over: Values = [("retention.ms".to_owned(), "-1".to_owned())].into();
+        let config = TopicConfig::resolve(&settings, &over).expect("legal");
+        assert_eq!(config.log_config(&settings).retention_ms, None);
+    }
+}
