@@ -130,7 +130,7 @@ async fn serve(
             if !had && engine.tree.has_reapable_kinds() {
                 shared.changed.notify_one();
             }
-            (engine.zxid, engine.journal().waiting_bytes())
+            (engine.zxid, engine.journal.waiting_bytes())
         };
         outbox.room().await;
         if waiting > JOURNAL_PAUSE_BYTES {

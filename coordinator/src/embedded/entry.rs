@@ -3,9 +3,9 @@
 //! Snapshots use the same forms for sessions and ACLs.
 
 use super::jute::{Malformed, Reader, Writer};
+use super::node::{Change, Kind};
 use super::records::{Stamp, read_acls, write_acls};
 use super::sessions::SessionRecord;
-use super::tree::{Change, Kind};
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]

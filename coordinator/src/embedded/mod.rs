@@ -16,6 +16,8 @@ mod engine;
 mod entry;
 mod journal;
 mod jute;
+mod lifecycle;
+mod node;
 mod outbox;
 mod paths;
 mod reads;

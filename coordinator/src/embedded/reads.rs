@@ -6,10 +6,10 @@
 use super::acl;
 use super::engine::{Engine, Failure, Refusal, event_frame};
 use super::jute::Writer;
+use super::node::{EventKind, Node};
 use super::paths;
 use super::records::{ErrorCode, Id, perms, write_acls};
 use super::requests::{ReadOp, SetWatches, WatchOp};
-use super::tree::{EventKind, Node};
 use super::watches::{ConnectionId, Mode, Selector, Side};
 use super::writes::{write_multi_end, write_multi_header};
 

@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 
 use super::entry::{read_session, write_session};
 use super::jute::{Malformed, Reader, Writer};
+use super::node::{Kind, Node};
 use super::records::{Stamp, read_acls, write_acls};
 use super::sessions::SessionRecord;
-use super::tree::{Kind, Node, Tree};
+use super::tree::Tree;
 
 const MAGIC: &[u8; 8] = b"NYZKSNP1";
 
@@ -124,7 +125,7 @@ fn read_node(r: &mut Reader<'_>) -> Result<Node, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embedded::tree::Change;
+    use crate::embedded::node::Change;
 
     fn state() -> State {
         let mut tree = Tree::new();

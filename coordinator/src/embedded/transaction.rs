@@ -6,10 +6,11 @@
 use bytes::Bytes;
 
 use super::acl;
+use super::node::{Change, Event, Kind, TTL_MS_MAX};
 use super::paths;
 use super::records::{Acl, ErrorCode, Id, Stamp, Stat, perms};
 use super::requests::{Create, CreateOp};
-use super::tree::{Change, Event, Kind, TTL_MS_MAX, Tree, Undo};
+use super::tree::{Tree, Undo};
 
 /// Applied changes that are not yet committed.
 #[derive(Debug)]

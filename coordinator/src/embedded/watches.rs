@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::node::{Event, EventKind};
 use super::paths;
-use super::tree::{Event, EventKind};
 
 /// One connection of this run of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
