@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use nyala_coordinator::session::{Session, SessionConfig};
 
-use crate::api::Services;
+use crate::api::{FetchSessions, Services};
 use crate::config::{self, Settings};
 use crate::net::{Limits, Listener, Shared};
 use crate::replication::Table;
@@ -33,6 +33,10 @@ impl Broker {
         let session = connect(&settings).await?;
         let services = Arc::new(Services {
             partitions: Arc::new(Table::default()),
+            fetch_sessions: FetchSessions::new(count(
+                settings.max_incremental_fetch_session_cache_slots,
+            )),
+            fetch_bytes_max: count(settings.fetch_max_bytes),
         });
         let shared = Shared::new(services, limits(&settings));
         let mut bound = Vec::new();
@@ -113,7 +117,6 @@ async fn bind(
 }
 
 fn limits(settings: &Settings) -> Limits {
-    let count = |number: i32| usize::try_from(number).unwrap_or(0);
     let buffer = |number: i32| usize::try_from(number).ok();
     Limits {
         connections_max: count(settings.max_connections),
@@ -132,6 +135,10 @@ fn limits(settings: &Settings) -> Limits {
         receive_buffer_bytes: buffer(settings.socket_receive_buffer_bytes),
         ..Limits::default()
     }
+}
+
+fn count(number: i32) -> usize {
+    usize::try_from(number).unwrap_or(0)
 }
 
 fn ms(number: i32) -> Duration {

@@ -6,8 +6,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use nyala_client::wire::ApiKey;
+use nyala_client::wire::{ApiKey, ErrorCode};
+use nyala_coordinator::ids::{TopicId, TopicName};
 
+use super::FetchSessions;
 use crate::replication::Table;
 
 /// Everything that handlers use, shared by all connections.
@@ -15,6 +17,22 @@ use crate::replication::Table;
 pub struct Services {
     /// Partitions that this broker has.
     pub partitions: Arc<Table>,
+    /// Incremental fetch sessions.
+    pub fetch_sessions: FetchSessions,
+    /// `fetch.max.bytes`: most bytes of one fetch answer, the first batch apart.
+    pub fetch_bytes_max: usize,
+}
+
+impl Services {
+    /// Why a partition that this broker does not have cannot be served.
+    pub(crate) fn absent_partition(&self, _topic: &str, _partition: i32) -> ErrorCode {
+        ErrorCode::UnknownTopicOrPartition
+    }
+
+    /// Name of the topic with this id.
+    pub(crate) fn topic_name(&self, id: TopicId) -> Option<TopicName> {
+        self.partitions.name_of(id)
+    }
 }
 
 /// Who is at the other end of a connection, in Kafka's words: `User:alice`.
@@ -88,7 +106,8 @@ pub struct Context {
 impl Context {
     /// The one authorisation point: whether the principal may do `operation` to `resource`.
     ///
-    /// Everybody may do everything until access control arrives.
+    /// Until access control arrives everybody may do everything, but for acting as a broker: no
+    /// broker can prove yet that it is one.
     #[must_use]
     pub fn authorize(&self, operation: Operation, resource: Resource<'_>) -> bool {
         authorize(&self.principal, operation, resource)
@@ -98,8 +117,8 @@ impl Context {
 /// As [`Context::authorize`], for the two hot requests, which make no [`Context`].
 pub(crate) fn authorize(
     _principal: &Principal,
-    _operation: Operation,
+    operation: Operation,
     _resource: Resource<'_>,
 ) -> bool {
-    true
+    operation != Operation::ClusterAction
 }

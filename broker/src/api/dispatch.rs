@@ -6,12 +6,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use nyala_client::wire::frame::RequestHeader;
-use nyala_client::wire::{ApiKey, Message, Reader, Writer};
+use bytes::{Bytes, BytesMut};
+use nyala_client::wire::frame::{self, RequestHeader};
+use nyala_client::wire::{ApiKey, DecodeError, EncodeError, Message, Reader};
 
 use super::reply::{CloseReason, Later, LaterKind, Payload, Reply};
-use super::{Api, Context, Principal, Run, Services, find};
+use super::{Api, Context, Principal, Run, Services, fetch, find, produce};
 
 /// The other end of one connection, as handlers see it.
 #[derive(Debug)]
@@ -44,19 +44,20 @@ impl Peer {
     fn route(
         &mut self,
         frame: &[u8],
-        _now_ms: i64,
-        _out: &mut Payload,
+        now_ms: i64,
+        out: &mut Payload,
     ) -> Result<Reply, CloseReason> {
         let mut reader = Reader::new(frame);
         let header =
             RequestHeader::decode(&mut reader).map_err(|error| malformed_header(frame, &error))?;
-        let api = find(header.key).ok_or(CloseReason::UnknownKey {
-            key: header.key.code(),
-        })?;
+        let key = header.key.code();
+        let api = find(header.key).ok_or(CloseReason::UnknownKey { key })?;
         if !(api.min..=api.max).contains(&header.version) {
             return Err(unsupported(api, header.version));
         }
         match api.run {
+            Run::Produce => produce::handle(self, &header, reader.rest(), now_ms, out),
+            Run::Fetch => fetch::handle(self, &header, reader.rest(), now_ms, out),
             Run::Plain(run) => {
                 let cx = self.context(&header);
                 let body = Bytes::copy_from_slice(reader.rest());
@@ -66,6 +67,16 @@ impl Peer {
                 }))
             }
         }
+    }
+
+    /// What all requests share.
+    pub(super) fn services(&self) -> &Arc<Services> {
+        &self.services
+    }
+
+    /// Who is at the other end.
+    pub(super) fn principal(&self) -> &Principal {
+        &self.principal
     }
 
     fn context(&self, header: &RequestHeader<'_>) -> Context {
@@ -110,11 +121,26 @@ fn malformed_header(frame: &[u8], error: &dyn std::error::Error) -> CloseReason 
 
 /// Reads a whole body.
 pub(super) fn decode<M: Message>(cx: &Context, body: &Bytes) -> Result<M, CloseReason> {
-    M::decode_body(&mut Reader::shared(body), cx.version).map_err(|error| CloseReason::Malformed {
-        key: M::KEY.code(),
-        version: cx.version,
+    M::decode_body(&mut Reader::shared(body), cx.version)
+        .map_err(|error| malformed(M::KEY, cx.version, &error))
+}
+
+/// The peer's fault.
+pub(super) fn malformed(key: ApiKey, version: i16, error: &DecodeError) -> CloseReason {
+    CloseReason::Malformed {
+        key: key.code(),
+        version,
         reason: error.to_string(),
-    })
+    }
+}
+
+/// Our fault.
+pub(super) fn unanswerable(key: ApiKey, version: i16, error: &EncodeError) -> CloseReason {
+    CloseReason::Unanswerable {
+        api: key.name(),
+        version,
+        reason: error.to_string(),
+    }
 }
 
 /// A whole answer.
@@ -123,19 +149,7 @@ pub(super) fn encode<M: Message>(
     correlation: i32,
     response: &M,
 ) -> Result<Payload, CloseReason> {
-    let mut payload = Payload::default();
-    let tagged = M::KEY.response_header_version(cx.version) >= 1;
-    let frame = payload.begin(correlation, tagged);
-    let mut writer = Writer::from(std::mem::take(payload.heads()));
-    response.encode_body(&mut writer, cx.version);
-    let bytes = writer
-        .finish_mut()
-        .map_err(|error| CloseReason::Unanswerable {
-            api: M::KEY.name(),
-            version: cx.version,
-            reason: error.to_string(),
-        })?;
-    *payload.heads() = bytes;
-    payload.finish(&frame);
-    Ok(payload)
+    let frame = frame::encode_response(cx.version, correlation, response)
+        .map_err(|error| unanswerable(M::KEY, cx.version, &error))?;
+    Ok(Payload::from(BytesMut::from(frame)))
 }

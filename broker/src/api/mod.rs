@@ -6,11 +6,22 @@
 //! sockets.
 
 mod context;
+mod delete_records;
 mod dispatch;
+mod error_code;
+mod fetch;
+mod fetch_session;
+mod list_offsets;
+mod offset_for_leader_epoch;
+mod produce;
+mod produce_refused;
+mod record_check;
 pub(crate) mod reply;
 
+pub(crate) use context::authorize;
 pub use context::{Context, Operation, Principal, Resource, Services};
 pub(crate) use dispatch::Peer;
+pub use fetch_session::FetchSessions;
 pub(crate) use reply::{CloseReason, Later, LaterAnswer, LaterKind, Payload, Reply};
 
 use bytes::Bytes;
@@ -31,6 +42,10 @@ pub struct Api {
 /// How an API is answered.
 #[derive(Debug, Clone, Copy)]
 enum Run {
+    /// By [`produce`], on the bytes.
+    Produce,
+    /// By [`fetch`], on the bytes.
+    Fetch,
     /// Decode, handle, encode.
     Plain(fn(Context, Bytes, i32) -> LaterAnswer),
 }
@@ -53,10 +68,33 @@ macro_rules! plain {
     };
 }
 
+/// A row that works on the bytes.
+macro_rules! hot {
+    ($key:ident, $min:literal ..= $max:literal) => {
+        Api {
+            key: ApiKey::$key,
+            min: $min,
+            max: $max,
+            run: Run::$key,
+        }
+    };
+}
+
 /// Every API that is served, by key. The versions are what ApiVersions says.
-pub static TABLE: &[Api] = &[];
+pub static TABLE: &[Api] = &[
+    hot!(Produce, 0..=11),
+    hot!(Fetch, 4..=17),
+    plain!(ListOffsets, 1..=9, list_offsets),
+    plain!(DeleteRecords, 0..=2, delete_records),
+    plain!(OffsetForLeaderEpoch, 2..=4, offset_for_leader_epoch),
+];
 
 /// The row of `key`.
 fn find(key: ApiKey) -> Option<&'static Api> {
     TABLE.iter().find(|api| api.key == key)
+}
+
+/// Topics that only the broker itself writes to.
+fn is_internal(topic: &str) -> bool {
+    matches!(topic, "__consumer_offsets" | "__transaction_state")
 }

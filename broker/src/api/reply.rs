@@ -165,19 +165,9 @@ impl Payload {
         }
     }
 
-    /// Gives up the frame and all that was appended since.
-    pub(crate) fn abandon(&mut self, open: &OpenFrame) {
-        let start = usize::try_from(open.start - self.sent).unwrap_or(usize::MAX);
-        self.heads.truncate(start);
-        while self.ranges.back().is_some_and(|r| r.at > open.start) {
-            self.ranges.pop_back();
-        }
-        self.range_bytes = open.range_bytes;
-    }
-
-    /// The bytes in memory, to append to.
-    pub(crate) fn heads(&mut self) -> &mut BytesMut {
-        &mut self.heads
+    /// Appends bytes.
+    pub(crate) fn push_bytes(&mut self, bytes: &[u8]) {
+        self.heads.extend_from_slice(bytes);
     }
 
     /// Appends a part of a file.
@@ -222,11 +212,6 @@ impl Payload {
     /// Whether everything is sent.
     pub(crate) fn is_empty(&self) -> bool {
         self.heads.is_empty() && self.ranges.is_empty()
-    }
-
-    /// Bytes in memory.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.heads.len()
     }
 
     /// Bytes to send, file ranges included.
@@ -282,6 +267,15 @@ impl Payload {
     }
 }
 
+impl From<BytesMut> for Payload {
+    fn from(heads: BytesMut) -> Self {
+        Self {
+            heads,
+            ..Self::default()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,9 +288,9 @@ mod tests {
     fn a_frame_counts_its_file_ranges() {
         let mut payload = Payload::default();
         let open = payload.begin(7, true);
-        payload.heads().put_u32(1);
+        payload.push_bytes(&[0, 0, 0, 1]);
         payload.push_range(file(), 10, 100);
-        payload.heads().put_u8(0);
+        payload.push_bytes(&[0]);
         payload.finish(&open);
         assert_eq!(payload.total_bytes(), 4 + 4 + 1 + 4 + 100 + 1);
         let (front, more) = payload.front_bytes();
@@ -317,27 +311,16 @@ mod tests {
     #[test]
     fn payloads_are_joined_in_order() {
         let mut first = Payload::default();
-        first.heads().put_slice(b"ab");
+        first.push_bytes(b"ab");
         let mut second = Payload::default();
-        second.heads().put_slice(b"xcd");
+        second.push_bytes(b"xcd");
         second.advance_bytes(1);
         second.push_range(file(), 0, 5);
-        second.heads().put_slice(b"e");
+        second.push_bytes(b"e");
         first.append(second);
         assert_eq!(first.front_bytes(), (&b"abcd"[..], true));
         first.advance_bytes(4);
         first.advance_range(5);
         assert_eq!(first.front_bytes(), (&b"e"[..], false));
-    }
-
-    #[test]
-    fn an_abandoned_frame_leaves_nothing() {
-        let mut payload = Payload::default();
-        payload.heads().put_slice(b"keep");
-        let open = payload.begin(1, false);
-        payload.push_range(file(), 0, 5);
-        payload.abandon(&open);
-        assert_eq!(payload.total_bytes(), 4);
-        assert_eq!(payload.front_bytes(), (&b"keep"[..], false));
     }
 }

@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn a_promised_length_reserves_no_memory() {
         let mut input = Input::new(100 << 20);
-        input.bytes.extend_from_slice(&(99 << 20_i32).to_be_bytes());
+        input.bytes.extend_from_slice(&(99_i32 << 20).to_be_bytes());
         input.make_room();
         assert!(input.bytes.capacity() <= READ_BYTES_MAX + 1024);
     }

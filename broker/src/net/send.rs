@@ -294,12 +294,11 @@ fn warm(file: Arc<File>, position: u64, bytes: u64) -> JoinHandle<io::Result<()>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::BufMut;
     use std::io::Write;
 
     fn payload(bytes: &[u8]) -> Payload {
         let mut payload = Payload::default();
-        payload.heads().put_slice(bytes);
+        payload.push_bytes(bytes);
         payload
     }
 
@@ -317,7 +316,7 @@ mod tests {
         let (near, far) = pair().await;
         let mut outbox = Outbox::default();
         let (finish, finished) = tokio::sync::oneshot::channel::<()>();
-        outbox.tail().heads().put_slice(b"1");
+        outbox.tail().push_bytes(b"1");
         outbox.push_later(Later {
             answer: Box::pin(async move {
                 finished.await.ok();
@@ -325,8 +324,8 @@ mod tests {
             }),
             kind: LaterKind::Overlapping,
         });
-        outbox.tail().heads().put_slice(b"3");
-        outbox.tail().heads().put_slice(b"4");
+        outbox.tail().push_bytes(b"3");
+        outbox.tail().push_bytes(b"4");
         far.writable().await.expect("writable");
         assert_eq!(outbox.send(&far).expect("sends"), (Sent::All, 1));
         assert!(!outbox.is_empty() && !outbox.holds_requests());
@@ -351,9 +350,9 @@ mod tests {
         let mut file = tempfile::tempfile().expect("file");
         file.write_all(b"0123456789").expect("write");
         let mut outbox = Outbox::default();
-        outbox.tail().heads().put_slice(b"<");
+        outbox.tail().push_bytes(b"<");
         outbox.tail().push_range(Arc::new(file), 3, 4);
-        outbox.tail().heads().put_slice(b">");
+        outbox.tail().push_bytes(b">");
         far.writable().await.expect("writable");
         while outbox.send(&far).expect("sends").0 != Sent::All {
             std::future::poll_fn(|cx| outbox.poll_progress(cx))

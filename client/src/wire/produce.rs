@@ -147,6 +147,12 @@ impl ProduceReply {
         Self(frame)
     }
 
+    /// Bytes so far: an answer that is not certain yet is corrected in the finished frame.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.0.writer.len()
+    }
+
     /// Starts a topic of `partitions` partitions.
     pub fn topic(&mut self, name: &str, partitions: usize) {
         self.0.writer.string(name);

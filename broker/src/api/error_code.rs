@@ -1,0 +1,95 @@
+//! From the domain's errors to Kafka's codes: the only place, every match exhaustive.
+
+use nyala_client::wire::ErrorCode;
+use nyala_client::wire::batch::BatchError;
+use nyala_client::wire::compression::CompressionError;
+
+use super::record_check::BatchRefusal;
+use crate::replication::{AppendError, ReadError, WaitError};
+use crate::storage;
+
+impl From<&BatchRefusal> for ErrorCode {
+    fn from(refusal: &BatchRefusal) -> Self {
+        match refusal {
+            BatchRefusal::Empty
+            | BatchRefusal::SeveralBatches
+            | BatchRefusal::Control
+            | BatchRefusal::Producer { .. }
+            | BatchRefusal::OffsetSpan { .. }
+            | BatchRefusal::NoKey { .. } => Self::InvalidRecord,
+            BatchRefusal::ZstdTooEarly => Self::UnsupportedCompressionType,
+            BatchRefusal::NoTransaction { .. } => Self::InvalidTxnState,
+            BatchRefusal::TooLarge { .. } => Self::MessageTooLarge,
+            BatchRefusal::Timestamp { .. } => Self::InvalidTimestamp,
+            BatchRefusal::Batch(error) => error_of_batch(error),
+        }
+    }
+}
+
+fn error_of_batch(error: &BatchError) -> ErrorCode {
+    match error {
+        BatchError::Truncated { .. } | BatchError::Length(_) | BatchError::Crc { .. } => {
+            ErrorCode::CorruptMessage
+        }
+        BatchError::Magic(_)
+        | BatchError::RecordCount { .. }
+        | BatchError::Record(_)
+        | BatchError::OffsetDelta { .. }
+        | BatchError::Full => ErrorCode::InvalidRecord,
+        BatchError::Compression(error) => match error {
+            CompressionError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+            CompressionError::Malformed(_) => ErrorCode::CorruptMessage,
+            CompressionError::Compress(_) => ErrorCode::UnknownServerError,
+            CompressionError::Unknown(_) => ErrorCode::UnsupportedCompressionType,
+        },
+    }
+}
+
+impl From<&AppendError> for ErrorCode {
+    fn from(error: &AppendError) -> Self {
+        match error {
+            AppendError::NotLeader(_) => Self::NotLeaderOrFollower,
+            AppendError::NotEnoughReplicas { .. } => Self::NotEnoughReplicas,
+            AppendError::Log(error) => match error {
+                storage::AppendError::Malformed(_) => Self::InvalidRecord,
+                storage::AppendError::LargerThanSegment { .. } => Self::RecordListTooLarge,
+                storage::AppendError::OutOfOrderSequence { .. } => Self::OutOfOrderSequenceNumber,
+                storage::AppendError::InvalidProducerEpoch { .. } => Self::InvalidProducerEpoch,
+                storage::AppendError::OffsetOutOfOrder { .. } => Self::UnknownServerError,
+                storage::AppendError::LowSpace { .. }
+                | storage::AppendError::NoSpace(_)
+                | storage::AppendError::Storage(_) => Self::KafkaStorageError,
+            },
+        }
+    }
+}
+
+impl From<&ReadError> for ErrorCode {
+    fn from(error: &ReadError) -> Self {
+        match error {
+            ReadError::NotLeader(_) => Self::NotLeaderOrFollower,
+            ReadError::FencedEpoch { .. } => Self::FencedLeaderEpoch,
+            ReadError::UnknownEpoch { .. } => Self::UnknownLeaderEpoch,
+            ReadError::Log(error) => error.into(),
+        }
+    }
+}
+
+impl From<&storage::ReadError> for ErrorCode {
+    fn from(error: &storage::ReadError) -> Self {
+        match error {
+            storage::ReadError::OffsetOutOfRange { .. } => Self::OffsetOutOfRange,
+            storage::ReadError::Storage(_) => Self::KafkaStorageError,
+        }
+    }
+}
+
+impl From<&WaitError> for ErrorCode {
+    fn from(error: &WaitError) -> Self {
+        match error {
+            WaitError::TimedOut => Self::RequestTimedOut,
+            WaitError::NotLeader(_) => Self::NotLeaderOrFollower,
+            WaitError::Storage(_) => Self::KafkaStorageError,
+        }
+    }
+}

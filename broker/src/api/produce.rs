@@ -1,0 +1,286 @@
+//! Produce (key 0): the hot way in. The body is walked in place and nothing of it is allocated.
+//!
+//! The answer is written while the partitions are appended. Only where some append waits - for
+//! replicas, or for the disk under `flush.before.ack` - the finished answer is held back, and what
+//! failed meanwhile is corrected in it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use nyala_client::wire::frame::RequestHeader;
+use nyala_client::wire::produce::{ProducePartitionReply, ProduceReply, ProduceView};
+use nyala_client::wire::{ApiKey, ErrorCode};
+use nyala_coordinator::ids::TopicName;
+use tokio::time::Instant;
+
+use super::dispatch::{Peer, malformed, unanswerable};
+use super::record_check::check;
+use super::reply::{CloseReason, Later, LaterKind, Payload, Reply};
+use super::{Operation, Resource, authorize, is_internal};
+use crate::replication::{Acks, AppendError, Partition, Receipt, WaitError};
+use crate::storage::Origin;
+
+/// Lowest version that is served; lower ones are advertised for the sake of old librdkafka, which
+/// looks for version 0 before it compresses (KAFKA-18659).
+pub(super) const SERVED_FROM: i16 = 3;
+/// Longest wait for replicas, whatever the request says.
+const TIMEOUT_MS_MAX: i32 = 300_000;
+
+/// What every partition of one request shares.
+struct Request<'a> {
+    peer: &'a Peer,
+    version: i16,
+    acks: Acks,
+    now_ms: i64,
+}
+
+/// Result of one partition, as the answer carries it.
+struct Outcome {
+    error: ErrorCode,
+    message: Option<String>,
+    record: Option<i32>,
+    base_offset: i64,
+    append_time_ms: i64,
+    log_start: i64,
+}
+
+/// An append that may not be acknowledged yet.
+struct Pending {
+    partition: Arc<Partition>,
+    receipt: Receipt,
+    /// Where its error code stands in the payload of the answer.
+    error_at: usize,
+}
+
+/// Handles one request whose header was read.
+pub(super) fn handle(
+    peer: &Peer,
+    header: &RequestHeader<'_>,
+    body: &[u8],
+    now_ms: i64,
+    out: &mut Payload,
+) -> Result<Reply, CloseReason> {
+    let version = header.version;
+    if version < SERVED_FROM {
+        return super::produce_refused::handle(header, body, out);
+    }
+    let view = ProduceView::parse(body, version)
+        .map_err(|error| malformed(ApiKey::Produce, version, &error))?;
+    let (acks, refused) = match view.acks {
+        0 => (Acks::None, None),
+        1 => (Acks::Leader, None),
+        -1 => (Acks::All, None),
+        _ => (Acks::Leader, Some(ErrorCode::InvalidRequiredAcks)),
+    };
+    let request = Request {
+        peer,
+        version,
+        acks,
+        now_ms,
+    };
+    if acks == Acks::None {
+        return request.run_unacked(&view);
+    }
+    let mut reply = ProduceReply::start(version, header.correlation_id, view.topics().len());
+    let pending = request.run(&view, &mut reply, refused);
+    let frame = reply
+        .finish(0, &[])
+        .map_err(|error| unanswerable(ApiKey::Produce, version, &error))?;
+    if pending.is_empty() {
+        out.push_bytes(&frame);
+        return Ok(Reply::Now);
+    }
+    let timeout_ms = view.timeout_ms.clamp(0, TIMEOUT_MS_MAX).unsigned_abs();
+    let deadline = Instant::now() + Duration::from_millis(timeout_ms.into());
+    Ok(Reply::Later(hold_back(frame.into(), pending, deadline)))
+}
+
+impl Request<'_> {
+    /// Appends everything and writes the answer. What must be waited for is returned.
+    fn run(
+        &self,
+        view: &ProduceView<'_>,
+        reply: &mut ProduceReply,
+        refused: Option<ErrorCode>,
+    ) -> Vec<Pending> {
+        let mut pending = Vec::new();
+        for topic in view.topics() {
+            reply.topic(topic.name, topic.partitions().len());
+            for asked in topic.partitions() {
+                // The error code stands behind the four bytes of the index.
+                let error_at = reply.position() + 4;
+                let outcome = match refused {
+                    Some(error) => Outcome::failed(error),
+                    None => match self.append(topic.name, asked.index, asked.records) {
+                        Ok((partition, receipt)) => {
+                            let outcome = Outcome::of(&receipt);
+                            if must_wait(self.acks, &receipt) {
+                                pending.push(Pending {
+                                    partition,
+                                    receipt,
+                                    error_at,
+                                });
+                            }
+                            outcome
+                        }
+                        Err(outcome) => outcome,
+                    },
+                };
+                outcome.write(asked.index, reply);
+            }
+        }
+        pending
+    }
+
+    /// Appends everything; there is no answer, so any failure closes the connection, as in Kafka.
+    fn run_unacked(&self, view: &ProduceView<'_>) -> Result<Reply, CloseReason> {
+        let mut failed = None;
+        for topic in view.topics() {
+            for asked in topic.partitions() {
+                if let Err(outcome) = self.append(topic.name, asked.index, asked.records) {
+                    let (topic, index, error) = (topic.name, asked.index, outcome.error.name());
+                    failed.get_or_insert_with(|| format!("{topic}-{index}: {error}"));
+                }
+            }
+        }
+        failed.map_or(Ok(Reply::None), |error| {
+            Err(CloseReason::UnackedFailure(error))
+        })
+    }
+
+    fn append(
+        &self,
+        topic: &str,
+        index: i32,
+        records: Option<&[u8]>,
+    ) -> Result<(Arc<Partition>, Receipt), Outcome> {
+        let records = records.unwrap_or_default();
+        let services = self.peer.services();
+        if !authorize(
+            self.peer.principal(),
+            Operation::Write,
+            Resource::Topic(topic),
+        ) {
+            return Err(Outcome::failed(ErrorCode::TopicAuthorizationFailed));
+        }
+        let Some(partition) = services.partitions.get(topic, index) else {
+            return Err(Outcome::failed(match TopicName::new(topic) {
+                Ok(_) => services.absent_partition(topic, index),
+                Err(_) => ErrorCode::InvalidTopicException,
+            }));
+        };
+        if is_internal(topic) {
+            return Err(Outcome::failed(ErrorCode::InvalidTopicException));
+        }
+        let config = partition.config();
+        let batch =
+            check(records, self.version, &config, self.now_ms).map_err(|refusal| Outcome {
+                message: Some(refusal.to_string()),
+                record: refusal.record(),
+                ..Outcome::failed(ErrorCode::from(&refusal))
+            })?;
+        match partition.append(&batch, Origin::Client, self.acks, self.now_ms) {
+            Ok(receipt) => Ok((partition, receipt)),
+            Err(error) => Err(Outcome::of_append(&error)),
+        }
+    }
+}
+
+fn must_wait(acks: Acks, receipt: &Receipt) -> bool {
+    receipt.durable.is_some() || acks == Acks::All && !receipt.replicated
+}
+
+impl Outcome {
+    fn failed(error: ErrorCode) -> Self {
+        Self {
+            error,
+            message: None,
+            record: None,
+            base_offset: -1,
+            append_time_ms: -1,
+            log_start: -1,
+        }
+    }
+
+    fn of(receipt: &Receipt) -> Self {
+        Self {
+            base_offset: receipt.appended.base_offset,
+            append_time_ms: receipt.appended.log_append_time_ms,
+            log_start: receipt.appended.log_start,
+            ..Self::failed(ErrorCode::None)
+        }
+    }
+
+    fn of_append(error: &AppendError) -> Self {
+        let code = ErrorCode::from(error);
+        if code == ErrorCode::KafkaStorageError || code == ErrorCode::UnknownServerError {
+            tracing::debug!(%error, "append failed");
+        }
+        Self {
+            message: Some(error.to_string()),
+            ..Self::failed(code)
+        }
+    }
+
+    fn write(&self, index: i32, reply: &mut ProduceReply) {
+        let message = self.message.as_deref();
+        let record = self.record.map(|record| (record, message));
+        reply.partition(&ProducePartitionReply {
+            index,
+            error: self.error,
+            base_offset: self.base_offset,
+            log_append_time_ms: self.append_time_ms,
+            log_start_offset: self.log_start,
+            record_errors: record.as_slice(),
+            error_message: message,
+            current_leader: None,
+        });
+    }
+}
+
+/// Keeps the answer back until all it promises is true; what fails meanwhile is corrected in it.
+fn hold_back(mut frame: BytesMut, pending: Vec<Pending>, deadline: Instant) -> Later {
+    let answer = Box::pin(async move {
+        for Pending {
+            partition,
+            receipt,
+            error_at,
+        } in pending
+        {
+            if let Err(error) = wait(&partition, receipt, deadline).await {
+                let error = ErrorCode::from(&error).code().to_be_bytes();
+                let no_offset = (-1_i64).to_be_bytes();
+                let fields = error.into_iter().chain(no_offset);
+                let places = frame.get_mut(error_at..).unwrap_or_default();
+                places
+                    .iter_mut()
+                    .zip(fields)
+                    .for_each(|(place, byte)| *place = byte);
+            }
+        }
+        Ok(Payload::from(frame))
+    });
+    Later {
+        answer,
+        kind: LaterKind::Overlapping,
+    }
+}
+
+async fn wait(
+    partition: &Arc<Partition>,
+    receipt: Receipt,
+    deadline: Instant,
+) -> Result<(), WaitError> {
+    if !receipt.replicated {
+        let last_offset = receipt.appended.last_offset;
+        partition.wait_replicated(last_offset, deadline).await?;
+    }
+    if let Some(durable) = receipt.durable {
+        match tokio::time::timeout_at(deadline, durable).await {
+            Ok(synced) => synced?,
+            Err(_) => return Err(WaitError::TimedOut),
+        }
+    }
+    Ok(())
+}

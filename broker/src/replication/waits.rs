@@ -1,0 +1,88 @@
+//! Waiting for partitions to move: cheap when nobody waits, one wake-up for any of many partitions.
+//!
+//! A [`Waiter`] registers with every partition it cares for, *then* looks at them, then waits; a
+//! partition that moved in between has left a permit. A partition nobody waits for pays one load
+//! of an atomic.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::Partition;
+
+/// One who waits; woken when any of its partitions moved.
+#[derive(Debug, Default)]
+pub struct Waiter {
+    moved: Notify,
+}
+
+/// The waiters of one partition.
+///
+/// Invariant: `count` is the length of `list`; it is set before the waiter looks at the log, so an
+/// append that the waiter did not see finds it there.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    count: AtomicUsize,
+    list: Mutex<Vec<Arc<Waiter>>>,
+}
+
+impl Waits {
+    /// Wakes everybody. To be called after the log's lock was released.
+    pub(super) fn wake(&self) {
+        if self.count.load(Ordering::SeqCst) > 0 {
+            for waiter in self.list.lock().iter() {
+                waiter.moved.notify_one();
+            }
+        }
+    }
+
+    fn add(&self, waiter: &Arc<Waiter>) {
+        let mut list = self.list.lock();
+        list.push(Arc::clone(waiter));
+        self.count.store(list.len(), Ordering::SeqCst);
+    }
+
+    fn remove(&self, waiter: &Arc<Waiter>) {
+        let mut list = self.list.lock();
+        if let Some(at) = list.iter().position(|other| Arc::ptr_eq(other, waiter)) {
+            list.swap_remove(at);
+        }
+        self.count.store(list.len(), Ordering::SeqCst);
+    }
+}
+
+/// A waiter and the partitions it is registered with; dropping it takes it off all of them.
+#[derive(Debug, Default)]
+pub struct WaitSet {
+    waiter: Arc<Waiter>,
+    partitions: Vec<Arc<Partition>>,
+}
+
+impl WaitSet {
+    /// Waits for nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Waits for `partition` too. Look at the partition after this, not before.
+    pub fn add(&mut self, partition: &Arc<Partition>) {
+        partition.waits().add(&self.waiter);
+        self.partitions.push(Arc::clone(partition));
+    }
+
+    /// Ends when some partition has moved since it was added, or since the last call ended.
+    pub async fn moved(&self) {
+        self.waiter.moved.notified().await;
+    }
+}
+
+impl Drop for WaitSet {
+    fn drop(&mut self) {
+        for partition in &self.partitions {
+            partition.waits().remove(&self.waiter);
+        }
+    }
+}
