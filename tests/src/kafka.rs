@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::cluster::name_of;
-use crate::process::{Ended, Process, run};
+use crate::process::{Ended, Process, run, run_reading};
 use crate::wait;
 
 /// Folder of the scripts and settings that come with the tests.
@@ -66,6 +66,14 @@ pub fn tool(folder: &Path, class: &str, args: &[&str]) -> Ended {
         &mut command,
         Duration::from_secs(120),
     )
+}
+
+/// Runs one of Kafka's own tools to its end with `input` as its standard input.
+#[must_use]
+pub fn tool_reading(folder: &Path, class: &str, args: &[&str], input: &str) -> Ended {
+    let mut command = java("256m", &tool_class(class), args);
+    command.current_dir(folder);
+    run_reading(&name_of("tool", &[class]), folder, &mut command, input)
 }
 
 /// Starts one of Kafka's own tools that runs until it is stopped.

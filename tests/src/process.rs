@@ -50,6 +50,12 @@ impl Process {
     /// Starts `command` with its output in `folder/name.out` and `folder/name.err`, appended to.
     #[must_use]
     pub fn start(name: &str, folder: &Path, command: &mut Command) -> Self {
+        Self::start_reading(name, folder, command, Stdio::null())
+    }
+
+    /// As [`Self::start`], with a standard input.
+    #[must_use]
+    pub fn start_reading(name: &str, folder: &Path, command: &mut Command, input: Stdio) -> Self {
         let open = |suffix: &str| {
             let path = folder.join(format!("{name}.{suffix}"));
             let file = File::options()
@@ -64,7 +70,7 @@ impl Process {
         // A restarted process appends; what an earlier one printed must not be taken for its own.
         out.set_len(0).expect("fresh output file");
         let child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(out)
             .stderr(err)
             .spawn()
@@ -163,6 +169,15 @@ impl Drop for Process {
             }
         }
     }
+}
+
+/// Runs `command` to its end with `input` as its standard input.
+#[must_use]
+pub fn run_reading(name: &str, folder: &Path, command: &mut Command, input: &str) -> Ended {
+    let path = folder.join(format!("{name}.in"));
+    fs::write(&path, input).expect("input file");
+    let file = File::open(&path).expect("input file");
+    Process::start_reading(name, folder, command, file.into()).wait(2 * wait::SOON)
 }
 
 /// Runs `command` to its end, at most `limit`.

@@ -1,6 +1,6 @@
 //! What every long-running command needs: messages on standard error, a runtime, the stop signals.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -16,6 +16,7 @@ pub(super) fn start_messages() {
         .unwrap_or_else(|_| EnvFilter::new("warn,nyala=info,nyala_coordinator=info"));
     // A second start in one process (tests) keeps the first.
     let _ = tracing_subscriber::fmt()
+        .with_ansi(io::stderr().is_terminal())
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .try_init();
