@@ -10,3 +10,5 @@ mod kafka_tools;
 mod survives_kill;
 /// Rules of style and layering, checked on the sources.
 mod tidy;
+/// What a ZooKeeper does, against the embedded server and a real one.
+mod zookeeper_conformance;

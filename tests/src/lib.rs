@@ -11,3 +11,4 @@ pub mod raw;
 pub mod rdkafka;
 pub mod wait;
 pub mod zookeeper;
+pub mod zookeeper_wire;

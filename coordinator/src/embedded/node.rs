@@ -23,7 +23,7 @@ pub(super) const TTL_MS_MAX: i64 = 0xff_ffff_ffff;
 const TTL_MASK: i64 = 0xff << 56;
 
 impl Kind {
-    /// As `ephemeralOwner` of a `Stat` shows it (`EphemeralType`).
+    /// As files keep it, in ZooKeeper's own form (`EphemeralType`).
     pub(super) fn owner(self) -> i64 {
         match self {
             Self::Persistent => 0,
@@ -87,7 +87,11 @@ impl Node {
             version: self.version,
             cversion: self.creations.wrapping_mul(2).wrapping_sub(num_children),
             aversion: self.aversion,
-            ephemeral_owner: self.kind.owner(),
+            ephemeral_owner: match self.kind {
+                Kind::Ephemeral(session) => session,
+                // ZooKeeper keeps to itself how it marks the other kinds.
+                _ => 0,
+            },
             data_length: saturated(self.data.as_ref().map_or(0, Bytes::len)),
             num_children,
             pzxid: self.pzxid,

@@ -73,7 +73,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Each read for itself: one that fails does not fail the others.
+    /// Each read for itself: one that fails does not fail the others. None leaves a watch: the
+    /// flag is in the request, but ZooKeeper passes over it.
     pub(super) fn multi_read(
         &mut self,
         id: ConnectionId,

@@ -206,8 +206,8 @@ fn body(op: i32, r: &mut Reader<'_>) -> Result<Request, Malformed> {
         op::PING => Request::Ping,
         op::CLOSE => Request::Close,
         op::RECONFIG => Request::Unimplemented,
-        op::MULTI => multi(r, write_op)?.map_or(Request::BadMulti, Request::Multi),
-        op::MULTI_READ => multi(r, read_op)?.map_or(Request::BadMulti, Request::MultiRead),
+        op::MULTI => multi(r, part_op)?.map_or(Request::BadMulti, Request::Multi),
+        op::MULTI_READ => multi(r, unwatched_op)?.map_or(Request::BadMulti, Request::MultiRead),
         op::AUTH => {
             let _kind = r.int()?;
             let scheme = r.string()?.into_owned();
@@ -298,6 +298,25 @@ fn read_op(op: i32, r: &mut Reader<'_>) -> Result<Option<ReadOp>, Malformed> {
         op::WHO_AM_I => ReadOp::WhoAmI,
         _ => return Ok(None),
     }))
+}
+
+/// A write within a multi: flags that mean nothing spoil the whole of it.
+fn part_op(op: i32, r: &mut Reader<'_>) -> Result<Option<WriteOp>, Malformed> {
+    let decoded = write_op(op, r)?;
+    let odd = |op: &WriteOp| match op {
+        WriteOp::Create(create) => !(0..=6).contains(&create.flags),
+        _ => false,
+    };
+    Ok(decoded.filter(|op| !odd(op)))
+}
+
+/// A read within a multi, which never leaves a watch.
+fn unwatched_op(op: i32, r: &mut Reader<'_>) -> Result<Option<ReadOp>, Malformed> {
+    let mut decoded = read_op(op, r)?;
+    if let Some(ReadOp::GetData { watch, .. } | ReadOp::GetChildren { watch, .. }) = &mut decoded {
+        *watch = false;
+    }
+    Ok(decoded)
 }
 
 /// The operations of a multi; `None` when one is of a kind that a multi cannot hold, a nested
