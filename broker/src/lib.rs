@@ -6,7 +6,7 @@
 pub mod api;
 pub mod broker;
 pub mod cli;
-
+pub mod cluster;
 pub mod config;
 pub mod net;
 pub mod replication;

@@ -8,8 +8,7 @@ mod describe;
 mod key;
 mod listener;
 mod live;
-
-mod parts;
+mod log;
 mod properties;
 mod settings;
 mod table;

@@ -127,26 +127,27 @@ impl Registry {
         Ok((legal(&names), watch))
     }
 
-    /// Removes everything about a topic, the mark last: as controller only.
+    /// Removes everything about a topic: as controller only.
+    ///
+    /// Its node, its overrides and its mark go in one transaction, the last: a topic made anew under
+    /// the name never finds a mark that was meant for its predecessor.
     pub async fn delete_topic(
         &self,
         proof: &Controllership,
         topic: &TopicName,
     ) -> Result<(), FencedError> {
-        let of_topic = self.tree(&paths::topic(topic)).await?;
-        let config = self.tree(&paths::config("topics", topic.as_str())).await?;
-        let mark = self.tree(&paths::delete_topic(topic)).await?;
+        let mut below = self.tree(&paths::topic(topic)).await?;
+        let root = below.pop();
         // Leaves first; in pieces, because a packet holds only so many operations.
-        for paths in [of_topic, config, mark] {
-            for piece in paths.chunks(OPS_PER_MULTI) {
-                let delete = |path: &String| Op::Delete {
-                    path: path.clone(),
-                    version: None,
-                };
-                self.write_as_controller(proof, piece.iter().map(delete).collect())
-                    .await?;
-            }
+        for piece in below.chunks(OPS_PER_MULTI) {
+            self.write_as_controller(proof, piece.iter().map(delete).collect())
+                .await?;
         }
+        let mut last: Vec<String> = root.into_iter().collect();
+        last.extend(self.tree(&paths::config("topics", topic.as_str())).await?);
+        last.extend(self.tree(&paths::delete_topic(topic)).await?);
+        self.write_as_controller(proof, last.iter().map(delete).collect())
+            .await?;
         Ok(())
     }
 
@@ -156,11 +157,8 @@ impl Registry {
         proof: &Controllership,
         topic: &TopicName,
     ) -> Result<(), FencedError> {
-        let delete = Op::Delete {
-            path: paths::delete_topic(topic),
-            version: None,
-        };
-        match self.write_as_controller(proof, vec![delete]).await {
+        let mark = delete(&paths::delete_topic(topic));
+        match self.write_as_controller(proof, vec![mark]).await {
             Err(FencedError::Failed(MultiError {
                 error: ZkError::NoNode,
                 ..
@@ -195,6 +193,13 @@ fn legal(names: &[String]) -> Vec<TopicName> {
         .iter()
         .filter_map(|n| TopicName::new(n).ok())
         .collect()
+}
+
+fn delete(path: &String) -> Op {
+    Op::Delete {
+        path: path.clone(),
+        version: None,
+    }
 }
 
 /// A persistent node, as most of a topic's are.

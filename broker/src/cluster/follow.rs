@@ -1,0 +1,354 @@
+//! Carries out what the cluster says about this broker's partitions: open and lead, resign, delete.
+//!
+//! One task, one at a time. What is to do comes from `actions.rs`; opening and deleting logs runs on
+//! the blocking pool. A log that cannot be opened is reported once and left until its leader epoch
+//! changes; the rest goes on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nyala_client::wire::compression::Codec;
+use nyala_coordinator::clock;
+use nyala_coordinator::cluster::ClusterSnapshot;
+use nyala_coordinator::ids::{BrokerId, LeaderEpoch, TopicId, TopicName, TopicPartition};
+use nyala_coordinator::registry::{Registry, RegistryError};
+use nyala_coordinator::session::Watch;
+use tokio::sync::watch;
+use tracing::{debug, error, info, warn};
+
+use super::actions::{Action, Local, Marked, diff};
+use super::{Configs, Leading};
+use crate::config::{self, CompressionType, TopicConfig};
+use crate::replication::{Partition, PartitionConfig, Table, TimestampType};
+use crate::storage::{LogConfig, LogDirs, StorageError};
+
+/// Pause after a read that failed.
+const RETRY_EVERY: Duration = Duration::from_millis(250);
+
+/// Topics that this broker has partitions of.
+pub(super) type LocalTopics = BTreeSet<TopicName>;
+
+/// What it works on.
+pub(super) struct Parts {
+    pub(super) this: BrokerId,
+    pub(super) registry: Registry,
+    pub(super) configs: Arc<Configs>,
+    pub(super) table: Arc<Table>,
+    pub(super) logs: Arc<LogDirs>,
+}
+
+/// Brings the table and the logs into line with the cluster, over and over.
+pub(super) struct Follower {
+    parts: Parts,
+    marked: Marked,
+    failed: BTreeSet<(TopicPartition, LeaderEpoch)>,
+    /// Topics whose overrides were read since they were made.
+    known: BTreeMap<TopicName, Option<TopicId>>,
+    leading: watch::Sender<Arc<Leading>>,
+    local: watch::Sender<Arc<LocalTopics>>,
+}
+
+impl Follower {
+    pub(super) fn new(parts: Parts) -> (Self, watch::Receiver<Arc<Leading>>) {
+        let (leading, led) = watch::channel(Arc::default());
+        let (local, _) = watch::channel(Arc::default());
+        let follower = Self {
+            parts,
+            marked: Marked::new(),
+            failed: BTreeSet::new(),
+            known: BTreeMap::new(),
+            leading,
+            local,
+        };
+        (follower, led)
+    }
+
+    pub(super) fn local(&self) -> watch::Receiver<Arc<LocalTopics>> {
+        self.local.subscribe()
+    }
+
+    /// Follows until dropped.
+    pub(super) async fn run(mut self, mut snapshots: watch::Receiver<Arc<ClusterSnapshot>>) {
+        let mut configs = self.parts.configs.changes();
+        let mut marks = None;
+        loop {
+            let snapshot = Arc::clone(&snapshots.borrow_and_update());
+            if let Err(e) = self.round(&snapshot, &mut marks).await {
+                debug!("following again: {e}");
+                marks = None;
+                tokio::time::sleep(RETRY_EVERY).await;
+                continue;
+            }
+            let marked = async {
+                match marks.as_mut() {
+                    Some(watch) => watch.wait().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = marked => marks = None,
+                changed = snapshots.changed() => if changed.is_err() { return },
+                changed = configs.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.configure();
+                }
+            }
+        }
+    }
+
+    async fn round(
+        &mut self,
+        snapshot: &ClusterSnapshot,
+        marks: &mut Option<Watch>,
+    ) -> Result<(), RegistryError> {
+        if marks.is_none() {
+            *marks = Some(self.read_marks().await?);
+        }
+        self.read_new_configs(snapshot).await?;
+        let actions = diff(
+            self.parts.this,
+            snapshot,
+            &self.marked,
+            &self.here(),
+            &self.failed,
+        );
+        for action in &actions {
+            debug!(?action, "partition");
+        }
+        for action in actions {
+            self.carry_out(action).await;
+        }
+        self.publish();
+        Ok(())
+    }
+
+    /// Notes which topics are marked, with the ids that they had when they were.
+    async fn read_marks(&mut self) -> Result<Watch, RegistryError> {
+        let (names, watch) = self.parts.registry.topics_to_delete().await?;
+        for topic in names {
+            let stored = self.parts.registry.topic(&topic).await?;
+            // The mark goes with the topic: if it is still there, the id just read is the one meant.
+            let id = match stored {
+                Some(stored) => stored.assignment.id,
+                None => {
+                    let table = &self.parts.table;
+                    let mut here = table.of_topic(topic.as_str()).into_values();
+                    here.next().and_then(|p| p.topic_id())
+                }
+            };
+            let (still, _) = self.parts.registry.topics_to_delete().await?;
+            if still.contains(&topic) && !self.marked.contains_key(&topic) {
+                info!("topic {topic} is marked for deletion");
+                self.marked.insert(topic, id);
+            }
+        }
+        Ok(watch)
+    }
+
+    /// The overrides of a topic that was just made come without a notice.
+    async fn read_new_configs(&mut self, snapshot: &ClusterSnapshot) -> Result<(), RegistryError> {
+        self.known
+            .retain(|topic, _| snapshot.topics.contains_key(topic));
+        let fresh = |(topic, info): &(&TopicName, &Arc<_>)| {
+            let info: &Arc<nyala_coordinator::cluster::TopicInfo> = info;
+            self.known.get(*topic) != Some(&info.id)
+        };
+        let fresh: Vec<_> = snapshot.topics.iter().filter(fresh).collect();
+        let names: Vec<TopicName> = fresh.iter().map(|(topic, _)| (*topic).clone()).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<_> = fresh.iter().map(|(_, info)| info.id).collect();
+        self.parts.configs.refresh(&names).await?;
+        self.known.extend(names.into_iter().zip(ids));
+        Ok(())
+    }
+
+    fn here(&self) -> BTreeMap<TopicPartition, Local> {
+        let all = self.parts.table.all();
+        all.into_iter()
+            .map(|(tp, partition)| {
+                let local = Local {
+                    topic_id: partition.topic_id(),
+                    leading: partition.leading(),
+                };
+                (tp, local)
+            })
+            .collect()
+    }
+
+    async fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Resign { partition } => {
+                if let Some(p) = self.parts.table.find(&partition) {
+                    p.resign();
+                    info!("{partition} is no longer led here");
+                }
+            }
+            Action::Delete { partition } => self.delete(partition).await,
+            Action::Lead {
+                partition,
+                topic_id,
+                epoch,
+            } => {
+                let led = self.lead(&partition, topic_id, epoch).await;
+                self.failed.retain(|(tp, _)| *tp != partition);
+                if let Err(e) = led {
+                    error!("{partition} cannot be led in epoch {epoch}: {e}");
+                    self.failed.insert((partition, epoch));
+                }
+            }
+        }
+    }
+
+    async fn lead(
+        &self,
+        id: &TopicPartition,
+        topic_id: Option<TopicId>,
+        epoch: LeaderEpoch,
+    ) -> Result<(), StorageError> {
+        let here = self.parts.table.find(id);
+        let here = here.filter(|p| p.topic_id() == topic_id || p.topic_id().is_none());
+        let partition = match here {
+            Some(partition) => partition,
+            None => self.open(id, topic_id).await?,
+        };
+        let leader = Arc::clone(&partition);
+        // Starting an epoch writes a file.
+        blocking(move || leader.lead(epoch)).await?;
+        if self
+            .parts
+            .table
+            .find(id)
+            .is_none_or(|p| !Arc::ptr_eq(&p, &partition))
+            && let Some(old) = self.parts.table.insert(partition)
+        {
+            old.resign();
+        }
+        debug!("{id} is led here, epoch {epoch}");
+        Ok(())
+    }
+
+    async fn open(
+        &self,
+        id: &TopicPartition,
+        topic_id: Option<TopicId>,
+    ) -> Result<Arc<Partition>, StorageError> {
+        let (log_config, config) = self.configs_of(&id.topic);
+        let logs = Arc::clone(&self.parts.logs);
+        let wanted = id.clone();
+        let log = blocking(move || {
+            logs.create(&wanted, topic_id, Arc::new(log_config), clock::wall_ms())
+        })
+        .await?;
+        Ok(Arc::new(Partition::new(
+            id.clone(),
+            topic_id,
+            log,
+            Arc::new(config),
+        )))
+    }
+
+    async fn delete(&self, id: TopicPartition) {
+        if let Some(partition) = self.parts.table.remove(&id) {
+            partition.resign();
+        }
+        let logs = Arc::clone(&self.parts.logs);
+        let doomed = id.clone();
+        match blocking(move || logs.delete(&doomed, clock::wall_ms())).await {
+            Ok(_) => info!("{id} is deleted"),
+            Err(e) => error!("{id} is no longer served, but its files cannot be deleted: {e}"),
+        }
+    }
+
+    /// Hands every partition the configuration of now.
+    fn configure(&self) {
+        let mut topics: BTreeMap<TopicName, (Arc<LogConfig>, Arc<PartitionConfig>)> =
+            BTreeMap::new();
+        for (tp, partition) in self.parts.table.all() {
+            let (log, own) = topics.entry(tp.topic.clone()).or_insert_with(|| {
+                let (log, own) = self.configs_of(&tp.topic);
+                (Arc::new(log), Arc::new(own))
+            });
+            if **partition.config() != **own {
+                partition.set_config(Arc::clone(own));
+            }
+            let mut kept = partition.log().lock();
+            if kept.config() != log {
+                kept.set_config(Arc::clone(log));
+            }
+        }
+    }
+
+    fn configs_of(&self, topic: &TopicName) -> (LogConfig, PartitionConfig) {
+        let config = self.parts.configs.topic(topic);
+        let settings = self.parts.configs.live().get();
+        (config.log_config(&settings), partition_config(&config))
+    }
+
+    /// Tells who follows, once all of a round is done.
+    fn publish(&mut self) {
+        let here = self.here();
+        let leading: Leading = here
+            .iter()
+            .filter_map(|(tp, local)| Some((tp.clone(), local.leading?)))
+            .collect();
+        let local: LocalTopics = here.into_keys().map(|tp| tp.topic).collect();
+        self.marked.retain(|topic, _| {
+            let gone = !local.contains(topic) && !self.known.contains_key(topic);
+            !gone
+        });
+        self.leading.send_if_modified(|old| replace(old, leading));
+        self.local.send_if_modified(|old| replace(old, local));
+    }
+}
+
+fn replace<T: PartialEq>(old: &mut Arc<T>, new: T) -> bool {
+    let changed = **old != new;
+    if changed {
+        *old = Arc::new(new);
+    }
+    changed
+}
+
+/// Runs disk work on the blocking pool.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
+) -> Result<T, StorageError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(e) => match e.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is going down: nothing that follows will run.
+            Err(_) => {
+                warn!("disk work was cut short");
+                std::future::pending().await
+            }
+        },
+    }
+}
+
+fn partition_config(config: &TopicConfig) -> PartitionConfig {
+    PartitionConfig {
+        max_message_bytes: usize::try_from(config.max_message_bytes).unwrap_or(0),
+        timestamp_type: match config.message_timestamp_type {
+            config::TimestampType::CreateTime => TimestampType::CreateTime,
+            config::TimestampType::LogAppendTime => TimestampType::LogAppendTime,
+        },
+        timestamp_before_max_ms: config.timestamp_before_max_ms(),
+        timestamp_after_max_ms: config.timestamp_after_max_ms(),
+        compression: match config.compression_type {
+            CompressionType::Producer => None,
+            CompressionType::Uncompressed => Some(Codec::None),
+            CompressionType::Gzip => Some(Codec::Gzip),
+            CompressionType::Snappy => Some(Codec::Snappy),
+            CompressionType::Lz4 => Some(Codec::Lz4),
+            CompressionType::Zstd => Some(Codec::Zstd),
+        },
+        compact: config.cleanup_policy.compact,
+        min_insync_replicas: usize::try_from(config.min_insync_replicas).unwrap_or(1),
+    }
+}

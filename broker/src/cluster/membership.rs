@@ -1,0 +1,125 @@
+//! This broker's registration: made when a session begins, made again whenever it is gone.
+//!
+//! A lost session leads to a new registration, never to an exit. Only the first registration can
+//! fail for good: when another live broker has the id.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nyala_coordinator::clock;
+use nyala_coordinator::cluster::ClusterSnapshot;
+use nyala_coordinator::ids::{BrokerEpoch, BrokerId};
+use nyala_coordinator::registry::{BrokerRegistration, RegisterError, Registry};
+use nyala_coordinator::session::SessionState;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+/// Pause after a registration that failed.
+const RETRY_EVERY: Duration = Duration::from_millis(500);
+
+/// Longest wait for a registration to show up in the snapshot.
+const SEEN_MAX: Duration = Duration::from_secs(2);
+
+/// Keeps the broker registered.
+#[derive(Debug)]
+pub(super) struct Membership {
+    registry: Registry,
+    broker: BrokerId,
+    info: BrokerRegistration,
+    epoch: watch::Sender<Option<BrokerEpoch>>,
+}
+
+impl Membership {
+    /// Registers for the first time.
+    pub(super) async fn join(
+        registry: Registry,
+        broker: BrokerId,
+        info: BrokerRegistration,
+    ) -> Result<Self, RegisterError> {
+        let (epoch, _) = watch::channel(None);
+        let membership = Self {
+            registry,
+            broker,
+            info,
+            epoch,
+        };
+        loop {
+            match membership.register().await {
+                Ok(()) => return Ok(membership),
+                Err(RegisterError::Registry(e)) if e.is_transient() => {
+                    info!("registering again: {e}");
+                    tokio::time::sleep(RETRY_EVERY).await;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Epoch of the current registration; `None` while there is none.
+    pub(super) fn epoch(&self) -> watch::Receiver<Option<BrokerEpoch>> {
+        self.epoch.subscribe()
+    }
+
+    /// Watches over the registration until dropped.
+    pub(super) async fn run(&self, mut snapshots: watch::Receiver<Arc<ClusterSnapshot>>) {
+        let mut states = self.registry.session().states();
+        let mut registered_in = states.borrow().generation();
+        loop {
+            let state = *states.borrow_and_update();
+            if state.generation() != registered_in || matches!(state, SessionState::Lost { .. }) {
+                self.epoch.send_replace(None);
+            }
+            let there = self.is_seen(&snapshots.borrow_and_update());
+            if !there && state.is_connected() {
+                registered_in = state.generation();
+                match self.register().await {
+                    // The snapshot follows; an operator's deletion would show in it later.
+                    Ok(()) => self.await_seen(&mut snapshots).await,
+                    Err(e) => {
+                        warn!(
+                            "broker {} is not registered, trying again: {e}",
+                            self.broker
+                        );
+                        tokio::time::sleep(RETRY_EVERY).await;
+                    }
+                }
+                continue;
+            }
+            tokio::select! {
+                changed = snapshots.changed() => if changed.is_err() { return },
+                changed = states.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    fn is_seen(&self, snapshot: &ClusterSnapshot) -> bool {
+        let seen = snapshot.brokers.get(&self.broker).map(|b| b.epoch);
+        seen.is_some() && seen == *self.epoch.borrow()
+    }
+
+    async fn await_seen(&self, snapshots: &mut watch::Receiver<Arc<ClusterSnapshot>>) {
+        let seen = snapshots.wait_for(|s| self.is_seen(s));
+        // Not seen in time: the loop looks again.
+        let _ = tokio::time::timeout(SEEN_MAX, seen).await;
+    }
+
+    async fn register(&self) -> Result<(), RegisterError> {
+        let info = BrokerRegistration {
+            timestamp_ms: clock::wall_ms(),
+            ..self.info.clone()
+        };
+        let epoch = self.registry.register_broker(self.broker, &info).await?;
+        let old = self.epoch.send_replace(Some(epoch));
+        if old != Some(epoch) {
+            info!("broker {} is registered, epoch {epoch}", self.broker);
+        }
+        Ok(())
+    }
+
+    /// Leaves, so that the others need not wait for the session to end.
+    pub(super) async fn leave(&self) {
+        if let Err(e) = self.registry.unregister_broker(self.broker).await {
+            warn!("broker {} could not unregister: {e}", self.broker);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! This broker in its cluster: registration, controller, topics, overrides, producer ids.
+//!
+//! [`Cluster`] is the one entry. Deciding is pure (`assign.rs`, `plan.rs`, `actions.rs`); what is
+//! decided is carried out by `controller.rs` (writes znodes, fenced by the controller epoch) and
+//! `follow.rs` (opens, leads and deletes this broker's partitions). All of it is level-triggered from
+//! [`ClusterSnapshot`]. Knows nothing of the wire.
+
+mod actions;
+mod alter;
+mod assign;
+mod configs;
+mod controller;
+mod error;
+mod follow;
+mod found;
+mod membership;
+mod plan;
+mod producer_ids;
+mod topics;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nyala_coordinator::cluster::{ClusterSnapshot, ClusterView};
+use nyala_coordinator::ids::{
+    BrokerEpoch, BrokerId, LeaderEpoch, TopicId, TopicName, TopicPartition,
+};
+use nyala_coordinator::registry::{BrokerRegistration, ConfigEntity, Registry, RegistryError};
+use nyala_coordinator::session::Session;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::config::{Live, TopicConfig};
+use crate::replication::Table;
+use crate::storage::LogDirs;
+
+pub use alter::{Alter, AlterConfigs};
+pub use configs::Configs;
+pub use error::{ConfigError, JoinError, ProducerIdError, TopicError};
+pub use found::{FoundError, broker_id, found};
+pub use topics::{CreatedTopic, NewPartitions, NewTopic, TopicRef};
+
+/// What a broker joins with.
+#[derive(Debug)]
+pub struct ClusterParts {
+    /// Connected.
+    pub session: Session,
+    /// Number of this broker.
+    pub this_broker: BrokerId,
+    /// `/cluster/id`, from [`found`].
+    pub cluster_id: String,
+    /// What it says of itself.
+    pub registration: BrokerRegistration,
+    /// Loaded before the logs were opened; followed from now on.
+    pub configs: Arc<Configs>,
+    /// Where partitions that it leads are put.
+    pub partitions: Arc<Table>,
+    /// Where their logs are.
+    pub logs: Arc<LogDirs>,
+}
+
+/// Partitions that this broker leads, and in which epoch.
+pub type Leading = BTreeMap<TopicPartition, LeaderEpoch>;
+
+/// The cluster, as the rest of the broker sees and changes it. One per broker, shared by `Arc`.
+#[derive(Debug)]
+pub struct Cluster {
+    this: BrokerId,
+    cluster_id: String,
+    registry: Registry,
+    view: ClusterView,
+    configs: Arc<Configs>,
+    producer_ids: producer_ids::ProducerIds,
+    membership: Arc<membership::Membership>,
+    controller: controller::Seat,
+    leading: watch::Receiver<Arc<Leading>>,
+    tasks: parking_lot::Mutex<Vec<AbortOnDropHandle<()>>>,
+}
+
+impl Cluster {
+    /// Reads the cluster, registers, and takes part from now on. To be called when the listeners
+    /// are bound: others will connect.
+    pub async fn join(parts: ClusterParts) -> Result<Arc<Self>, JoinError> {
+        let registry = Registry::new(parts.session.clone());
+        let view = ClusterView::start(parts.session).await?;
+        let this = parts.this_broker;
+        let membership =
+            membership::Membership::join(registry.clone(), this, parts.registration).await?;
+        let membership = Arc::new(membership);
+        let (follower, leading) = follow::Follower::new(follow::Parts {
+            this,
+            registry: registry.clone(),
+            configs: Arc::clone(&parts.configs),
+            table: parts.partitions,
+            logs: parts.logs,
+        });
+        let seat = controller::Seat::default();
+        let controller = controller::Controller {
+            this,
+            registry: registry.clone(),
+            seat: seat.clone(),
+            live: Arc::clone(parts.configs.live()),
+            local: follower.local(),
+        };
+        let mut tasks = Vec::new();
+        let mut run = |task: futures::future::BoxFuture<'static, ()>| {
+            tasks.push(AbortOnDropHandle::new(tokio::spawn(task)));
+        };
+        let snapshots = || view.subscribe();
+        let member = Arc::clone(&membership);
+        let seen = snapshots();
+        run(Box::pin(async move { member.run(seen).await }));
+        run(Box::pin(follower.run(snapshots())));
+        run(Box::pin(controller.run(snapshots())));
+        let configs = Arc::clone(&parts.configs);
+        run(Box::pin(async move { configs.run().await }));
+        Ok(Arc::new(Self {
+            this,
+            cluster_id: parts.cluster_id,
+            producer_ids: producer_ids::ProducerIds::new(registry.clone(), this),
+            registry,
+            view,
+            configs: parts.configs,
+            membership,
+            controller: seat,
+            leading,
+            tasks: parking_lot::Mutex::new(tasks),
+        }))
+    }
+
+    /// Number of this broker.
+    #[must_use]
+    pub fn this_broker(&self) -> BrokerId {
+        self.this
+    }
+
+    /// `/cluster/id`.
+    #[must_use]
+    pub fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    /// The cluster now. Its topics include those on their way out.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<ClusterSnapshot> {
+        self.view.snapshot()
+    }
+
+    /// The cluster now and all later ones.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<ClusterSnapshot>> {
+        self.view.subscribe()
+    }
+
+    /// Epoch of this broker's registration; `None` while there is none.
+    #[must_use]
+    pub fn broker_epoch(&self) -> Option<BrokerEpoch> {
+        *self.membership.epoch().borrow()
+    }
+
+    /// Whether this broker is the controller.
+    #[must_use]
+    pub fn is_controller(&self) -> bool {
+        self.controller.is_taken()
+    }
+
+    /// What this broker leads, now and later: already in the table when it is published.
+    #[must_use]
+    pub fn leading(&self) -> watch::Receiver<Arc<Leading>> {
+        self.leading.clone()
+    }
+
+    /// The topic with this id.
+    #[must_use]
+    pub fn topic_name(&self, id: TopicId) -> Option<TopicName> {
+        let snapshot = self.snapshot();
+        let mut topics = snapshot.topics.iter();
+        let found = topics.find(|(_, info)| info.id == Some(id));
+        found.map(|(name, _)| name.clone())
+    }
+
+    /// The broker's settings.
+    #[must_use]
+    pub fn live(&self) -> &Arc<Live> {
+        self.configs.live()
+    }
+
+    /// The configuration of a topic, as this broker last read it.
+    #[must_use]
+    pub fn topic_config(&self, topic: &TopicName) -> Arc<TopicConfig> {
+        self.configs.topic(topic)
+    }
+
+    /// The configuration of a topic, read now.
+    pub async fn read_topic_config(
+        &self,
+        topic: &TopicName,
+    ) -> Result<Arc<TopicConfig>, RegistryError> {
+        self.configs.refresh(std::slice::from_ref(topic)).await?;
+        Ok(self.configs.topic(topic))
+    }
+
+    /// Dynamic overrides of a broker, or of all brokers, read now.
+    pub async fn read_overrides(
+        &self,
+        entity: &ConfigEntity,
+    ) -> Result<crate::config::Values, RegistryError> {
+        Ok(self.registry.config(entity).await?.0)
+    }
+
+    /// A producer id that no other broker of the cluster gives.
+    pub async fn next_producer_id(&self) -> Result<i64, ProducerIdError> {
+        self.producer_ids.next().await
+    }
+
+    /// The typed znodes, for what has no call here.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Leaves: gives up the controller's seat and the registration. The partitions stay led until
+    /// their logs are closed.
+    pub async fn leave(&self) {
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        for task in tasks {
+            task.abort();
+            // An error is the cancellation that was asked for.
+            let _ = task.await;
+        }
+        self.controller.leave(&self.registry).await;
+        self.membership.leave().await;
+    }
+
+    /// Waits until `done` holds for the cluster and what is led here; `false` when time is out.
+    async fn wait_until(
+        &self,
+        timeout: Duration,
+        done: impl Fn(&ClusterSnapshot, &Leading) -> bool,
+    ) -> bool {
+        let mut snapshots = self.subscribe();
+        let mut leading = self.leading();
+        let wait = async {
+            loop {
+                let is_done = done(&snapshots.borrow_and_update(), &leading.borrow_and_update());
+                if is_done {
+                    return true;
+                }
+                tokio::select! {
+                    changed = snapshots.changed() => if changed.is_err() { return false },
+                    changed = leading.changed() => if changed.is_err() { return false },
+                }
+            }
+        };
+        tokio::time::timeout(timeout, wait).await.unwrap_or(false)
+    }
+}
