@@ -2,6 +2,12 @@
 
 /// `nyala dev` as a process.
 mod dev;
+/// 256 MB, filled to the brim.
+mod full_disk;
+/// Kafka's own tools against ours.
+mod kafka_tools;
+/// kill -9 under load.
+mod survives_kill;
 /// Rules of style and layering, checked on the sources.
 mod tidy;
 /// What a ZooKeeper does, against the embedded server and a real one.

@@ -33,7 +33,6 @@ pub struct Ended {
 
 impl Ended {
     /// Its standard output, if it ended well; panics with everything it said otherwise.
-    #[must_use]
     pub fn expect_success(self, what: &str) -> String {
         assert!(
             self.status.success(),

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use nyala_client::wire::frame::{self, RequestHeader};
-use nyala_client::wire::{ApiKey, DecodeError, EncodeError, Message, Reader};
+use nyala_client::wire::messages::api_versions::{ApiVersion, ApiVersionsResponse};
+use nyala_client::wire::{ApiKey, DecodeError, EncodeError, ErrorCode, Message, Reader};
 
 use super::reply::{CloseReason, Later, LaterKind, Payload, Reply};
 use super::{Api, Context, Principal, Run, Services, fetch, find, produce};
@@ -53,7 +54,10 @@ impl Peer {
         let key = header.key.code();
         let api = find(header.key).ok_or(CloseReason::UnknownKey { key })?;
         if !(api.min..=api.max).contains(&header.version) {
-            return Err(unsupported(api, header.version));
+            return match header.key {
+                ApiKey::ApiVersions => refuse_api_versions(api, header.correlation_id, out),
+                _ => Err(unsupported(api, header.version)),
+            };
         }
         match api.run {
             Run::Produce => produce::handle(self, &header, reader.rest(), now_ms, out),
@@ -99,6 +103,28 @@ fn unsupported(api: &Api, version: i16) -> CloseReason {
         min: api.min,
         max: api.max,
     }
+}
+
+/// Tells a client that asks too new a question which ones it may ask (KIP-511): in version 0, which
+/// every client understands.
+fn refuse_api_versions(
+    api: &Api,
+    correlation: i32,
+    out: &mut Payload,
+) -> Result<Reply, CloseReason> {
+    let response = ApiVersionsResponse {
+        error_code: ErrorCode::UnsupportedVersion.code(),
+        api_keys: vec![ApiVersion {
+            api_key: api.key.code(),
+            min_version: api.min,
+            max_version: api.max,
+        }],
+        ..ApiVersionsResponse::default()
+    };
+    let frame = frame::encode_response(0, correlation, &response)
+        .map_err(|error| unanswerable(api.key, 0, &error))?;
+    out.push_bytes(&frame);
+    Ok(Reply::Now)
 }
 
 fn malformed_header(frame: &[u8], error: &dyn std::error::Error) -> CloseReason {

@@ -5,6 +5,7 @@
 //! XRequest) -> XResponse`; Produce and Fetch work on the bytes themselves. Nothing here knows
 //! sockets.
 
+mod api_versions;
 mod context;
 mod delete_records;
 mod dispatch;
@@ -85,6 +86,7 @@ pub static TABLE: &[Api] = &[
     hot!(Produce, 0..=11),
     hot!(Fetch, 4..=17),
     plain!(ListOffsets, 1..=9, list_offsets),
+    plain!(ApiVersions, 0..=4, api_versions),
     plain!(DeleteRecords, 0..=2, delete_records),
     plain!(OffsetForLeaderEpoch, 2..=4, offset_for_leader_epoch),
 ];

@@ -8,7 +8,8 @@ mod describe;
 mod key;
 mod listener;
 mod live;
-mod log;
+
+mod parts;
 mod properties;
 mod settings;
 mod table;

@@ -285,3 +285,6 @@ fn may_handle(state: &State) -> bool {
         && state.outbox.queued() < QUEUED_MAX
         && state.outbox.unsent_bytes() < UNSENT_BYTES_MAX
 }
+
+#[cfg(test)]
+mod tests;

@@ -157,7 +157,7 @@ impl Registry {
         proof: &Controllership,
         topic: &TopicName,
     ) -> Result<(), FencedError> {
-        let mark = delete(&paths::delete_topic(topic));
+        let mark = delete(paths::delete_topic(topic));
         match self.write_as_controller(proof, vec![mark]).await {
             Err(FencedError::Failed(MultiError {
                 error: ZkError::NoNode,
@@ -195,9 +195,9 @@ fn legal(names: &[String]) -> Vec<TopicName> {
         .collect()
 }
 
-fn delete(path: &String) -> Op {
+fn delete(path: impl Into<String>) -> Op {
     Op::Delete {
-        path: path.clone(),
+        path: path.into(),
         version: None,
     }
 }

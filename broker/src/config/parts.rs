@@ -1,8 +1,11 @@
-//! The part of a topic's configuration that its logs need, as `storage` wants it.
+//! The parts of a topic's configuration that logs and partitions need, as they want them.
 //!
 //! Kafka's -1 ("no bound") becomes `None` here, so that nobody compares with it later.
 
-use super::{Settings, TopicConfig};
+use nyala_client::wire::compression::Codec;
+
+use super::{CompressionType, Settings, TimestampType, TopicConfig};
+use crate::replication::{self, PartitionConfig};
 use crate::storage::LogConfig;
 
 /// `None` for a negative number.
@@ -40,6 +43,30 @@ impl TopicConfig {
             producer_id_expiration_ms: i64::from(settings.producer_id_expiration_ms),
         }
     }
+
+    /// Settings of this topic's partitions.
+    #[must_use]
+    pub fn partition_config(&self) -> PartitionConfig {
+        PartitionConfig {
+            max_message_bytes: usize::try_from(self.max_message_bytes).unwrap_or(0),
+            timestamp_type: match self.message_timestamp_type {
+                TimestampType::CreateTime => replication::TimestampType::CreateTime,
+                TimestampType::LogAppendTime => replication::TimestampType::LogAppendTime,
+            },
+            timestamp_before_max_ms: self.timestamp_before_max_ms(),
+            timestamp_after_max_ms: self.timestamp_after_max_ms(),
+            compression: match self.compression_type {
+                CompressionType::Producer => None,
+                CompressionType::Uncompressed => Some(Codec::None),
+                CompressionType::Gzip => Some(Codec::Gzip),
+                CompressionType::Snappy => Some(Codec::Snappy),
+                CompressionType::Lz4 => Some(Codec::Lz4),
+                CompressionType::Zstd => Some(Codec::Zstd),
+            },
+            compact: self.cleanup_policy.compact,
+            min_insync_replicas: usize::try_from(self.min_insync_replicas).unwrap_or(1),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -52,6 +79,7 @@ mod tests {
         let (settings, _) = Settings::load(&Properties::default()).expect("legal");
         let config = TopicConfig::defaults(&settings);
         assert_eq!(config.log_config(&settings), LogConfig::default());
+        assert_eq!(config.partition_config(), PartitionConfig::default());
         let over: Values = [("retention.ms".to_owned(), "-1".to_owned())].into();
         let config = TopicConfig::resolve(&settings, &over).expect("legal");
         assert_eq!(config.log_config(&settings).retention_ms, None);
