@@ -41,13 +41,16 @@ impl Broker {
         let shared = Shared::new(services, limits(&settings));
         let mut bound = Vec::new();
         for listener in settings.listen_on()? {
-            bound.push(bind(&listener, shared.clone()).await?);
+            bound.push(bind(&listener).await?);
         }
         let mut listening = Tasks::default();
         let mut addresses = Vec::new();
         for (listener, address) in bound {
             addresses.push(address);
-            listening.spawn("listener", listener.run(listening.stop_token()));
+            listening.spawn(
+                "listener",
+                listener.run(shared.clone(), listening.stop_token()),
+            );
         }
         Ok(Self {
             addresses,
@@ -85,10 +88,7 @@ async fn connect(settings: &Settings) -> Result<Session, StartError> {
 }
 
 /// Binds one listener; no host means every address, of both families where there are two.
-async fn bind(
-    listener: &config::Listener,
-    shared: Shared,
-) -> Result<(Listener, SocketAddr), StartError> {
+async fn bind(listener: &config::Listener) -> Result<(Listener, SocketAddr), StartError> {
     let host = listener.host.as_str();
     let failed = |source| StartError::Listen {
         listener: listener.to_string(),
@@ -105,7 +105,7 @@ async fn bind(
     };
     let mut refused = std::io::Error::other("the host has no address");
     for address in candidates {
-        match Listener::bind(&listener.name, address, shared.clone()).await {
+        match Listener::bind(&listener.name, address).await {
             Ok(bound) => {
                 let address = bound.local_address().map_err(failed)?;
                 return Ok((bound, address));
