@@ -8,6 +8,7 @@ pub mod broker;
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod groups;
 pub mod net;
 pub mod replication;
 pub mod storage;

@@ -235,6 +235,9 @@ settings! {
     group_initial_rebalance_delay_ms: i32, "group.initial.rebalance.delay.ms" = "3000", AtLeast(0), Fixed;
     /// Most members of a group.
     group_max_size: i32, "group.max.size" = "2147483647", AtLeast(1), Fixed;
+    /// Most bytes of metadata in one JoinGroup, and of assignments in one SyncGroup. Ours: Kafka
+    /// has no such limit.
+    group_metadata_max_bytes: i32, "group.metadata.max.bytes" = "4194304", AtLeast(1), Fixed;
 
     /// Threads of the network; kept for files that set it, the runtime sizes itself.
     num_network_threads: i32, "num.network.threads" = "3", AtLeast(1), Dynamic;
