@@ -14,6 +14,7 @@ use nyala_coordinator::session::{Session, SessionConfig};
 
 use crate::api::{FetchSessions, Services};
 use crate::config::{self, Settings};
+use crate::groups::Groups;
 use crate::net::{Limits, Listener, Shared};
 use crate::replication::Table;
 pub use error::StartError;
@@ -24,6 +25,7 @@ use tasks::Tasks;
 pub struct Broker {
     addresses: Vec<SocketAddr>,
     session: Session,
+    groups: Arc<Groups>,
     listening: Tasks,
 }
 
@@ -31,8 +33,11 @@ impl Broker {
     /// Starts; returns when connections are served.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let session = connect(&settings).await?;
+        let partitions = Arc::new(Table::default());
+        let (groups, group_timers) = Groups::open(&settings, Arc::clone(&partitions));
         let services = Arc::new(Services {
-            partitions: Arc::new(Table::default()),
+            partitions,
+            groups: Arc::clone(&groups),
             fetch_sessions: FetchSessions::new(count(
                 settings.max_incremental_fetch_session_cache_slots,
             )),
@@ -41,20 +46,19 @@ impl Broker {
         let shared = Shared::new(services, limits(&settings));
         let mut bound = Vec::new();
         for listener in settings.listen_on()? {
-            bound.push(bind(&listener).await?);
+            bound.push(bind(&listener, shared.clone()).await?);
         }
         let mut listening = Tasks::default();
+        listening.spawn("groups", group_timers.run(listening.stop_token()));
         let mut addresses = Vec::new();
         for (listener, address) in bound {
             addresses.push(address);
-            listening.spawn(
-                "listener",
-                listener.run(shared.clone(), listening.stop_token()),
-            );
+            listening.spawn("listener", listener.run(listening.stop_token()));
         }
         Ok(Self {
             addresses,
             session,
+            groups,
             listening,
         })
     }
@@ -67,6 +71,7 @@ impl Broker {
 
     /// Stops: no more requests, then away from the cluster, then the logs are closed.
     pub async fn shutdown(self) {
+        self.groups.close();
         self.listening.end().await;
         self.session.close().await;
     }
@@ -88,7 +93,10 @@ async fn connect(settings: &Settings) -> Result<Session, StartError> {
 }
 
 /// Binds one listener; no host means every address, of both families where there are two.
-async fn bind(listener: &config::Listener) -> Result<(Listener, SocketAddr), StartError> {
+async fn bind(
+    listener: &config::Listener,
+    shared: Shared,
+) -> Result<(Listener, SocketAddr), StartError> {
     let host = listener.host.as_str();
     let failed = |source| StartError::Listen {
         listener: listener.to_string(),
@@ -105,7 +113,7 @@ async fn bind(listener: &config::Listener) -> Result<(Listener, SocketAddr), Sta
     };
     let mut refused = std::io::Error::other("the host has no address");
     for address in candidates {
-        match Listener::bind(&listener.name, address).await {
+        match Listener::bind(&listener.name, address, shared.clone()).await {
             Ok(bound) => {
                 let address = bound.local_address().map_err(failed)?;
                 return Ok((bound, address));

@@ -4,8 +4,6 @@
 mod dev;
 /// 256 MB, filled to the brim.
 mod full_disk;
-/// Produce, Fetch and ListOffsets as no honest client sends them.
-mod hostile_produce_fetch;
 /// Kafka's own tools against ours.
 mod kafka_tools;
 /// kill -9 under load.

@@ -7,9 +7,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use nyala_client::wire::{ApiKey, ErrorCode};
-use nyala_coordinator::ids::{TopicId, TopicName};
+use nyala_coordinator::ids::{PartitionIndex, TopicId, TopicName};
 
 use super::FetchSessions;
+use crate::groups::Groups;
 use crate::replication::Table;
 
 /// Everything that handlers use, shared by all connections.
@@ -21,12 +22,20 @@ pub struct Services {
     pub fetch_sessions: FetchSessions,
     /// `fetch.max.bytes`: most bytes of one fetch answer, the first batch apart.
     pub fetch_bytes_max: usize,
+    /// Groups that this broker leads.
+    pub(crate) groups: Arc<Groups>,
 }
 
 impl Services {
     /// Why a partition that this broker does not have cannot be served.
     pub(crate) fn absent_partition(&self, _topic: &str, _partition: i32) -> ErrorCode {
         ErrorCode::UnknownTopicOrPartition
+    }
+
+    /// Tells of a partition of this topic whether the cluster has it.
+    pub(crate) fn partitions_of(&self, topic: &TopicName) -> impl Fn(i32) -> bool + use<> {
+        let partitions = self.partitions.of_topic(topic.as_str());
+        move |partition| partitions.contains_key(&PartitionIndex(partition))
     }
 
     /// Name of the topic with this id.

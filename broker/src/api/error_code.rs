@@ -5,6 +5,7 @@ use nyala_client::wire::batch::BatchError;
 use nyala_client::wire::compression::CompressionError;
 
 use super::record_check::BatchRefusal;
+use crate::groups::GroupError;
 use crate::replication::{AppendError, ReadError, WaitError};
 use crate::storage;
 
@@ -91,5 +92,41 @@ impl From<&WaitError> for ErrorCode {
             WaitError::NotLeader(_) => Self::NotLeaderOrFollower,
             WaitError::Storage(_) => Self::KafkaStorageError,
         }
+    }
+}
+
+impl From<GroupError> for ErrorCode {
+    fn from(error: GroupError) -> Self {
+        match error {
+            GroupError::UnknownMemberId => Self::UnknownMemberId,
+            GroupError::IllegalGeneration => Self::IllegalGeneration,
+            GroupError::FencedInstanceId => Self::FencedInstanceId,
+            GroupError::RebalanceInProgress => Self::RebalanceInProgress,
+            GroupError::InconsistentGroupProtocol => Self::InconsistentGroupProtocol,
+            GroupError::MemberIdRequired => Self::MemberIdRequired,
+            GroupError::GroupMaxSizeReached => Self::GroupMaxSizeReached,
+            GroupError::InvalidSessionTimeout => Self::InvalidSessionTimeout,
+            GroupError::InvalidGroupId => Self::InvalidGroupId,
+            GroupError::TooLarge | GroupError::InvalidOffset => Self::InvalidRequest,
+            GroupError::CoordinatorLoadInProgress => Self::CoordinatorLoadInProgress,
+            GroupError::CoordinatorNotAvailable => Self::CoordinatorNotAvailable,
+            GroupError::NotCoordinator => Self::NotCoordinator,
+            GroupError::NonEmptyGroup => Self::NonEmptyGroup,
+            GroupError::GroupIdNotFound => Self::GroupIdNotFound,
+            GroupError::GroupSubscribedToTopic => Self::GroupSubscribedToTopic,
+            GroupError::OffsetMetadataTooLarge => Self::OffsetMetadataTooLarge,
+            GroupError::InvalidCommitOffsetSize => Self::InvalidCommitOffsetSize,
+            GroupError::UnstableOffsetCommit => Self::UnstableOffsetCommit,
+            GroupError::CommitTimedOut => Self::RequestTimedOut,
+            GroupError::NotWritten => Self::UnknownServerError,
+        }
+    }
+}
+
+/// The code of a result: `None` for success.
+pub(super) fn code_of<T>(result: &Result<T, GroupError>) -> i16 {
+    match result {
+        Ok(_) => ErrorCode::None.code(),
+        Err(error) => ErrorCode::from(*error).code(),
     }
 }

@@ -7,17 +7,27 @@
 
 mod api_versions;
 mod context;
+mod delete_groups;
 mod delete_records;
+mod describe_groups;
 mod dispatch;
 mod error_code;
 mod fetch;
 mod fetch_session;
+mod heartbeat;
+mod join_group;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod produce_refused;
 mod record_check;
 pub(crate) mod reply;
+mod sync_group;
 
 pub(crate) use context::authorize;
 pub use context::{Context, Operation, Principal, Resource, Services};
@@ -86,9 +96,19 @@ pub static TABLE: &[Api] = &[
     hot!(Produce, 0..=11),
     hot!(Fetch, 4..=17),
     plain!(ListOffsets, 1..=9, list_offsets),
+    plain!(OffsetCommit, 2..=9, offset_commit),
+    plain!(OffsetFetch, 1..=9, offset_fetch),
+    plain!(JoinGroup, 0..=9, join_group),
+    plain!(Heartbeat, 0..=4, heartbeat),
+    plain!(LeaveGroup, 0..=5, leave_group),
+    plain!(SyncGroup, 0..=5, sync_group),
+    plain!(DescribeGroups, 0..=6, describe_groups),
+    plain!(ListGroups, 0..=5, list_groups),
     plain!(ApiVersions, 0..=4, api_versions),
     plain!(DeleteRecords, 0..=2, delete_records),
     plain!(OffsetForLeaderEpoch, 2..=4, offset_for_leader_epoch),
+    plain!(DeleteGroups, 0..=2, delete_groups),
+    plain!(OffsetDelete, 0..=0, offset_delete),
 ];
 
 /// The row of `key`.

@@ -42,24 +42,16 @@ impl Shared {
 pub struct Listener {
     name: Arc<str>,
     socket: TcpListener,
-}
-
-/// An address in use.
-struct Running {
-    name: Arc<str>,
-    socket: TcpListener,
     shared: Shared,
 }
 
 impl Listener {
     /// Binds `address` for the listener called `name` (`PLAINTEXT`, say).
-    ///
-    /// Connections wait in the system's queue until [`run`](Self::run): a broker binds first, so
-    /// that it knows its ports, and serves once it has joined the cluster.
-    pub async fn bind(name: &str, address: SocketAddr) -> io::Result<Self> {
+    pub async fn bind(name: &str, address: SocketAddr, shared: Shared) -> io::Result<Self> {
         Ok(Self {
             name: name.into(),
             socket: TcpListener::bind(address).await?,
+            shared,
         })
     }
 
@@ -69,19 +61,7 @@ impl Listener {
     }
 
     /// Accepts until `stop`, then lets every connection send what it owes, for a limited time.
-    pub async fn run(self, shared: Shared, stop: CancellationToken) {
-        let Self { name, socket } = self;
-        let running = Running {
-            name,
-            socket,
-            shared,
-        };
-        running.run(stop).await;
-    }
-}
-
-impl Running {
-    async fn run(self, stop: CancellationToken) {
+    pub async fn run(self, stop: CancellationToken) {
         let mut connections = JoinSet::new();
         let mut backoff = Duration::ZERO;
         loop {

@@ -30,6 +30,7 @@ async fn pair(limits: Limits) -> Pair {
         partitions: Arc::new(Table::new()),
         fetch_sessions: FetchSessions::default(),
         fetch_bytes_max: 1 << 20,
+        groups: crate::groups::Groups::leading_nothing(),
     });
     let connection = Connection {
         peer: Peer::new(services, address.ip(), "PLAINTEXT".into()),
