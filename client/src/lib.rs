@@ -1,5 +1,18 @@
 //! One end of the wire, and the wire itself.
 //!
-//! [`wire`] is pure bytes and serves the broker too; the rest is the native client.
+//! [`wire`] is pure bytes and serves the broker too; the rest is the native client: [`Producer`]
+//! and [`Consumer`] on a [`Cluster`] that is learned from ZooKeeper or from a broker.
+//! `examples/` has programs that run.
 
+pub mod cluster;
+pub mod config;
+pub mod connection;
+pub mod consumer;
+pub mod error;
+pub mod producer;
 pub mod wire;
+
+pub use cluster::Cluster;
+pub use connection::Connection;
+pub use consumer::Consumer;
+pub use producer::Producer;

@@ -146,6 +146,12 @@ impl<'a> Records<'a> {
         }
     }
 
+    /// What has not been walked over.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// Reads all: as many as announced and not a byte more, offsets counting up by one.
     pub(super) fn check(self) -> Result<RecordsSummary, BatchError> {
         let mut summary = RecordsSummary {

@@ -1,0 +1,416 @@
+//! What is fetched and not yet handed out, and what is handed out and not yet handled.
+//!
+//! The one place where the three tasks of a consumer meet: the fetcher fills, the application
+//! takes, the group's driver gives and takes away partitions. A record counts as *handled* once the
+//! application asks for more. Per partition:
+//!
+//! ```text
+//!   committed <= handled <= delivered <= (offset of what waits) <= fetch_offset
+//! ```
+//! Every assignment of a partition has its own number, so that nothing fetched or committed for an
+//! earlier one is taken for the present one.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use nyala_coordinator::clock;
+use nyala_coordinator::ids::TopicPartition;
+use nyala_coordinator::session::Lease;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use super::rebalance::FencingToken;
+use super::record::{ConsumerRecord, Cursor};
+use crate::error::ConsumerError;
+
+/// Errors that wait for the application; the oldest go first.
+const ERRORS_MAX: usize = 16;
+/// A partition whose bytes did not decode is fetched again after this.
+const CORRUPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Number of one assignment of a partition to this consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct AssignmentId(u64);
+
+/// One partition that this consumer reads.
+#[derive(Debug)]
+struct Share {
+    id: AssignmentId,
+    token: Option<FencingToken>,
+    fetch_offset: i64,
+    /// Fetched bytes with their size as fetched.
+    waiting: VecDeque<(Cursor, usize)>,
+    waiting_bytes: usize,
+    /// Offset after the last record that was taken out of `waiting`.
+    delivered: i64,
+    handled: i64,
+    committed: i64,
+    resume_at: Option<Instant>,
+    /// Nothing more is handed out.
+    leaving: bool,
+    /// Somebody waits for the application to let go.
+    left: Option<oneshot::Sender<()>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    shares: BTreeMap<TopicPartition, Share>,
+    errors: VecDeque<ConsumerError>,
+    next_id: u64,
+    /// Partition that was served last: the next one goes first.
+    served: Option<TopicPartition>,
+    last_poll: Option<Instant>,
+    closed: bool,
+}
+
+/// Shared by the consumer's handle, its fetcher and its driver. The lock is short: never held
+/// across an await.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    state: Mutex<State>,
+    /// Nothing is handed out while it does not hold.
+    lease: Option<Lease>,
+    /// Most bytes that wait, over all partitions.
+    waiting_bytes_max: usize,
+    /// Something to hand out has arrived.
+    pub(crate) arrived: Notify,
+    /// There is room, or something new, to fetch.
+    pub(crate) hungry: Notify,
+}
+
+/// A partition to be fetched from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Need {
+    pub(crate) target: TopicPartition,
+    pub(crate) id: AssignmentId,
+    pub(crate) offset: i64,
+}
+
+/// How far a partition was handled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) target: TopicPartition,
+    pub(crate) id: AssignmentId,
+    pub(crate) offset: i64,
+}
+
+impl Delivery {
+    pub(crate) fn new(waiting_bytes_max: usize, lease: Option<Lease>) -> Self {
+        Self {
+            state: Mutex::new(State::default()),
+            lease,
+            waiting_bytes_max,
+            arrived: Notify::new(),
+            hungry: Notify::new(),
+        }
+    }
+
+    /// Starts to read a partition at `offset`.
+    pub(crate) fn assign(&self, target: TopicPartition, offset: i64, token: Option<FencingToken>) {
+        let mut state = self.state.lock();
+        state.next_id += 1;
+        let share = Share {
+            id: AssignmentId(state.next_id),
+            token,
+            fetch_offset: offset,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            delivered: offset,
+            handled: offset,
+            committed: offset,
+            resume_at: None,
+            leaving: false,
+            left: None,
+        };
+        state.shares.insert(target, share);
+        drop(state);
+        self.hungry.notify_one();
+    }
+
+    /// Hands out nothing more of a partition; resolves once all that was handed out is handled.
+    pub(crate) fn leave(&self, target: &TopicPartition) -> oneshot::Receiver<()> {
+        let (left, gone) = oneshot::channel();
+        let mut state = self.state.lock();
+        if let Some(share) = state.shares.get_mut(target) {
+            share.leaving = true;
+            share.waiting.clear();
+            share.waiting_bytes = 0;
+            // With nothing out the sender ends here, and that is the answer.
+            share.left = Some(left).filter(|_| share.handled < share.delivered);
+        }
+        drop(state);
+        self.hungry.notify_one();
+        gone
+    }
+
+    /// Takes a partition away and says how far it was handled.
+    pub(crate) fn remove(&self, target: &TopicPartition) -> Option<Progress> {
+        let share = self.state.lock().shares.remove(target)?;
+        self.hungry.notify_one();
+        Some(Progress {
+            target: target.clone(),
+            id: share.id,
+            offset: share.handled,
+        })
+        .filter(|_| share.handled > share.committed)
+    }
+
+    /// Takes everything away.
+    pub(crate) fn remove_all(&self) {
+        self.state.lock().shares.clear();
+    }
+
+    /// How far a leaving partition was handled, if that is not committed yet.
+    pub(crate) fn progress(&self, target: &TopicPartition) -> Option<Progress> {
+        let state = self.state.lock();
+        let share = state.shares.get(target)?;
+        (share.handled > share.committed).then(|| Progress {
+            target: target.clone(),
+            id: share.id,
+            offset: share.handled,
+        })
+    }
+
+    /// Everything that is handled and not committed.
+    pub(crate) fn uncommitted(&self) -> Vec<Progress> {
+        let state = self.state.lock();
+        let all = state.shares.iter().filter(|(_, s)| s.handled > s.committed);
+        all.map(|(target, s)| Progress {
+            target: target.clone(),
+            id: s.id,
+            offset: s.handled,
+        })
+        .collect()
+    }
+
+    /// `progress` is committed.
+    pub(crate) fn committed(&self, progress: &Progress) {
+        let mut state = self.state.lock();
+        if let Some(share) = state.shares.get_mut(&progress.target)
+            && share.id == progress.id
+        {
+            share.committed = share.committed.max(progress.offset);
+        }
+    }
+
+    /// The partitions that are read now, with the offset of what comes next and the token.
+    pub(crate) fn positions(&self) -> BTreeMap<TopicPartition, (i64, Option<FencingToken>)> {
+        let state = self.state.lock();
+        let all = state.shares.iter().filter(|(_, s)| !s.leaving);
+        all.map(|(target, s)| (target.clone(), (s.delivered, s.token)))
+            .collect()
+    }
+
+    /// When the application last asked for records.
+    pub(crate) fn last_poll(&self) -> Option<Instant> {
+        self.state.lock().last_poll
+    }
+
+    /// What to fetch, if there is room.
+    pub(crate) fn needs(&self) -> Vec<Need> {
+        let state = self.state.lock();
+        let waiting: usize = state.shares.values().map(|s| s.waiting_bytes).sum();
+        if waiting >= self.waiting_bytes_max {
+            return Vec::new();
+        }
+        let each = self.waiting_bytes_max / state.shares.len().max(1);
+        let now = clock::now();
+        let hungry = |s: &Share| {
+            !s.leaving && s.waiting_bytes <= each / 2 && s.resume_at.is_none_or(|at| now >= at)
+        };
+        let all = state.shares.iter().filter(|(_, s)| hungry(s));
+        all.map(|(target, s)| Need {
+            target: target.clone(),
+            id: s.id,
+            offset: s.fetch_offset,
+        })
+        .collect()
+    }
+
+    /// Takes in what was fetched for `need`; the next fetch goes on at `next_offset`.
+    pub(crate) fn push(&self, need: &Need, batches: Bytes, next_offset: i64) {
+        let mut state = self.state.lock();
+        let Some(share) = state.shares.get_mut(&need.target) else {
+            return;
+        };
+        let same = share.id == need.id && share.fetch_offset == need.offset;
+        if !same || share.leaving {
+            return;
+        }
+        share.resume_at = None;
+        share.fetch_offset = next_offset;
+        let bytes = batches.len();
+        share.waiting_bytes += bytes;
+        share.waiting.push_back((Cursor::new(batches), bytes));
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Goes on at `offset`, whatever was to come: the old place is out of range.
+    pub(crate) fn reset(&self, need: &Need, offset: i64) {
+        let mut state = self.state.lock();
+        if let Some(share) = state.shares.get_mut(&need.target)
+            && share.id == need.id
+            && share.fetch_offset == need.offset
+        {
+            share.fetch_offset = offset;
+        }
+        drop(state);
+        self.hungry.notify_one();
+    }
+
+    /// Waits with the next fetch for `need` until `pause` has passed.
+    pub(crate) fn pause(&self, need: &Need, pause: Duration) {
+        if let Some(share) = self.state.lock().shares.get_mut(&need.target) {
+            share.resume_at = Some(clock::now() + pause);
+        }
+    }
+
+    /// When the first paused partition is to be fetched again.
+    pub(crate) fn next_resume(&self) -> Option<Instant> {
+        let now = clock::now();
+        let state = self.state.lock();
+        let paused = state.shares.values().filter_map(|s| s.resume_at);
+        paused.filter(|at| *at > now).min()
+    }
+
+    /// Tells the application of `error`, with its next call.
+    pub(crate) fn report(&self, error: ConsumerError) {
+        let mut state = self.state.lock();
+        if state.errors.len() < ERRORS_MAX {
+            state.errors.push_back(error);
+        }
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// The application asks for more: all that it was given is handled.
+    pub(crate) fn handled(&self) {
+        let mut state = self.state.lock();
+        state.last_poll = Some(clock::now());
+        for share in state.shares.values_mut() {
+            share.handled = share.delivered;
+            if let Some(left) = share.left.take() {
+                // Whoever waited may have given up.
+                let _ = left.send(());
+            }
+        }
+    }
+
+    /// Up to `max` records of one partition, the partitions taking turns.
+    pub(crate) fn take(&self, max: usize) -> Result<Vec<ConsumerRecord>, ConsumerError> {
+        let mut records = Vec::new();
+        let mut state = self.state.lock();
+        if let Some(error) = state.errors.pop_front() {
+            return Err(error);
+        }
+        if state.closed {
+            return Err(ConsumerError::Closed);
+        }
+        let State { shares, served, .. } = &mut *state;
+        let order: Vec<TopicPartition> = turns(shares, served.as_ref());
+        for target in order {
+            let Some(share) = shares.get_mut(&target) else {
+                continue;
+            };
+            let offset = share.delivered;
+            let read = share.read(&target, max, &mut records);
+            // Looked at last, after all decoding: a process that was paused must not hand out
+            // what may be another's by now.
+            if self.lease.as_ref().is_some_and(|lease| !lease.holds()) {
+                share.rewind(offset);
+                return Ok(Vec::new());
+            }
+            if let Err(error) = read {
+                share.rewind(share.delivered);
+                share.resume_at = Some(clock::now() + CORRUPT_PAUSE);
+                *served = Some(target.clone());
+                if records.is_empty() {
+                    return Err(ConsumerError::Corrupt {
+                        offset: share.delivered,
+                        target,
+                        error,
+                    });
+                }
+            }
+            if !records.is_empty() {
+                *served = Some(target);
+                break;
+            }
+        }
+        drop(state);
+        self.hungry.notify_one();
+        Ok(records)
+    }
+
+    /// Goes on at `offset`; what waits is dropped.
+    pub(crate) fn seek(&self, target: &TopicPartition, offset: i64) -> bool {
+        let mut state = self.state.lock();
+        state.next_id += 1;
+        let id = AssignmentId(state.next_id);
+        let Some(share) = state.shares.get_mut(target) else {
+            return false;
+        };
+        share.id = id;
+        share.rewind(offset);
+        share.handled = offset;
+        share.committed = share.committed.min(offset);
+        drop(state);
+        self.hungry.notify_one();
+        true
+    }
+
+    /// Hands out nothing more, for good.
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+        self.arrived.notify_one();
+    }
+}
+
+impl Share {
+    fn read(
+        &mut self,
+        target: &TopicPartition,
+        max: usize,
+        into: &mut Vec<ConsumerRecord>,
+    ) -> Result<(), crate::wire::batch::BatchError> {
+        if self.leaving {
+            return Ok(());
+        }
+        while into.len() < max
+            && let Some((cursor, bytes)) = self.waiting.front_mut()
+        {
+            let room = max - into.len();
+            cursor.read(target, &mut self.delivered, room, into)?;
+            if cursor.is_done() {
+                self.waiting_bytes -= *bytes;
+                self.waiting.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes back to `offset`, with nothing waiting.
+    fn rewind(&mut self, offset: i64) {
+        self.delivered = offset;
+        self.fetch_offset = offset;
+        self.waiting.clear();
+        self.waiting_bytes = 0;
+    }
+}
+
+/// The partitions in the order of their turns: those after `served` first.
+fn turns(
+    shares: &BTreeMap<TopicPartition, Share>,
+    served: Option<&TopicPartition>,
+) -> Vec<TopicPartition> {
+    let waiting = |(_, s): &(&TopicPartition, &Share)| !s.waiting.is_empty();
+    let after = |(t, _): &(&TopicPartition, &Share)| served.is_none_or(|served| *t > served);
+    let (next, wrapped): (Vec<_>, Vec<_>) = shares.iter().filter(waiting).partition(after);
+    let order = next.into_iter().chain(wrapped);
+    order.map(|(target, _)| target.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! Who may have what, when: handing out, handling, leaving.
+
+use nyala_coordinator::ids::{PartitionIndex, TopicName};
+
+use super::*;
+use crate::wire::batch::{BatchBuilder, BatchOptions};
+
+fn target(partition: i32) -> TopicPartition {
+    TopicPartition {
+        topic: TopicName::new("t").expect("legal"),
+        partition: PartitionIndex(partition),
+    }
+}
+
+fn batch(base_offset: i64, records: usize) -> Bytes {
+    let mut builder = BatchBuilder::new(BatchOptions {
+        base_offset,
+        ..BatchOptions::default()
+    });
+    for _ in 0..records {
+        builder.append(0, None, Some(b"v"), &[]).expect("room");
+    }
+    builder.build().expect("small")
+}
+
+fn fill(delivery: &Delivery, partition: i32, records: usize) {
+    let needs = delivery.needs();
+    let need = needs.iter().find(|n| n.target == target(partition));
+    let need = need.expect("hungry");
+    let count = i64::try_from(records).expect("small");
+    delivery.push(need, batch(need.offset, records), need.offset + count);
+}
+
+fn offsets(delivery: &Delivery, max: usize) -> Vec<(i32, i64)> {
+    let records = delivery.take(max).expect("no error");
+    records.iter().map(|r| (r.partition.0, r.offset)).collect()
+}
+
+#[test]
+fn partitions_take_turns() {
+    let delivery = Delivery::new(1 << 20, None);
+    for p in 0..2 {
+        delivery.assign(target(p), 10, None);
+        fill(&delivery, p, 2);
+    }
+    assert_eq!(offsets(&delivery, 1), [(0, 10)]);
+    assert_eq!(offsets(&delivery, 1), [(1, 10)]);
+    assert_eq!(offsets(&delivery, 9), [(0, 11)]);
+    assert_eq!(offsets(&delivery, 9), [(1, 11)]);
+    assert_eq!(offsets(&delivery, 9), []);
+}
+
+#[test]
+fn records_are_handled_when_more_is_asked_for() {
+    let delivery = Delivery::new(1 << 20, None);
+    delivery.assign(target(0), 0, None);
+    fill(&delivery, 0, 3);
+    assert_eq!(offsets(&delivery, 2).len(), 2);
+    assert!(delivery.uncommitted().is_empty());
+    delivery.handled();
+    let progress = delivery.uncommitted();
+    assert_eq!(progress[0].offset, 2);
+    delivery.committed(&progress[0]);
+    assert!(delivery.uncommitted().is_empty());
+}
+
+#[test]
+fn a_partition_is_left_only_after_its_records_are_handled() {
+    let delivery = Delivery::new(1 << 20, None);
+    delivery.assign(target(0), 0, None);
+    fill(&delivery, 0, 3);
+    assert_eq!(offsets(&delivery, 2).len(), 2);
+    let mut gone = delivery.leave(&target(0));
+    assert!(gone.try_recv() == Err(oneshot::error::TryRecvError::Empty));
+    assert_eq!(offsets(&delivery, 9), [], "nothing more is handed out");
+    delivery.handled();
+    assert!(gone.try_recv().is_ok());
+    let progress = delivery.remove(&target(0)).expect("uncommitted");
+    assert_eq!(progress.offset, 2);
+}
+
+#[test]
+fn a_partition_with_nothing_out_is_left_at_once() {
+    let delivery = Delivery::new(1 << 20, None);
+    delivery.assign(target(0), 0, None);
+    fill(&delivery, 0, 3);
+    let mut gone = delivery.leave(&target(0));
+    assert!(gone.try_recv() == Err(oneshot::error::TryRecvError::Closed));
+    assert_eq!(delivery.remove(&target(0)), None);
+}
+
+#[test]
+fn what_an_earlier_assignment_fetched_is_dropped() {
+    let delivery = Delivery::new(1 << 20, None);
+    delivery.assign(target(0), 0, None);
+    let old = delivery.needs().remove(0);
+    delivery.remove(&target(0));
+    delivery.assign(target(0), 0, None);
+    delivery.push(&old, batch(0, 3), 3);
+    assert_eq!(offsets(&delivery, 9), []);
+    delivery.committed(&Progress {
+        target: target(0),
+        id: old.id,
+        offset: 3,
+    });
+    fill(&delivery, 0, 1);
+    assert_eq!(offsets(&delivery, 9), [(0, 0)]);
+}
+
+#[test]
+fn what_waits_is_bounded() {
+    let delivery = Delivery::new(300, None);
+    delivery.assign(target(0), 0, None);
+    fill(&delivery, 0, 1);
+    assert_eq!(delivery.needs().len(), 1, "less than half is waiting");
+    fill(&delivery, 0, 20);
+    assert!(delivery.needs().is_empty());
+    assert_eq!(offsets(&delivery, 99).len(), 21);
+    assert_eq!(delivery.needs()[0].offset, 21);
+}
+
+#[test]
+fn a_corrupt_batch_is_an_error_and_is_fetched_again() {
+    let delivery = Delivery::new(1 << 20, None);
+    delivery.assign(target(0), 0, None);
+    let need = delivery.needs().remove(0);
+    let mut bad = batch(0, 2).to_vec();
+    bad[65] ^= 1;
+    let mut bytes = batch(0, 1).to_vec();
+    bad[7] = 1;
+    bytes.extend(bad);
+    delivery.push(&need, bytes.into(), 3);
+    assert_eq!(offsets(&delivery, 9), [(0, 0)], "what is good comes first");
+    assert!(delivery.needs().is_empty(), "it pauses");
+    assert!(delivery.next_resume().is_some());
+    let need = Need { offset: 1, ..need };
+    let mut bad = batch(1, 2).to_vec();
+    bad[65] ^= 1;
+    delivery.push(&need, bad.into(), 3);
+    let error = delivery.take(9).expect_err("nothing but the corrupt batch");
+    assert!(matches!(error, ConsumerError::Corrupt { offset: 1, .. }));
+}
+
+#[test]
+fn a_seek_forgets_what_was_fetched() {
+    let delivery = Delivery::new(1 << 20, None);
+    delivery.assign(target(0), 5, None);
+    fill(&delivery, 0, 3);
+    assert!(delivery.seek(&target(0), 1));
+    assert_eq!(offsets(&delivery, 9), []);
+    fill(&delivery, 0, 1);
+    assert_eq!(offsets(&delivery, 9), [(0, 1)]);
+    assert!(!delivery.seek(&target(7), 1));
+}

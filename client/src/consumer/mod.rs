@@ -1,0 +1,227 @@
+//! The consumer: records out, in order per partition, alone or as a member of a group.
+//!
+//! ```text
+//! driver (which partitions) -> delivery <- fetcher (bytes)      application <- poll / stream
+//! ```
+//! Through ZooKeeper a group meets in `/consumers/G`: members, owners and offsets are znodes, every
+//! member computes the same assignment, and a partition has at most one live owner. Through brokers
+//! it is Kafka's own (classic) group protocol. Delivery is at least once: a record counts as handled
+//! when the application asks for more, and only then may its offset be committed.
+//!
+//! ```text
+//! let mut consumer = Consumer::builder()
+//!     .zookeeper("127.0.0.1:2181")
+//!     .group("readers")
+//!     .topics([topic])
+//!     .offset_reset(OffsetReset::Earliest)
+//!     .build()
+//!     .await?;
+//! while let Some(record) = consumer.stream().next().await {
+//!     println!("{:?}", record?.value);
+//! }
+//! ```
+
+mod alone;
+mod assignment;
+mod classic;
+mod config;
+mod delivery;
+mod fetcher;
+mod native;
+mod offsets;
+pub mod positions;
+pub mod protocol;
+mod rebalance;
+mod record;
+
+pub(crate) use classic::coordinator;
+pub use config::{ConsumerBuilder, ConsumerConfig};
+pub use rebalance::FencingToken;
+pub use record::ConsumerRecord;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use nyala_coordinator::ids::TopicPartition;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::cluster::Cluster;
+use crate::error::ConsumerError;
+use delivery::Delivery;
+
+/// Longest that leaving a group takes.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the handle asks of the driver.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Commit everything that is handled.
+    Commit(oneshot::Sender<Result<(), ConsumerError>>),
+    /// Leave the group.
+    Close(oneshot::Sender<Result<(), ConsumerError>>),
+}
+
+/// Reads records. Dropping it leaves the group without a commit; [`Consumer::close`] commits first.
+#[derive(Debug)]
+pub struct Consumer {
+    config: Arc<ConsumerConfig>,
+    cluster: Cluster,
+    delivery: Arc<Delivery>,
+    commands: mpsc::Sender<Command>,
+    driver: AbortHandle,
+    fetcher: AbortHandle,
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.driver.abort();
+        self.fetcher.abort();
+    }
+}
+
+impl Consumer {
+    /// Settings first.
+    #[must_use]
+    pub fn builder() -> ConsumerBuilder {
+        ConsumerBuilder::default()
+    }
+
+    fn start(config: ConsumerConfig, cluster: Cluster) -> Self {
+        let config = Arc::new(config);
+        for topic in &config.topics {
+            cluster.want(topic);
+        }
+        let session = cluster.session().filter(|_| config.group.is_some());
+        let lease = session.map(nyala_coordinator::session::Session::lease);
+        let delivery = Arc::new(Delivery::new(config.waiting_bytes_max, lease));
+        let (commands, requests) = mpsc::channel(16);
+        let parts = Parts {
+            config: Arc::clone(&config),
+            cluster: cluster.clone(),
+            delivery: Arc::clone(&delivery),
+            requests,
+        };
+        let driver = match (config.group.clone(), session.cloned()) {
+            (Some(group), Some(session)) => {
+                tokio::spawn(native::Driver::new(parts, group, session).run())
+            }
+            (Some(group), None) => tokio::spawn(classic::Driver::new(parts, group).run()),
+            (None, _) => tokio::spawn(alone::run(parts)),
+        };
+        let fetcher =
+            fetcher::Fetcher::new(Arc::clone(&delivery), cluster.clone(), Arc::clone(&config));
+        Self {
+            fetcher: tokio::spawn(fetcher.run()).abort_handle(),
+            driver: driver.abort_handle(),
+            config,
+            cluster,
+            delivery,
+            commands,
+        }
+    }
+
+    /// The cluster that the consumer reads from.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// The next records, up to `max.poll.records`, all of one partition; none if none came within
+    /// `timeout`. With this call everything that was handed out before counts as handled.
+    pub async fn poll(&mut self, timeout: Duration) -> Result<Vec<ConsumerRecord>, ConsumerError> {
+        self.poll_up_to(self.config.poll_records_max, timeout).await
+    }
+
+    /// As [`Self::poll`], with at most `max` records.
+    pub async fn poll_up_to(
+        &mut self,
+        max: usize,
+        timeout: Duration,
+    ) -> Result<Vec<ConsumerRecord>, ConsumerError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            self.delivery.handled();
+            let records = self.delivery.take(max)?;
+            if !records.is_empty() {
+                return Ok(records);
+            }
+            let arrived = self.delivery.arrived.notified();
+            if tokio::time::timeout_at(deadline, arrived).await.is_err() {
+                return Ok(Vec::new());
+            }
+        }
+    }
+
+    /// The records one by one. A record counts as handled when the next one is asked for.
+    ///
+    /// The stream ends only with [`ConsumerError::Closed`]; after any other error it goes on.
+    pub fn stream(&mut self) -> impl Stream<Item = Result<ConsumerRecord, ConsumerError>> + '_ {
+        let unbounded = Duration::from_secs(3600);
+        futures::stream::unfold(self, move |consumer| async move {
+            loop {
+                match consumer.poll_up_to(1, unbounded).await {
+                    Ok(mut records) => {
+                        if let Some(record) = records.pop() {
+                            return Some((Ok(record), consumer));
+                        }
+                    }
+                    Err(ConsumerError::Closed) => return None,
+                    Err(error) => return Some((Err(error), consumer)),
+                }
+            }
+        })
+    }
+
+    /// The partitions that are read now: the offset of the next record, and in a ZooKeeper group
+    /// the fencing token of the ownership.
+    #[must_use]
+    pub fn assignment(&self) -> BTreeMap<TopicPartition, (i64, Option<FencingToken>)> {
+        self.delivery.positions()
+    }
+
+    /// Goes on at `offset`; `false` if the partition is not assigned now.
+    #[must_use]
+    pub fn seek(&mut self, target: &TopicPartition, offset: i64) -> bool {
+        self.delivery.seek(target, offset)
+    }
+
+    /// Commits everything that was handed out: by this call the application says that it is handled.
+    pub async fn commit(&mut self) -> Result<(), ConsumerError> {
+        if self.config.group.is_none() {
+            return Err(ConsumerError::NoGroup);
+        }
+        self.delivery.handled();
+        self.ask(Command::Commit).await
+    }
+
+    /// Leaves the group after a commit of all that was handed out (with `enable.auto.commit`).
+    pub async fn close(self) -> Result<(), ConsumerError> {
+        self.delivery.handled();
+        self.delivery.close();
+        let left = tokio::time::timeout(CLOSE_TIMEOUT, self.ask(Command::Close)).await;
+        left.unwrap_or(Ok(()))
+    }
+
+    async fn ask(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<(), ConsumerError>>) -> Command,
+    ) -> Result<(), ConsumerError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.send(command(reply)).await;
+        sent.map_err(|_| ConsumerError::Closed)?;
+        answer.await.unwrap_or(Err(ConsumerError::Closed))
+    }
+}
+
+/// What every driver works with.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) config: Arc<ConsumerConfig>,
+    pub(crate) cluster: Cluster,
+    pub(crate) delivery: Arc<Delivery>,
+    pub(crate) requests: mpsc::Receiver<Command>,
+}

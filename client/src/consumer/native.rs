@@ -1,0 +1,611 @@
+//! A member of a ZooKeeper group at work: carries out what `rebalance.rs` decides.
+//!
+//! One task. Operations on ZooKeeper run beside it and come back as events; those of an ended
+//! session are dropped before the next one registers, so that none of them can touch what belongs
+//! to another member by then. The session's lease is watched: once it ends, everything is dropped,
+//! whatever the state of the connection says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use nyala_coordinator::clock;
+use nyala_coordinator::ids::{TopicName, TopicPartition};
+use nyala_coordinator::registry::{OwnerClaim, Registry, RegistryError, paths};
+use nyala_coordinator::session::{Op, Session, SessionState, ZkError};
+use nyala_coordinator::watched::Watched;
+use tokio::sync::{oneshot, watch};
+
+use super::alone::of_topics;
+use super::assignment::Subscriptions;
+use super::delivery::Progress;
+use super::offsets::GroupOffsets;
+use super::rebalance::{Effect, Event, FencingToken, Rebalance};
+use super::{Command, Parts, positions};
+use crate::error::ConsumerError;
+
+/// Pause before a failed operation on ZooKeeper is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+/// How often the lease is looked at while it does not hold.
+const LEASE_CHECK: Duration = Duration::from_millis(20);
+/// An owner is looked at this often even if no watch fires.
+const OWNER_CHECK: Duration = Duration::from_secs(5);
+
+type Reply = oneshot::Sender<Result<(), ConsumerError>>;
+
+/// What an operation came to.
+enum Done {
+    Event(Event),
+    Registered(u64, Option<Watched<Subscriptions>>),
+    Started {
+        target: TopicPartition,
+        attempt: u64,
+        token: FencingToken,
+        offset: i64,
+    },
+    Committed(
+        Result<(), ConsumerError>,
+        Vec<TopicPartition>,
+        Option<Reply>,
+    ),
+    Forgotten,
+    Left,
+}
+
+/// What operations need.
+#[derive(Clone, Debug)]
+struct Member {
+    registry: Registry,
+    group: Arc<str>,
+    id: Arc<str>,
+    offsets: Arc<GroupOffsets>,
+    /// Generation under which the member's znode is there: claims wait for it.
+    registered: Arc<watch::Sender<u64>>,
+}
+
+/// The driver's task.
+pub(super) struct Driver {
+    parts: Parts,
+    session: Session,
+    member: Member,
+    machine: Rebalance,
+    ops: FuturesUnordered<BoxFuture<'static, Done>>,
+    generation: u64,
+    up: bool,
+    members: Option<Watched<Subscriptions>>,
+    subscriptions: Subscriptions,
+    /// What is owned, by the machine's word.
+    owned: BTreeMap<TopicPartition, FencingToken>,
+    /// Starts under way; one that is not named here any more has been overtaken.
+    starting: BTreeMap<TopicPartition, u64>,
+    attempts: u64,
+    /// Everything that was ever claimed, to be cleared under a new session.
+    touched: BTreeSet<TopicPartition>,
+    committing: bool,
+    closing: Option<Reply>,
+}
+
+impl Driver {
+    pub(super) fn new(parts: Parts, group: String, session: Session) -> Self {
+        let client = &parts.config.cluster.connection.client_id;
+        // As Kafka's old consumer names itself; the id makes it one of a kind.
+        let id = format!("{group}_{client}-{:016x}", rand::random::<u64>());
+        let id = id.replace(['/', '\0'], "_");
+        let registry = Registry::new(session.clone());
+        let member = Member {
+            offsets: Arc::new(GroupOffsets::new(&registry, &group)),
+            registry,
+            group: group.into(),
+            id: id.as_str().into(),
+            registered: Arc::new(watch::Sender::new(0)),
+        };
+        Self {
+            machine: Rebalance::new(id),
+            parts,
+            session,
+            member,
+            ops: FuturesUnordered::new(),
+            generation: 0,
+            up: false,
+            members: None,
+            subscriptions: Subscriptions::new(),
+            owned: BTreeMap::new(),
+            starting: BTreeMap::new(),
+            attempts: 0,
+            touched: BTreeSet::new(),
+            committing: false,
+            closing: None,
+        }
+    }
+
+    /// Runs until the member has left, or is aborted.
+    pub(super) async fn run(mut self) {
+        let mut states = self.session.states();
+        let mut snapshots = self.parts.cluster.subscribe();
+        let interval = self.parts.config.auto_commit_interval.max(RETRY);
+        let mut commits = tokio::time::interval(interval);
+        commits.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            self.look_at_session();
+            let topology = snapshots.borrow_and_update().clone();
+            let wanted: BTreeSet<&TopicName> = self.subscriptions.values().flatten().collect();
+            let topics = of_topics(&topology, wanted.into_iter());
+            self.apply(Event::Topics(topics));
+            if self.machine.has_left() && self.ops.is_empty() {
+                return self.leave_done();
+            }
+            let lease_end = self.lease_end();
+            let mut members = self.members.as_ref().map(Watched::subscribe);
+            tokio::select! {
+                Some(done) = self.ops.next() => self.done(done),
+                Ok(()) = states.changed() => {}
+                Ok(()) = snapshots.changed() => {}
+                changed = changed(&mut members, &self.subscriptions) => self.members(changed),
+                () = tokio::time::sleep_until(lease_end) => {}
+                _ = commits.tick() => self.auto_commit(),
+                command = self.parts.requests.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn lease_end(&self) -> tokio::time::Instant {
+        if self.up {
+            self.session.lease().until().into()
+        } else {
+            (clock::now() + LEASE_CHECK).into()
+        }
+    }
+
+    fn look_at_session(&mut self) {
+        let holds = self.session.lease().holds();
+        match self.session.state() {
+            SessionState::Connected { generation, .. } if generation != self.generation => {
+                self.new_session(generation);
+                if holds {
+                    self.up = true;
+                    self.apply(Event::SessionUp { generation });
+                }
+            }
+            SessionState::Connected { generation, .. } if holds && !self.up => {
+                self.up = true;
+                self.apply(Event::SessionUp { generation });
+            }
+            SessionState::Lost { .. } if self.up => self.session_down(),
+            _ if self.up && !holds => self.session_down(),
+            _ => {}
+        }
+    }
+
+    fn session_down(&mut self) {
+        self.up = false;
+        self.apply(Event::SessionDown);
+    }
+
+    /// The ephemerals of the last session are gone: so is everything begun under it.
+    fn new_session(&mut self, generation: u64) {
+        if self.up {
+            self.session_down();
+        }
+        self.ops = FuturesUnordered::new();
+        self.committing = false;
+        self.generation = generation;
+        let offsets = Arc::clone(&self.member.offsets);
+        self.ops.push(Box::pin(async move {
+            offsets.forget_all().await;
+            Done::Forgotten
+        }));
+    }
+
+    fn members(&mut self, subscriptions: Subscriptions) {
+        self.subscriptions.clone_from(&subscriptions);
+        for topic in subscriptions.values().flatten() {
+            self.parts.cluster.want(topic);
+        }
+        self.apply(Event::Members(subscriptions));
+    }
+
+    fn apply(&mut self, event: Event) {
+        for effect in self.machine.apply(event) {
+            self.effect(effect);
+        }
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        let (member, generation) = (self.member.clone(), self.generation);
+        match effect {
+            Effect::Register => self.register(),
+            Effect::Claim(target) => {
+                self.touched.insert(target.clone());
+                self.ops.push(Box::pin(async move {
+                    Done::Event(member.claim(target, generation).await)
+                }));
+            }
+            Effect::Watch(target) => self.ops.push(Box::pin(async move {
+                member.owner_gone(&target).await;
+                Done::Event(Event::OwnerGone { target })
+            })),
+            Effect::Start(target, token) => {
+                self.owned.insert(target.clone(), token);
+                self.start(target, token);
+            }
+            Effect::Revoke(target) => {
+                self.owned.remove(&target);
+                self.starting.remove(&target);
+                self.revoke(target);
+            }
+            Effect::Drop(target) => {
+                self.owned.remove(&target);
+                self.starting.remove(&target);
+                self.parts.delivery.remove(&target);
+            }
+            Effect::Release(target) => self.ops.push(Box::pin(async move {
+                member.release(&target).await;
+                Done::Event(Event::Released { generation, target })
+            })),
+            Effect::Unregister => self.ops.push(Box::pin(async move {
+                let left = member.registry.leave_group(&member.group, &member.id).await;
+                if let Err(error) = left {
+                    tracing::debug!(%error, "the member's znode goes with its session");
+                }
+                Done::Left
+            })),
+        }
+    }
+
+    fn register(&mut self) {
+        let (member, generation) = (self.member.clone(), self.generation);
+        let topics = self.parts.config.topics.iter();
+        let subscription: BTreeMap<String, i32> =
+            topics.map(|t| (t.as_str().to_owned(), 1)).collect();
+        let touched = std::mem::take(&mut self.touched);
+        // Under the same session what was claimed is still ours, and the machine knows.
+        let first = *member.registered.borrow() != generation;
+        let clear = if first { touched } else { BTreeSet::new() };
+        let watched = self.members.is_some();
+        self.ops.push(Box::pin(async move {
+            for target in &clear {
+                member.release_unregistered(target).await;
+            }
+            member.join(&subscription).await;
+            member.registered.send_replace(generation);
+            let members = match watched {
+                true => None,
+                false => Some(member.watch_members().await),
+            };
+            Done::Registered(generation, members)
+        }));
+    }
+
+    fn start(&mut self, target: TopicPartition, token: FencingToken) {
+        self.attempts += 1;
+        let attempt = self.attempts;
+        self.starting.insert(target.clone(), attempt);
+        let (member, cluster) = (self.member.clone(), self.parts.cluster.clone());
+        let (delivery, reset) = (
+            Arc::clone(&self.parts.delivery),
+            self.parts.config.offset_reset,
+        );
+        self.ops.push(Box::pin(async move {
+            loop {
+                let begun = member.begin(&cluster, &target, token, reset).await;
+                match begun {
+                    Ok(Some(offset)) => {
+                        return Done::Started {
+                            target,
+                            attempt,
+                            token,
+                            offset,
+                        };
+                    }
+                    Ok(None) => {}
+                    Err(ConsumerError::Registry { error, .. }) if error.is_transient() => {}
+                    Err(error) => delivery.report(error),
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        }));
+    }
+
+    fn revoke(&mut self, target: TopicPartition) {
+        let (member, delivery) = (self.member.clone(), Arc::clone(&self.parts.delivery));
+        let config = Arc::clone(&self.parts.config);
+        let gone = delivery.leave(&target);
+        self.ops.push(Box::pin(async move {
+            // Either the application asks for more, or it has given no sign of life for too long.
+            if tokio::time::timeout(config.poll_interval_max, gone)
+                .await
+                .is_err()
+            {
+                tracing::warn!(%target, "given up although its records are not handled");
+            }
+            if let Some(progress) = delivery.progress(&target).filter(|_| config.auto_commit) {
+                member.commit_last(&progress).await;
+            }
+            delivery.remove(&target);
+            member.offsets.forget(&target).await;
+            Done::Event(Event::LetGo { target })
+        }));
+    }
+
+    fn auto_commit(&mut self) {
+        if self.parts.config.auto_commit && self.up {
+            self.commit(None);
+        }
+    }
+
+    fn commit(&mut self, reply: Option<Reply>) {
+        let progress = self.parts.delivery.uncommitted();
+        if reply.is_none() && (self.committing || progress.is_empty()) {
+            return;
+        }
+        self.committing = true;
+        let (member, delivery) = (self.member.clone(), Arc::clone(&self.parts.delivery));
+        self.ops.push(Box::pin(async move {
+            let (mut outcome, mut fenced) = (Ok(()), Vec::new());
+            for progress in progress {
+                match member.commit(&progress).await {
+                    Ok(()) => delivery.committed(&progress),
+                    Err(error) => {
+                        if matches!(error, ConsumerError::Fenced { .. }) {
+                            fenced.push(progress.target);
+                        }
+                        outcome = Err(error);
+                    }
+                }
+            }
+            Done::Committed(outcome, fenced, reply)
+        }));
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Commit(reply) => self.commit(Some(reply)),
+            Command::Close(reply) => {
+                self.closing = Some(reply);
+                if self.up {
+                    self.apply(Event::Close);
+                } else {
+                    // Nothing is held, and nothing can be said to anyone.
+                    self.leave_done();
+                }
+            }
+        }
+    }
+
+    fn leave_done(&mut self) {
+        self.parts.delivery.remove_all();
+        if let Some(reply) = self.closing.take() {
+            // The handle may have stopped waiting.
+            let _ = reply.send(Ok(()));
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Event(event) => self.apply(event),
+            Done::Forgotten => {}
+            Done::Left => self.leave_done(),
+            Done::Registered(generation, members) => {
+                if let Some(members) = members {
+                    let current = members.current();
+                    self.members = Some(members);
+                    self.members(current);
+                }
+                tracing::debug!(group = %self.member.group, generation, "member registered");
+            }
+            Done::Started {
+                target,
+                attempt,
+                token,
+                offset,
+            } => {
+                if self.starting.get(&target) == Some(&attempt) {
+                    self.starting.remove(&target);
+                    self.parts.delivery.assign(target, offset, Some(token));
+                }
+            }
+            Done::Committed(outcome, fenced, reply) => {
+                self.committing = false;
+                match reply {
+                    Some(reply) => drop(reply.send(outcome)),
+                    None => {
+                        if let Err(error) = outcome {
+                            tracing::warn!(%error, "offsets were not committed");
+                        }
+                    }
+                }
+                for target in fenced {
+                    self.restart(&target);
+                }
+            }
+        }
+    }
+
+    /// Somebody else wrote the offset, an operator perhaps: begin again from there if the
+    /// partition is still ours.
+    fn restart(&mut self, target: &TopicPartition) {
+        self.parts.delivery.remove(target);
+        if let Some(token) = self.owned.get(target).copied() {
+            self.start(target.clone(), token);
+        }
+    }
+}
+
+/// Resolves when the members are others than `known`.
+async fn changed(
+    members: &mut Option<watch::Receiver<Subscriptions>>,
+    known: &Subscriptions,
+) -> Subscriptions {
+    if let Some(members) = members {
+        let now = members
+            .wait_for(|now| now != known)
+            .await
+            .map(|now| now.clone());
+        if let Ok(now) = now {
+            return now;
+        }
+    }
+    std::future::pending().await
+}
+
+impl Member {
+    /// Creates the member's znode; goes on trying until the session ends.
+    async fn join(&self, subscription: &BTreeMap<String, i32>) {
+        loop {
+            let joined = self
+                .registry
+                .join_group(&self.group, &self.id, subscription);
+            match joined.await {
+                Ok(_) => return,
+                Err(error) => tracing::debug!(%error, "cannot register with the group yet"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    async fn watch_members(&self) -> Watched<Subscriptions> {
+        loop {
+            let (registry, group) = (self.registry.clone(), Arc::clone(&self.group));
+            let watched = Watched::start(move || {
+                let (registry, group) = (registry.clone(), Arc::clone(&group));
+                async move {
+                    let (members, watch) = registry.group_members(&group).await?;
+                    let each = members.into_iter().map(|m| {
+                        let topics = m.subscription.keys();
+                        let topics = topics.filter_map(|t| TopicName::new(t).ok());
+                        (m.id, topics.collect())
+                    });
+                    Ok::<_, RegistryError>((each.collect(), watch))
+                }
+            });
+            match watched.await {
+                Ok(watched) => return watched,
+                Err(error) => tracing::debug!(%error, "cannot list the group's members yet"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    async fn claim(&self, target: TopicPartition, generation: u64) -> Event {
+        let mut registered = self.registered.subscribe();
+        // The sender lives in `self`: this ends only by registration.
+        let _ = registered.wait_for(|now| *now == generation).await;
+        loop {
+            let claim = self
+                .registry
+                .claim_partition(&self.group, &target, &self.id);
+            match claim.await {
+                Ok(OwnerClaim::Ours { czxid }) => {
+                    let token = FencingToken(czxid);
+                    return Event::Claimed {
+                        generation,
+                        target,
+                        token,
+                    };
+                }
+                Ok(OwnerClaim::Taken { .. }) => return Event::Busy { generation, target },
+                Err(error) => tracing::debug!(%error, "cannot claim yet"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    async fn owner_gone(&self, target: &TopicPartition) {
+        loop {
+            match self.registry.partition_owner(&self.group, target).await {
+                Ok((None, _)) => return,
+                Ok((Some(_), gone)) => {
+                    // The watch is a hint; either way the owner is looked at again.
+                    let _ = tokio::time::timeout(OWNER_CHECK, gone.changed()).await;
+                }
+                Err(_) => tokio::time::sleep(RETRY).await,
+            }
+        }
+    }
+
+    /// Where to begin with a partition that is owned; `None`: not settled, try again.
+    async fn begin(
+        &self,
+        cluster: &crate::cluster::Cluster,
+        target: &TopicPartition,
+        token: FencingToken,
+        reset: crate::config::OffsetReset,
+    ) -> Result<Option<i64>, ConsumerError> {
+        if !self.offsets.owns(target, token).await {
+            return Ok(None);
+        }
+        let offset = match self.offsets.committed(target).await? {
+            Some(offset) => offset,
+            None => positions::reset(cluster, target, reset).await?,
+        };
+        let taken = self.offsets.take_over(target, offset, token).await?;
+        Ok(taken.map(|()| offset))
+    }
+
+    /// One commit, with patience for a ZooKeeper that is away for a moment.
+    async fn commit(&self, progress: &Progress) -> Result<(), ConsumerError> {
+        let mut tries = 0;
+        loop {
+            let outcome = self.offsets.commit(&progress.target, progress.offset).await;
+            match outcome {
+                Err(ConsumerError::Registry { error, .. }) if error.is_transient() && tries < 3 => {
+                    tries += 1;
+                    tokio::time::sleep(RETRY).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn commit_last(&self, progress: &Progress) {
+        if let Err(error) = self.commit(progress).await {
+            tracing::warn!(%error, "the last offset of a partition was not committed");
+        }
+    }
+
+    /// Deletes the owner znode if it is this session's. The member's own znode is checked in the
+    /// same transaction: it belongs to the session too, so a session that ended in between changes
+    /// nothing.
+    async fn release(&self, target: &TopicPartition) {
+        let path = paths::group_owner(&self.group, target);
+        let session = self.registry.session();
+        for _ in 0..50 {
+            match session.exists(&path).await {
+                Ok(None) => return,
+                Ok(Some(stat)) if Some(stat.ephemeral_owner) != session.session_id() => return,
+                Ok(Some(stat)) => {
+                    let check = Op::Check {
+                        path: paths::group_member(&self.group, &self.id),
+                        version: -1,
+                    };
+                    let delete = Op::Delete {
+                        path: path.clone(),
+                        version: Some(stat.version),
+                    };
+                    if session.multi(vec![check, delete]).await.is_ok() {
+                        return;
+                    }
+                }
+                Err(ZkError::Closed) => return,
+                Err(_) => {}
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+        self.release_unregistered(target).await;
+    }
+
+    async fn release_unregistered(&self, target: &TopicPartition) {
+        while let Err(error) = self.registry.release_partition(&self.group, target).await {
+            if error.zk() == Some(&ZkError::Closed) {
+                return;
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}

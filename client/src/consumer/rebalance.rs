@@ -1,0 +1,275 @@
+//! A member of a ZooKeeper group: events in, effects out. Pure: no ZooKeeper, no clock.
+//!
+//! The owner znode of a partition is a lock. It is claimed before the first fetch and released
+//! only after the application has let go of the partition (KAFKA-914, KAFKA-1139), so two live
+//! members never own the same partition, whatever order they see the changes in. There is one
+//! rebalance at a time: each event settles the difference between what the member holds and what
+//! the lists say, and what changes meanwhile is settled by the next event.
+//!
+//! ```text
+//!                claim          busy            owner gone
+//!   (nothing) --------> Claiming ----> Waiting ------------> Claiming
+//!       ^                  | claimed
+//!       |  released        v             not mine            application let go
+//!   Releasing <--------- Owned --------------------> Revoking ------------> Releasing
+//!
+//!   session down: what is held is Adrift (perhaps still ours, perhaps not) until it is up again
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nyala_coordinator::ids::TopicPartition;
+
+use super::assignment::{Partitions, Subscriptions, assign};
+
+/// The czxid of an owner znode: grows with every claim of a partition, so that a store that
+/// remembers the largest one can refuse a member that lost the partition without noticing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FencingToken(pub i64);
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The session is usable. A new generation means that all ephemerals of the last are gone.
+    SessionUp { generation: u64 },
+    /// The session is lost, or silent for longer than the lease: another member may own what
+    /// this one held.
+    SessionDown,
+    /// The members of the group as the registry has them.
+    Members(Subscriptions),
+    /// The partitions of the topics of interest.
+    Topics(Partitions),
+    /// The owner znode is this member's.
+    Claimed {
+        generation: u64,
+        target: TopicPartition,
+        token: FencingToken,
+    },
+    /// Another member's owner znode is in the way.
+    Busy {
+        generation: u64,
+        target: TopicPartition,
+    },
+    /// The owner znode in the way has gone.
+    OwnerGone { target: TopicPartition },
+    /// The application has handled, or dropped, all that it was given of the partition.
+    LetGo { target: TopicPartition },
+    /// The owner znode is gone.
+    Released {
+        generation: u64,
+        target: TopicPartition,
+    },
+    /// The member leaves the group.
+    Close,
+}
+
+/// What is to be done about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Create (or check) the member's znode.
+    Register,
+    /// Create the owner znode; answer with `Claimed` or `Busy`.
+    Claim(TopicPartition),
+    /// Wait until the owner znode has gone; answer with `OwnerGone`.
+    Watch(TopicPartition),
+    /// Begin to read, from the committed offset.
+    Start(TopicPartition, FencingToken),
+    /// Hand out nothing more; commit what was handled; answer with `LetGo`.
+    Revoke(TopicPartition),
+    /// Hand out nothing more, at once: it may be another's by now. No answer.
+    Drop(TopicPartition),
+    /// Delete the owner znode; answer with `Released`.
+    Release(TopicPartition),
+    /// Delete the member's znode: nothing is held any more.
+    Unregister,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holding {
+    Claiming,
+    Waiting,
+    Owned,
+    Revoking,
+    Releasing,
+    Adrift,
+}
+
+/// One member. Invariant: reads only partitions that are `Owned`, and only while the session is up.
+#[derive(Debug)]
+pub(crate) struct Rebalance {
+    me: String,
+    generation: u64,
+    up: bool,
+    closing: bool,
+    left: bool,
+    members: Option<Subscriptions>,
+    topics: Option<Partitions>,
+    holdings: BTreeMap<TopicPartition, Holding>,
+}
+
+impl Rebalance {
+    pub(crate) fn new(me: String) -> Self {
+        Self {
+            me,
+            generation: 0,
+            up: false,
+            closing: false,
+            left: false,
+            members: None,
+            topics: None,
+            holdings: BTreeMap::new(),
+        }
+    }
+
+    /// Has the member left, with everything released?
+    pub(crate) fn has_left(&self) -> bool {
+        self.left
+    }
+
+    /// Takes in what happened and says what to do.
+    pub(crate) fn apply(&mut self, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::SessionUp { generation } => self.session_up(generation, &mut effects),
+            Event::SessionDown => self.session_down(&mut effects),
+            Event::Members(members) => self.members = Some(members),
+            Event::Topics(topics) => self.topics = Some(topics),
+            Event::Claimed {
+                generation,
+                target,
+                token,
+            } if generation == self.generation => self.claimed(target, token, &mut effects),
+            Event::Busy { generation, target } if generation == self.generation => {
+                self.busy(target, &mut effects);
+            }
+            Event::Released { generation, target } if generation == self.generation => {
+                let gone = [Some(&Holding::Releasing), Some(&Holding::Adrift)];
+                if gone.contains(&self.holdings.get(&target)) {
+                    self.holdings.remove(&target);
+                }
+            }
+            // The outcome of something begun under an earlier session: its znodes went with it.
+            Event::Claimed { .. } | Event::Busy { .. } | Event::Released { .. } => {}
+            Event::OwnerGone { target } => {
+                if self.holdings.get(&target) == Some(&Holding::Waiting) {
+                    self.holdings.remove(&target);
+                }
+            }
+            Event::LetGo { target } => {
+                if self.holdings.get(&target) == Some(&Holding::Revoking) {
+                    self.release(target, &mut effects);
+                }
+            }
+            Event::Close => self.closing = true,
+        }
+        self.settle(&mut effects);
+        effects
+    }
+
+    fn session_up(&mut self, generation: u64, effects: &mut Vec<Effect>) {
+        if generation != self.generation {
+            self.session_down(effects);
+            self.holdings.clear();
+            self.generation = generation;
+        }
+        self.up = true;
+        if !self.closing {
+            effects.push(Effect::Register);
+        }
+    }
+
+    fn session_down(&mut self, effects: &mut Vec<Effect>) {
+        self.up = false;
+        self.holdings.retain(|target, holding| {
+            if matches!(holding, Holding::Owned | Holding::Revoking) {
+                effects.push(Effect::Drop(target.clone()));
+            }
+            let keep = *holding != Holding::Waiting;
+            *holding = Holding::Adrift;
+            keep
+        });
+    }
+
+    fn claimed(&mut self, target: TopicPartition, token: FencingToken, effects: &mut Vec<Effect>) {
+        match self.holdings.get(&target) {
+            Some(Holding::Claiming) if self.mine().contains(&target) => {
+                self.holdings.insert(target.clone(), Holding::Owned);
+                effects.push(Effect::Start(target, token));
+            }
+            Some(Holding::Claiming) | None => self.release(target, effects),
+            // The same claim seen twice, or a session that is down: nothing to read now.
+            Some(_) => {}
+        }
+    }
+
+    fn busy(&mut self, target: TopicPartition, effects: &mut Vec<Effect>) {
+        match self.holdings.get(&target) {
+            Some(Holding::Claiming) if self.mine().contains(&target) => {
+                self.holdings.insert(target.clone(), Holding::Waiting);
+                effects.push(Effect::Watch(target));
+            }
+            Some(Holding::Claiming | Holding::Adrift) => {
+                self.holdings.remove(&target);
+            }
+            _ => {}
+        }
+    }
+
+    fn release(&mut self, target: TopicPartition, effects: &mut Vec<Effect>) {
+        self.holdings.insert(target.clone(), Holding::Releasing);
+        effects.push(Effect::Release(target));
+    }
+
+    /// This member's share by the lists as they are known now.
+    fn mine(&self) -> BTreeSet<TopicPartition> {
+        let (Some(members), Some(topics)) = (&self.members, &self.topics) else {
+            return BTreeSet::new();
+        };
+        if self.closing {
+            return BTreeSet::new();
+        }
+        let shares = assign(members, topics).into_iter();
+        let mine = shares.filter(|(_, owner)| *owner == self.me);
+        mine.map(|(target, _)| target).collect()
+    }
+
+    fn settle(&mut self, effects: &mut Vec<Effect>) {
+        let known = self.members.is_some() && self.topics.is_some();
+        if !self.up || !(known || self.closing) {
+            return;
+        }
+        let mine = self.mine();
+        for target in &mine {
+            if matches!(self.holdings.get(target), None | Some(Holding::Adrift)) {
+                self.holdings.insert(target.clone(), Holding::Claiming);
+                effects.push(Effect::Claim(target.clone()));
+            }
+        }
+        let held: Vec<(TopicPartition, Holding)> =
+            self.holdings.iter().map(|(t, h)| (t.clone(), *h)).collect();
+        for (target, holding) in held {
+            if mine.contains(&target) {
+                continue;
+            }
+            match holding {
+                Holding::Owned => {
+                    self.holdings.insert(target.clone(), Holding::Revoking);
+                    effects.push(Effect::Revoke(target));
+                }
+                Holding::Adrift => self.release(target, effects),
+                Holding::Waiting => {
+                    self.holdings.remove(&target);
+                }
+                // Their answers come, and are settled then.
+                Holding::Claiming | Holding::Revoking | Holding::Releasing => {}
+            }
+        }
+        if self.closing && self.holdings.is_empty() && !self.left {
+            self.left = true;
+            effects.push(Effect::Unregister);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
