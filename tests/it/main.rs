@@ -12,3 +12,7 @@ mod survives_kill;
 mod tidy;
 /// What a ZooKeeper does, against the embedded server and a real one.
 mod zookeeper_conformance;
+/// What the embedded ZooKeeper has answered survives kills, restarts and torn files.
+mod zookeeper_durability;
+/// What nobody should send to the embedded ZooKeeper.
+mod zookeeper_hostile;

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use parking_lot::Mutex;
 
 use super::config::ServerConfig;
-use super::engine::{Engine, Now, Refusal};
+use super::engine::{Engine, Next, Now, Refusal};
 use super::journal::Progress;
 use super::outbox::Outbox;
 use super::watches::ConnectionId;
@@ -112,7 +112,12 @@ async fn serve(
     };
     let first = tokio::time::timeout(patience, first);
     match first.await.map_err(|_| End::Silent(patience))?? {
-        Ok(connect) => shared.engine.lock().connect(id, &connect, Now::read())?,
+        Ok(connect) => {
+            let next = shared.engine.lock().connect(id, &connect, Now::read())?;
+            if next == Next::Finish {
+                return Ok(());
+            }
+        }
         Err(word) => {
             let text = words::answer(word, &shared.engine.lock());
             outbox.reply(0, Bytes::from(text), None);
@@ -123,15 +128,18 @@ async fn serve(
     let mut served = 0;
     loop {
         let request = frame(socket, &mut input, limit).await?;
-        let (zxid, waiting) = {
+        let (next, zxid, waiting) = {
             let mut engine = shared.engine.lock();
             let had = engine.tree.has_reapable_kinds();
-            engine.request(id, &request, Now::read())?;
+            let next = engine.request(id, &request, Now::read())?;
             if !had && engine.tree.has_reapable_kinds() {
                 shared.changed.notify_one();
             }
-            (engine.zxid, engine.journal.waiting_bytes())
+            (next, engine.zxid, engine.journal.waiting_bytes())
         };
+        if next == Next::Finish {
+            return Ok(());
+        }
         outbox.room().await;
         if waiting > JOURNAL_PAUSE_BYTES {
             let reached = |p: &Progress| p.zxid >= zxid || p.broken.is_some();

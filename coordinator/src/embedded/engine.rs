@@ -63,6 +63,14 @@ impl From<super::jute::Malformed> for Refusal {
     }
 }
 
+/// Whether a connection takes further requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Serve,
+    /// It ends when what waits for it is sent; nothing that comes after is looked at.
+    Finish,
+}
+
 /// How a request fails: with a code that the client is told, or with its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
@@ -149,46 +157,47 @@ impl Engine {
         id: ConnectionId,
         frame: &[u8],
         now: Now,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Next, Refusal> {
         let (header, request) = requests::decode(frame)?;
         let session = self.peers.get(&id).and_then(|peer| peer.session);
         let session = session.ok_or(Refusal::NoSession)?;
         self.sessions.touch(session, now.instant);
         self.stats.received += 1;
-        let done = match request {
+        let mut next = Next::Serve;
+        match request {
             Request::Ping => {
                 let header = Header {
                     xid: xids::PING,
                     ..header
                 };
-                self.answer(id, header, now, |_, _| Ok(()))
+                self.answer(id, header, now, |_, _| Ok(()))?;
             }
-            Request::Read(op) => self.answer(id, header, now, |e, w| e.read(id, &op, w)),
+            Request::Read(op) => self.answer(id, header, now, |e, w| e.read(id, &op, w))?,
             Request::MultiRead(ops) => {
-                self.answer(id, header, now, |e, w| e.multi_read(id, &ops, w))
+                self.answer(id, header, now, |e, w| e.multi_read(id, &ops, w))?;
             }
-            Request::Watch(op) => self.answer(id, header, now, |e, w| e.watch(id, op, w)),
-            Request::Write(op) => self.answer(id, header, now, |e, w| e.write(id, &op, now, w)),
-            Request::Multi(ops) => self.answer(id, header, now, |e, w| e.multi(id, &ops, now, w)),
+            Request::Watch(op) => self.answer(id, header, now, |e, w| e.watch(id, op, w))?,
+            Request::Write(op) => self.answer(id, header, now, |e, w| e.write(id, &op, now, w))?,
+            Request::Multi(ops) => {
+                self.answer(id, header, now, |e, w| e.multi(id, &ops, now, w))?
+            }
             Request::Auth { scheme, secret } => {
-                return self.authenticate(id, header, &scheme, secret.as_deref());
+                next = self.authenticate(id, header, &scheme, secret.as_deref());
             }
             Request::Close => {
                 self.close_session(session, now);
                 self.answer(id, header, now, |_, _| Ok(()))?;
-                self.finish(id);
-                return Ok(());
+                next = Next::Finish;
             }
             Request::Unimplemented => self.fail(id, header, now, ErrorCode::Unimplemented),
             Request::BadMulti => self.fail(id, header, now, ErrorCode::MarshallingError),
             Request::Unknown => {
-                self.fail(id, header, now, ErrorCode::Unimplemented)?;
-                self.finish(id);
-                return Ok(());
+                self.fail(id, header, now, ErrorCode::Unimplemented);
+                next = Next::Finish;
             }
-        };
+        }
         self.snapshot_if_due();
-        done
+        Ok(next)
     }
 
     /// The stamp that the next transaction gets.
@@ -241,20 +250,16 @@ impl Engine {
                 self.send(id, header, now, 0, &body);
                 Ok(())
             }
-            Err(Failure::Code(code)) => self.fail(id, header, now, code),
+            Err(Failure::Code(code)) => {
+                self.fail(id, header, now, code);
+                Ok(())
+            }
             Err(Failure::Close(refusal)) => Err(refusal),
         }
     }
 
-    fn fail(
-        &mut self,
-        id: ConnectionId,
-        header: Header,
-        now: Now,
-        code: ErrorCode,
-    ) -> Result<(), Refusal> {
+    fn fail(&self, id: ConnectionId, header: Header, now: Now, code: ErrorCode) {
         self.send(id, header, now, code.number(), &[]);
-        Ok(())
     }
 
     fn send(&self, id: ConnectionId, header: Header, now: Now, error: i32, body: &[u8]) {
@@ -266,21 +271,15 @@ impl Engine {
         }
     }
 
-    fn finish(&self, id: ConnectionId) {
-        if let Some(peer) = self.peers.get(&id) {
-            peer.outbox.finish();
-        }
-    }
-
     fn authenticate(
         &mut self,
         id: ConnectionId,
         header: Header,
         scheme: &str,
         secret: Option<&[u8]>,
-    ) -> Result<(), Refusal> {
+    ) -> Next {
         let Some(peer) = self.peers.get_mut(&id) else {
-            return Ok(());
+            return Next::Finish;
         };
         let known = match (scheme, secret) {
             ("digest", Some(secret)) => {
@@ -301,10 +300,10 @@ impl Engine {
         let mut w = Writer::frame();
         w.int(header.xid).long(0).int(error);
         peer.outbox.reply(self.zxid, w.into_frame(), None);
-        if !known {
-            peer.outbox.finish();
+        match known {
+            true => Next::Serve,
+            false => Next::Finish,
         }
-        Ok(())
     }
 
     pub(super) fn snapshot_if_due(&self) {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::engine::{Engine, Now, Peer, Refusal};
+use super::engine::{Engine, Next, Now, Peer, Refusal};
 use super::entry::Action;
 use super::jute::Writer;
 use super::outbox::Outbox;
@@ -49,7 +49,7 @@ impl Engine {
         id: ConnectionId,
         frame: &[u8],
         now: Now,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Next, Refusal> {
         let request = ConnectRequest::decode(frame)?;
         if request.last_zxid_seen > self.zxid {
             return Err(Refusal::ZxidAhead {
@@ -66,7 +66,7 @@ impl Engine {
             session => self.attach(id, session, timeout_ms, &request.password, now),
         };
         let Some(peer) = self.peers.get_mut(&id) else {
-            return Ok(());
+            return Ok(Next::Finish);
         };
         let mut w = Writer::frame();
         match &granted {
@@ -84,10 +84,10 @@ impl Engine {
         }
         peer.outbox
             .reply(self.zxid, w.into_frame(), Some(now.instant));
-        if granted.is_none() {
-            peer.outbox.finish();
-        }
-        Ok(())
+        Ok(match granted {
+            Some(_) => Next::Serve,
+            None => Next::Finish,
+        })
     }
 
     /// The server stops: all connections close, all sessions stay, the journal is written out.

@@ -178,3 +178,38 @@ fn check_version(is: i32, expected: i32) -> Result<(), ErrorCode> {
         Err(ErrorCode::BadVersion)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sequential(tree: &mut Tree, path: &str) -> Result<String, ErrorCode> {
+        let create = Create {
+            op: CreateOp::Create,
+            path: path.to_owned(),
+            data: None,
+            acl: tree.get("/").expect("the root").acl.to_vec(),
+            flags: 2,
+            ttl_ms: -1,
+        };
+        let stamp = Stamp {
+            zxid: 1,
+            time_ms: 0,
+        };
+        let mut step = Transaction::new(tree, stamp, 0, &[]);
+        step.create(&create).map(|(path, _)| path)
+    }
+
+    #[test]
+    fn the_sequence_wraps_after_two_to_the_31() {
+        let fresh = Tree::new();
+        let mut root = fresh.get("/").expect("the root").clone();
+        root.creations = i32::MAX;
+        root.children.clear();
+        let mut tree = Tree::from_nodes([("/".to_owned(), root)]).expect("a root");
+        for name in ["/q-2147483647", "/q--2147483648", "/q--2147483647"] {
+            assert_eq!(sequential(&mut tree, "/q-").as_deref(), Ok(name));
+        }
+        assert_eq!(sequential(&mut tree, "/").as_deref(), Ok("/-2147483646"));
+    }
+}
