@@ -4,63 +4,117 @@
 //! broker runs is named here or in the folder that owns it, and joined at shutdown.
 
 mod error;
+mod leading;
+mod listening;
+mod logs;
 mod tasks;
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nyala_coordinator::ids::BrokerId;
+use nyala_coordinator::registry::Registry;
 use nyala_coordinator::session::{Session, SessionConfig};
 
 use crate::api::{FetchSessions, Services};
-use crate::config::{self, Settings};
+use crate::cluster::{self, Cluster, ClusterParts, Configs};
+use crate::config::{Live, Settings};
 use crate::groups::Groups;
-use crate::net::{Limits, Listener, Shared};
+use crate::net::Shared;
 use crate::replication::Table;
+use crate::storage::LogDirs;
 pub use error::StartError;
+use listening::Bound;
 use tasks::Tasks;
 
 /// One running broker. Owner: the command line or a test, which must call [`Broker::shutdown`].
 #[derive(Debug)]
 pub struct Broker {
+    id: BrokerId,
     addresses: Vec<SocketAddr>,
     session: Session,
+    cluster: Arc<Cluster>,
+    logs: Arc<LogDirs>,
     groups: Arc<Groups>,
     listening: Tasks,
+    rounds: Tasks,
 }
 
 impl Broker {
     /// Starts; returns when connections are served.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let session = connect(&settings).await?;
-        let partitions = Arc::new(Table::default());
+        match Self::start_in(settings, &session).await {
+            Ok(broker) => Ok(broker),
+            Err(error) => {
+                session.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_in(settings: Settings, session: &Session) -> Result<Self, StartError> {
+        let cluster_id = cluster::found(session).await?;
+        let logs = logs::open(&settings).await?;
+        let id = cluster::broker_id(session, &settings, &cluster_id, &logs.identity()).await?;
+        logs.set_identity(id, &cluster_id)?;
+        let live = Arc::new(Live::new(settings));
+        let configs = Configs::load(Registry::new(session.clone()), Arc::clone(&live), id).await?;
+        logs::configure(&logs, &configs);
+
+        let partitions = Arc::new(Table::new());
+        let settings = live.get();
+        let bound = Bound::bind(&settings).await?;
+        let cluster = Cluster::join(ClusterParts {
+            session: session.clone(),
+            this_broker: id,
+            cluster_id,
+            registration: bound.registration(&settings)?,
+            configs,
+            partitions: Arc::clone(&partitions),
+            logs: Arc::clone(&logs),
+        })
+        .await?;
         let (groups, group_timers) = Groups::open(&settings, Arc::clone(&partitions));
         let services = Arc::new(Services {
             partitions,
             groups: Arc::clone(&groups),
-            fetch_sessions: FetchSessions::new(count(
+            fetch_sessions: FetchSessions::new(listening::count(
                 settings.max_incremental_fetch_session_cache_slots,
             )),
-            fetch_bytes_max: count(settings.fetch_max_bytes),
+            fetch_bytes_max: listening::count(settings.fetch_max_bytes),
         });
-        let shared = Shared::new(services, limits(&settings));
-        let mut bound = Vec::new();
-        for listener in settings.listen_on()? {
-            bound.push(bind(&listener, shared.clone()).await?);
-        }
+        let mut rounds = Tasks::default();
+        logs::spawn_rounds(&mut rounds, &logs, &settings);
+        rounds.spawn("groups", group_timers.run(rounds.stop_token()));
+        let (led, coordinators) = (Arc::clone(&cluster), Arc::clone(&groups));
+        rounds.spawn(
+            "leading",
+            leading::run(led, coordinators, rounds.stop_token()),
+        );
         let mut listening = Tasks::default();
-        listening.spawn("groups", group_timers.run(listening.stop_token()));
-        let mut addresses = Vec::new();
-        for (listener, address) in bound {
-            addresses.push(address);
-            listening.spawn("listener", listener.run(listening.stop_token()));
-        }
+        let addresses = bound.addresses();
+        bound.serve(
+            &mut listening,
+            &Shared::new(services, listening::limits(&settings)),
+        );
         Ok(Self {
+            id,
             addresses,
-            session,
+            session: session.clone(),
+            cluster,
+            logs,
             groups,
             listening,
+            rounds,
         })
+    }
+
+    /// Its number in the cluster.
+    #[must_use]
+    pub fn id(&self) -> BrokerId {
+        self.id
     }
 
     /// Addresses that it listens on, in the order of `listeners`; port 0 has become a real one.
@@ -71,9 +125,14 @@ impl Broker {
 
     /// Stops: no more requests, then away from the cluster, then the logs are closed.
     pub async fn shutdown(self) {
+        // Who waits in a group would hold up the end of its connection.
         self.groups.close();
         self.listening.end().await;
+        self.cluster.leave().await;
+        self.rounds.end().await;
+        logs::close(&self.logs).await;
         self.session.close().await;
+        tracing::info!("broker {} has stopped", self.id);
     }
 }
 
@@ -81,74 +140,13 @@ async fn connect(settings: &Settings) -> Result<Session, StartError> {
     let Some(connect) = settings.zookeeper_connect.clone() else {
         return Err(StartError::NoZooKeeper);
     };
-    let session_timeout = ms(settings.zookeeper_session_timeout_ms);
+    let ms = |number: i32| Duration::from_millis(u64::try_from(number).unwrap_or(0));
     Ok(Session::connect(SessionConfig {
-        session_timeout,
+        session_timeout: ms(settings.zookeeper_session_timeout_ms),
         connect_timeout: ms(settings.connection_timeout_ms()),
         secure_acls: settings.zookeeper_set_acl,
         create_chroot: true,
         ..SessionConfig::new(connect)
     })
     .await?)
-}
-
-/// Binds one listener; no host means every address, of both families where there are two.
-async fn bind(
-    listener: &config::Listener,
-    shared: Shared,
-) -> Result<(Listener, SocketAddr), StartError> {
-    let host = listener.host.as_str();
-    let failed = |source| StartError::Listen {
-        listener: listener.to_string(),
-        source,
-    };
-    let candidates: Vec<SocketAddr> = if host.is_empty() {
-        vec![
-            (Ipv6Addr::UNSPECIFIED, listener.port).into(),
-            ([0, 0, 0, 0], listener.port).into(),
-        ]
-    } else {
-        let found = tokio::net::lookup_host((host, listener.port)).await;
-        found.map_err(failed)?.collect()
-    };
-    let mut refused = std::io::Error::other("the host has no address");
-    for address in candidates {
-        match Listener::bind(&listener.name, address, shared.clone()).await {
-            Ok(bound) => {
-                let address = bound.local_address().map_err(failed)?;
-                return Ok((bound, address));
-            }
-            Err(error) => refused = error,
-        }
-    }
-    Err(failed(refused))
-}
-
-fn limits(settings: &Settings) -> Limits {
-    let buffer = |number: i32| usize::try_from(number).ok();
-    Limits {
-        connections_max: count(settings.max_connections),
-        connections_per_ip_max: count(settings.max_connections_per_ip),
-        connections_per_second_max: u32::try_from(settings.max_connection_creation_rate)
-            .unwrap_or(0),
-        request_bytes_max: count(settings.socket_request_max_bytes),
-        queued_bytes_max: usize::try_from(settings.queued_max_request_bytes).unwrap_or(usize::MAX),
-        idle: Duration::from_millis(
-            u64::try_from(settings.connections_max_idle_ms).unwrap_or(u64::MAX),
-        ),
-        receive: Duration::from_millis(
-            u64::try_from(settings.connections_max_partial_request_ms).unwrap_or(u64::MAX),
-        ),
-        send_buffer_bytes: buffer(settings.socket_send_buffer_bytes),
-        receive_buffer_bytes: buffer(settings.socket_receive_buffer_bytes),
-        ..Limits::default()
-    }
-}
-
-fn count(number: i32) -> usize {
-    usize::try_from(number).unwrap_or(0)
-}
-
-fn ms(number: i32) -> Duration {
-    Duration::from_millis(u64::try_from(number).unwrap_or(0))
 }

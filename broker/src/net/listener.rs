@@ -46,18 +46,14 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds `address` for the listener called `name` (`PLAINTEXT`, say).
-    pub async fn bind(name: &str, address: SocketAddr, shared: Shared) -> io::Result<Self> {
-        Ok(Self {
+    /// Serves what connects to `socket`, for the listener called `name` (`PLAINTEXT`, say).
+    #[must_use]
+    pub fn new(name: &str, socket: TcpListener, shared: Shared) -> Self {
+        Self {
             name: name.into(),
-            socket: TcpListener::bind(address).await?,
+            socket,
             shared,
-        })
-    }
-
-    /// The address that was bound, with the port that the system chose for port 0.
-    pub fn local_address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        }
     }
 
     /// Accepts until `stop`, then lets every connection send what it owes, for a limited time.

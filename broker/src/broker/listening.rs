@@ -1,0 +1,131 @@
+//! From the settings to bound listeners, and to what the cluster is told of them.
+//!
+//! Bound before the broker registers, since a port 0 is known only then; served after, since a
+//! request needs the cluster.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use nyala_coordinator::clock;
+use nyala_coordinator::registry::{BrokerRegistration, Endpoint};
+use tokio::net::TcpListener;
+
+use super::{StartError, Tasks};
+use crate::config::{self, Settings};
+use crate::net::{Limits, Listener, Shared};
+
+/// Listeners that are bound and do not serve yet.
+#[derive(Debug)]
+pub(super) struct Bound(Vec<(config::Listener, TcpListener, SocketAddr)>);
+
+impl Bound {
+    /// Binds every listener of the settings.
+    pub(super) async fn bind(settings: &Settings) -> Result<Self, StartError> {
+        let mut bound = Vec::new();
+        for listener in settings.listen_on()? {
+            let socket = bind(&listener).await.map_err(|source| StartError::Listen {
+                listener: listener.to_string(),
+                source,
+            })?;
+            bound.push((listener, socket.0, socket.1));
+        }
+        Ok(Self(bound))
+    }
+
+    /// Addresses, in the order of `listeners`.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.iter().map(|(_, _, address)| *address).collect()
+    }
+
+    /// What this broker says of itself. A port that was 0 is told as it turned out; a missing host
+    /// becomes this machine's name, as in Kafka.
+    pub(super) fn registration(
+        &self,
+        settings: &Settings,
+    ) -> Result<BrokerRegistration, StartError> {
+        let endpoint = |listener: config::Listener| {
+            let bound = self.0.iter().find(|(l, _, _)| l.name == listener.name);
+            let port = match (listener.port, bound) {
+                (0, Some((_, _, address))) => address.port(),
+                (port, _) => port,
+            };
+            let host = match listener.host.as_str() {
+                "" => host_name(),
+                host => host.to_owned(),
+            };
+            Endpoint {
+                listener_name: listener.name,
+                security_protocol: listener.protocol.as_str().to_owned(),
+                host,
+                port,
+            }
+        };
+        Ok(BrokerRegistration {
+            endpoints: settings.advertise()?.into_iter().map(endpoint).collect(),
+            rack: settings.broker_rack.clone(),
+            timestamp_ms: clock::wall_ms(),
+        })
+    }
+
+    /// Serves connections from now on.
+    pub(super) fn serve(self, tasks: &mut Tasks, shared: &Shared) {
+        for (listener, socket, _) in self.0 {
+            let listener = Listener::new(&listener.name, socket, shared.clone());
+            tasks.spawn("listener", listener.run(tasks.stop_token()));
+        }
+    }
+}
+
+/// Binds one listener; no host means every address, of both families where there are two.
+async fn bind(listener: &config::Listener) -> std::io::Result<(TcpListener, SocketAddr)> {
+    let candidates: Vec<SocketAddr> = match listener.host.as_str() {
+        "" => vec![
+            (Ipv6Addr::UNSPECIFIED, listener.port).into(),
+            ([0, 0, 0, 0], listener.port).into(),
+        ],
+        host => tokio::net::lookup_host((host, listener.port))
+            .await?
+            .collect(),
+    };
+    let mut refused = std::io::Error::other("the host has no address");
+    for address in candidates {
+        match TcpListener::bind(address).await {
+            Ok(socket) => {
+                let address = socket.local_addr()?;
+                return Ok((socket, address));
+            }
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
+}
+
+/// Name of this machine; `localhost` when it has none that is text.
+fn host_name() -> String {
+    let uname = rustix::system::uname();
+    uname.nodename().to_str().unwrap_or("localhost").to_owned()
+}
+
+/// The network's bounds, from the settings.
+pub(super) fn limits(settings: &Settings) -> Limits {
+    let buffer = |number: i32| usize::try_from(number).ok();
+    let or_forever = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX));
+    Limits {
+        connections_max: count(settings.max_connections),
+        connections_per_ip_max: count(settings.max_connections_per_ip),
+        connections_per_second_max: u32::try_from(settings.max_connection_creation_rate)
+            .unwrap_or(0),
+        request_bytes_max: count(settings.socket_request_max_bytes),
+        queued_bytes_max: usize::try_from(settings.queued_max_request_bytes).unwrap_or(usize::MAX),
+        idle: or_forever(settings.connections_max_idle_ms),
+        receive: or_forever(settings.connections_max_partial_request_ms),
+        send_buffer_bytes: buffer(settings.socket_send_buffer_bytes),
+        receive_buffer_bytes: buffer(settings.socket_receive_buffer_bytes),
+        ..Limits::default()
+    }
+}
+
+/// A setting that is bounded below by 0, as a count.
+pub(super) fn count(number: i32) -> usize {
+    usize::try_from(number).unwrap_or(0)
+}
