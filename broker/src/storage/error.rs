@@ -38,6 +38,12 @@ pub enum StorageError {
         /// What is wrong.
         what: &'static str,
     },
+    /// The log was closed, or its partition deleted.
+    #[error("{} is closed", dir.display())]
+    Closed {
+        /// Folder of the log.
+        dir: PathBuf,
+    },
     /// The log went offline before, for the reason given.
     #[error("{} is offline: {reason}", dir.display())]
     Offline {
@@ -66,7 +72,10 @@ impl StorageError {
                 source.kind(),
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
             ),
-            Self::Fault { .. } | Self::Corrupt { .. } | Self::Offline { .. } => false,
+            Self::Fault { .. }
+            | Self::Corrupt { .. }
+            | Self::Closed { .. }
+            | Self::Offline { .. } => false,
         }
     }
 

@@ -1,0 +1,233 @@
+//! Finding what to send: an offset range becomes a range of one segment's file. No record is read.
+//!
+//! A sequential reader's next start is remembered (`Boundary`), so in the common case the only search is
+//! for the last whole batch that still fits, and at the log's end there is none at all.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, OnceLock};
+
+use nyala_coordinator::ids::LeaderEpoch;
+
+use super::log::{BOUNDARIES_KEPT, Log};
+use super::segment::{Placed, Segment};
+use super::{ReadError, StorageError};
+
+/// What to read.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadAt {
+    /// First offset wanted; the slice starts with the batch that holds it.
+    pub offset: i64,
+    /// At most so many bytes, whole batches only ...
+    pub max_bytes: usize,
+    /// ... unless the first batch is larger and this is set: then that one batch (KIP-74).
+    pub at_least_one: bool,
+    /// No batch that reaches this offset: the high watermark, the last stable offset, or the log end.
+    pub upper_bound: i64,
+}
+
+/// Whole batches of a log as a range of a file: for `sendfile`, or to be read with [`Self::read_all`].
+///
+/// Stays readable after the segment was deleted.
+#[derive(Clone, Debug)]
+pub struct FileSlice {
+    /// The segment.
+    pub file: Arc<File>,
+    /// Where the slice starts.
+    pub position: u64,
+    /// Its length; 0: nothing at that offset yet.
+    pub len: usize,
+    /// Offset right behind the last batch of the slice.
+    pub next_offset: i64,
+}
+
+impl FileSlice {
+    /// The bytes (blocks on a cold page).
+    pub fn read_all(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.len];
+        self.file.read_exact_at(&mut bytes, self.position)?;
+        Ok(bytes)
+    }
+
+    fn empty(next_offset: i64) -> Result<Self, StorageError> {
+        static NOTHING: OnceLock<Arc<File>> = OnceLock::new();
+        let file = match NOTHING.get() {
+            Some(file) => Arc::clone(file),
+            None => {
+                let path = std::path::Path::new("/dev/null");
+                let file = File::open(path).map_err(|e| StorageError::io("open", path, e))?;
+                Arc::clone(NOTHING.get_or_init(|| Arc::new(file)))
+            }
+        };
+        Ok(Self {
+            file,
+            position: 0,
+            len: 0,
+            next_offset,
+        })
+    }
+}
+
+/// Answer to "the first record at or after this time".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimestampOffset {
+    /// Timestamp of the record.
+    pub timestamp_ms: i64,
+    /// Its offset.
+    pub offset: i64,
+    /// Epoch of the leader that wrote it, if known.
+    pub leader_epoch: Option<LeaderEpoch>,
+}
+
+/// A place between two batches: the batch that starts there holds `offset`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Boundary {
+    segment: i64,
+    offset: i64,
+    position: u64,
+}
+
+impl Default for Boundary {
+    fn default() -> Self {
+        Self {
+            segment: -1,
+            offset: -1,
+            position: 0,
+        }
+    }
+}
+
+impl Log {
+    /// Finds the batches to send for a fetch. `offset == next_offset` gives an empty slice.
+    pub fn read(&self, at: ReadAt) -> Result<FileSlice, ReadError> {
+        self.syncer.ok()?;
+        if at.offset < self.log_start || at.offset > self.next_offset {
+            return Err(self.out_of_range(at.offset));
+        }
+        let upper = at.upper_bound.min(self.next_offset);
+        let mut i = self.segment_of(at.offset);
+        while at.offset < upper {
+            let Some(segment) = self.segments.get(i) else {
+                break;
+            };
+            if segment.base_offset >= upper {
+                break;
+            }
+            if let Some(start) = self.start_of(segment, at.offset)? {
+                return Ok(self.slice(i, start, upper, &at)?);
+            }
+            // The rest of the segment was compacted away: the offset lives on in the next one.
+            i += 1;
+        }
+        Ok(FileSlice::empty(at.offset)?)
+    }
+
+    pub(crate) fn out_of_range(&self, offset: i64) -> ReadError {
+        ReadError::OffsetOutOfRange {
+            offset,
+            log_start: self.log_start,
+            next_offset: self.next_offset,
+        }
+    }
+
+    /// Place in `segments` of the one that holds `offset`, if any does.
+    pub(crate) fn segment_of(&self, offset: i64) -> usize {
+        self.segments
+            .partition_point(|s| s.base_offset <= offset)
+            .saturating_sub(1)
+    }
+
+    /// Offset behind the segment's last one.
+    pub(crate) fn end_of(&self, i: usize) -> i64 {
+        self.segments
+            .get(i + 1)
+            .map_or(self.next_offset, |next| next.base_offset)
+    }
+
+    /// Where the first batch that ends at or behind `offset` starts.
+    fn start_of(&self, segment: &Segment, offset: i64) -> Result<Option<u64>, StorageError> {
+        let known = self.boundaries.get();
+        let known = known
+            .iter()
+            .find(|b| b.offset == offset && b.segment == segment.base_offset);
+        if let Some(boundary) = known {
+            return Ok(Some(boundary.position).filter(|p| *p < segment.size));
+        }
+        if offset <= segment.base_offset {
+            return Ok(Some(0).filter(|_| segment.size > 0));
+        }
+        Ok(segment.locate(offset)?.map(|placed| placed.position))
+    }
+
+    /// The whole batches from `start` on, within the bounds.
+    fn slice(
+        &self,
+        i: usize,
+        start: u64,
+        upper: i64,
+        at: &ReadAt,
+    ) -> Result<FileSlice, StorageError> {
+        let Some(segment) = self.segments.get(i) else {
+            return FileSlice::empty(at.offset);
+        };
+        let segment_end = self.end_of(i);
+        // Position and offset of the end that the upper bound allows.
+        let (bound, bound_offset) = if upper >= segment_end {
+            (segment.size, segment_end)
+        } else {
+            match self.start_of(segment, upper)? {
+                Some(position) => (position, upper),
+                None => (segment.size, segment_end),
+            }
+        };
+        let (end, next_offset) = if bound - start.min(bound) <= at.max_bytes as u64 {
+            (bound, bound_offset)
+        } else {
+            match self.fitting_end(segment, start, at)? {
+                Some(last) => (last.end(), last.head.last_offset() + 1),
+                None => (start, at.offset),
+            }
+        };
+        if end <= start {
+            return FileSlice::empty(at.offset);
+        }
+        self.remember(Boundary {
+            segment: segment.base_offset,
+            offset: next_offset,
+            position: end,
+        });
+        Ok(FileSlice {
+            file: Arc::clone(segment.file()?),
+            position: start,
+            len: usize::try_from(end - start).unwrap_or(usize::MAX),
+            next_offset,
+        })
+    }
+
+    fn fitting_end(
+        &self,
+        segment: &Segment,
+        start: u64,
+        at: &ReadAt,
+    ) -> Result<Option<Placed>, StorageError> {
+        let limit = start.saturating_add(at.max_bytes as u64);
+        match segment.last_end(start, limit)? {
+            None if at.at_least_one => segment.heads(start)?.next(),
+            found => Ok(found),
+        }
+    }
+
+    fn remember(&self, boundary: Boundary) {
+        let mut known = self.boundaries.get();
+        if known.iter().any(|b| b.offset == boundary.offset) {
+            return;
+        }
+        let turn = self.boundary_turn.get();
+        if let Some(slot) = known.get_mut(turn) {
+            *slot = boundary;
+        }
+        self.boundaries.set(known);
+        self.boundary_turn.set((turn + 1) % BOUNDARIES_KEPT);
+    }
+}
