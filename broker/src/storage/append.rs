@@ -8,12 +8,11 @@ use std::sync::Arc;
 
 use nyala_coordinator::ids::LeaderEpoch;
 
-use super::batch_head::{BatchHead, HEAD_BYTES, MAGIC_V2};
+use super::batch_head::{BatchHead, Stamp, marker};
 use super::log::Log;
 use super::producers::{Checked, Marker, ProducedBatch};
-use super::stamp::Stamp;
 use super::tail::{Reservation, Tail, TailFile};
-use super::{AppendError, StorageError, control};
+use super::{AppendError, StorageError};
 
 /// Who appends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +122,9 @@ impl Log {
         while !rest.is_empty() {
             let head = parse(rest)?;
             let Some((batch, behind)) = rest.split_at_checked(head.size) else {
-                return Err(AppendError::Malformed("batch is longer than the bytes given"));
+                return Err(AppendError::Malformed(
+                    "batch is longer than the bytes given",
+                ));
             };
             if head.base_offset < self.next_offset {
                 return Err(AppendError::OffsetOutOfOrder {
@@ -134,10 +135,10 @@ impl Log {
             let admitted = Admitted {
                 stamp: Stamp {
                     base_offset: head.base_offset,
-                    leader_epoch: LeaderEpoch(head.leader_epoch),
+                    leader_epoch: head.leader_epoch,
                     log_append_time_ms: None,
                 },
-                marker: control::marker(&head, batch),
+                marker: marker(&head, batch),
                 head,
             };
             self.put(batch, &admitted.stamp, &head, now_ms)?;
@@ -148,16 +149,13 @@ impl Log {
     }
 
     /// Checks a batch against the log's state; changes nothing.
-    fn admit(
-        &self,
-        batch: &[u8],
-        len: usize,
-        how: &AppendAs,
-    ) -> Result<Admission, AppendError> {
+    fn admit(&self, batch: &[u8], len: usize, how: &AppendAs) -> Result<Admission, AppendError> {
         self.syncer.ok()?;
         let mut head = parse(batch)?;
         if head.size != len {
-            return Err(AppendError::Malformed("batch length is not that of the bytes given"));
+            return Err(AppendError::Malformed(
+                "batch length is not that of the bytes given",
+            ));
         }
         self.check_space(how.origin)?;
         if how.origin == Origin::Client
@@ -173,10 +171,10 @@ impl Log {
             head,
             stamp: Stamp {
                 base_offset: self.next_offset,
-                leader_epoch: how.leader_epoch,
+                leader_epoch: how.leader_epoch.0,
                 log_append_time_ms,
             },
-            marker: control::marker(&head, batch),
+            marker: marker(&head, batch),
         }))
     }
 
@@ -222,12 +220,7 @@ impl Log {
         written.map_err(|error| self.broken(error).into())
     }
 
-    fn must_roll(
-        &self,
-        len: usize,
-        now_ms: i64,
-        head: &BatchHead,
-    ) -> Result<bool, AppendError> {
+    fn must_roll(&self, len: usize, now_ms: i64, head: &BatchHead) -> Result<bool, AppendError> {
         let timestamp_ms = Some(head.max_timestamp);
         Ok(self.is_roll_due(len, now_ms, head.last_offset(), timestamp_ms)?)
     }
@@ -268,6 +261,7 @@ impl Log {
         self.next_offset = head.last_offset() + 1;
         self.syncer.publish(self.next_offset);
         self.last_append_ms = now_ms;
+        self.unsettled = true;
         self.unsynced_since_ms.get_or_insert(now_ms);
         self.unsynced_bytes += head.size as u64;
         if self.epochs.latest() != Some(LeaderEpoch(head.leader_epoch))
@@ -328,13 +322,7 @@ impl Log {
 
 /// Reads and checks the head of the batch at the start of `bytes`.
 fn parse(bytes: &[u8]) -> Result<BatchHead, AppendError> {
-    if bytes.len() < HEAD_BYTES {
-        return Err(AppendError::Malformed("shorter than the head of a batch"));
-    }
-    let head = BatchHead::parse(bytes).ok_or(AppendError::Malformed("batch length"))?;
-    if head.magic != MAGIC_V2 {
-        return Err(AppendError::Malformed("not a record batch v2"));
-    }
+    let head = BatchHead::parse(bytes).ok_or(AppendError::Malformed("no record batch v2"))?;
     if head.last_offset_delta < 0 {
         return Err(AppendError::Malformed("last offset delta is negative"));
     }

@@ -1,67 +1,41 @@
-//! The head of a record batch v2 as the log needs it: lengths, offsets, timestamps, producer.
-//!
-//! A thin reading of `wire::batch`'s layout; nothing here looks at records.
+//! The head of a record batch as the log keeps it: read once by `wire::batch`, owned, small.
 
-/// Bytes before the records: the smallest batch.
-pub(crate) const HEAD_BYTES: usize = 61;
-/// The only format that this broker writes and reads.
-pub(crate) const MAGIC_V2: i8 = 2;
-/// The CRC covers the batch from its attributes on.
-pub(crate) const CRC_FROM: usize = 21;
-/// `batchLength` counts the bytes behind itself.
-pub(crate) const LENGTH_OFFSET: usize = 12;
+use nyala_client::wire::batch;
 
-const MAGIC_AT: usize = 16;
-const ATTRIBUTE_TRANSACTIONAL: i16 = 0x10;
-const ATTRIBUTE_CONTROL: i16 = 0x20;
+pub(crate) use batch::{ATTRIBUTES_AT as CRC_FROM, HEAD_BYTES};
 
-/// The fields of a head.
+/// The fields of a head that the log uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BatchHead {
     pub(crate) base_offset: i64,
     /// Size of the whole batch, head included.
     pub(crate) size: usize,
     pub(crate) leader_epoch: i32,
-    pub(crate) magic: i8,
     pub(crate) crc: u32,
     pub(crate) attributes: i16,
     pub(crate) last_offset_delta: i32,
-    pub(crate) base_timestamp: i64,
     pub(crate) max_timestamp: i64,
     pub(crate) producer_id: i64,
     pub(crate) producer_epoch: i16,
     pub(crate) base_sequence: i32,
-    pub(crate) records: i32,
-}
-
-fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..at + N)?.try_into().ok()
 }
 
 impl BatchHead {
-    /// Reads the head at the start of `bytes`; `None` when there are too few or when the stated length
-    /// cannot be that of a batch. Looks neither at the magic nor at the CRC.
+    /// Reads the head at the start of `bytes`; `None` when none is there: too few bytes, not format v2, or
+    /// a length that no batch has. Does not look at the CRC.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
-        let bytes = bytes.get(..HEAD_BYTES)?;
-        let length = i32::from_be_bytes(field(bytes, 8)?);
-        let size = usize::try_from(length).ok()?.checked_add(LENGTH_OFFSET)?;
-        if size < HEAD_BYTES {
-            return None;
-        }
+        let head = batch::BatchHead::parse(bytes).ok()?;
         Some(Self {
-            base_offset: i64::from_be_bytes(field(bytes, 0)?),
-            size,
-            leader_epoch: i32::from_be_bytes(field(bytes, 12)?),
-            magic: i8::from_be_bytes(field(bytes, MAGIC_AT)?),
-            crc: u32::from_be_bytes(field(bytes, 17)?),
-            attributes: i16::from_be_bytes(field(bytes, 21)?),
-            last_offset_delta: i32::from_be_bytes(field(bytes, 23)?),
-            base_timestamp: i64::from_be_bytes(field(bytes, 27)?),
-            max_timestamp: i64::from_be_bytes(field(bytes, 35)?),
-            producer_id: i64::from_be_bytes(field(bytes, 43)?),
-            producer_epoch: i16::from_be_bytes(field(bytes, 51)?),
-            base_sequence: i32::from_be_bytes(field(bytes, 53)?),
-            records: i32::from_be_bytes(field(bytes, 57)?),
+            base_offset: head.base_offset(),
+            size: head.size(),
+            leader_epoch: head.leader_epoch(),
+            crc: head.crc(),
+            attributes: head.attributes(),
+            last_offset_delta: head.last_offset_delta(),
+            max_timestamp: head.max_timestamp(),
+            producer_id: head.producer_id(),
+            producer_epoch: head.producer_epoch(),
+            base_sequence: head.base_sequence(),
         })
     }
 
@@ -75,15 +49,54 @@ impl BatchHead {
     }
 
     pub(crate) fn is_transactional(&self) -> bool {
-        self.attributes & ATTRIBUTE_TRANSACTIONAL != 0
+        self.attributes & batch::TRANSACTIONAL != 0
     }
 
     pub(crate) fn is_control(&self) -> bool {
-        self.attributes & ATTRIBUTE_CONTROL != 0
+        self.attributes & batch::CONTROL != 0
     }
 
     /// Sequence of the last record; wraps at `i32::MAX` to 0 (KIP-98).
     pub(crate) fn last_sequence(&self) -> i32 {
         super::producers::add_sequence(self.base_sequence, self.last_offset_delta)
     }
+}
+
+/// What the broker writes into the head of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamp {
+    pub(crate) base_offset: i64,
+    pub(crate) leader_epoch: i32,
+    /// Under LogAppendTime: the timestamp; the CRC is then made anew.
+    pub(crate) log_append_time_ms: Option<i64>,
+}
+
+impl Stamp {
+    /// Writes it into `batch`, a whole one.
+    pub(crate) fn put(&self, batch: &mut [u8]) {
+        batch::stamp(batch, self.base_offset, self.leader_epoch);
+        if let Some(now_ms) = self.log_append_time_ms {
+            batch::stamp_log_append_time(batch, now_ms);
+        }
+    }
+}
+
+/// What the marker in a control batch says; `None` for data and for control records of another kind.
+pub(crate) fn marker(head: &BatchHead, bytes: &[u8]) -> Option<super::producers::Marker> {
+    if !head.is_control() {
+        return None;
+    }
+    let view = batch::BatchView::parse(bytes).ok()?;
+    let record = view.records(view.body()).next()?.ok()?;
+    let commit = match record.control_type()? {
+        batch::ControlType::Commit => true,
+        batch::ControlType::Abort => false,
+        batch::ControlType::Other(_) => return None,
+    };
+    // i16 version, i32 epoch of the transaction coordinator.
+    let epoch = record.value?.get(2..)?.first_chunk()?;
+    Some(super::producers::Marker {
+        commit,
+        coordinator_epoch: i32::from_be_bytes(*epoch),
+    })
 }

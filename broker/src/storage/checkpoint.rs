@@ -41,11 +41,7 @@ pub(crate) fn read_offsets(path: &Path) -> Result<PartitionOffsets, StorageError
 pub(crate) fn write_offsets(path: &Path, offsets: &PartitionOffsets) -> Result<(), StorageError> {
     let mut text = format!("{VERSION}\n{}\n", offsets.len());
     for (partition, offset) in offsets {
-        let _ = writeln!(
-            text,
-            "{} {} {offset}",
-            partition.topic, partition.partition
-        );
+        let _ = writeln!(text, "{} {} {offset}", partition.topic, partition.partition);
     }
     durable::replace(path, text.as_bytes())
 }
@@ -152,7 +148,10 @@ mod tests {
         };
         let epochs = vec![entry(0, 0), entry(4, 10)];
         write_epochs(&path, &epochs).expect("write");
-        assert_eq!(std::fs::read_to_string(&path).expect("read"), "0\n2\n0 0\n4 10\n");
+        assert_eq!(
+            std::fs::read_to_string(&path).expect("read"),
+            "0\n2\n0 0\n4 10\n"
+        );
         assert_eq!(read_epochs(&path).expect("read"), Some(epochs));
     }
 }

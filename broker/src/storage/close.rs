@@ -4,7 +4,7 @@ use super::log::Log;
 use super::{AppendError, StorageError};
 
 /// A log without appends for so long gives its window and its allocated, unused end back.
-const IDLE_MS: i64 = 30_000;
+pub(crate) const IDLE_MS: i64 = 30_000;
 
 impl Log {
     /// Cuts the file to its real size, writes indexes and snapshot, syncs all. Every later call fails.
@@ -32,7 +32,7 @@ impl Log {
 
     fn settle(&mut self) -> Result<(), StorageError> {
         self.trim()?;
-        if self.unsynced_since_ms.is_none() && self.recovery_point() == self.next_offset {
+        if !self.unsettled {
             return Ok(());
         }
         self.active_mut().seal_indexes()?;
@@ -42,6 +42,7 @@ impl Log {
             segment.sync_indexes_if_open()?;
         }
         self.note_synced();
+        self.unsettled = false;
         Ok(())
     }
 
@@ -74,6 +75,22 @@ impl Log {
             }
         }
         Ok(())
+    }
+
+    /// Before a sync that is to bound recovery: index entries and a snapshot, so that neither is missing
+    /// where the recovery point is going to be.
+    pub(crate) fn prepare_checkpoint(&mut self) -> Result<(), StorageError> {
+        self.syncer.ok()?;
+        let written = self
+            .active_mut()
+            .write_entries()
+            .and_then(|()| self.snapshot());
+        written.map_err(|error| self.broken(error))
+    }
+
+    /// Base offset of the oldest segment.
+    pub(crate) fn first_base_offset(&self) -> i64 {
+        self.segments.first().map_or(0, |s| s.base_offset)
     }
 
     /// Bytes that a crash would make us scan.

@@ -51,7 +51,7 @@ pub enum StorageError {
         dir: PathBuf,
         /// The first failure.
         #[source]
-        reason: Arc<StorageError>,
+        reason: Arc<Self>,
     },
 }
 

@@ -253,7 +253,10 @@ mod tests {
         // The first poll asks for the sync, which runs in line here.
         assert!(Pin::new(&mut waits).poll(&mut cx).is_pending());
         assert_eq!(syncer.synced(), 10);
-        assert!(matches!(Pin::new(&mut waits).poll(&mut cx), Poll::Ready(Ok(()))));
+        assert!(matches!(
+            Pin::new(&mut waits).poll(&mut cx),
+            Poll::Ready(Ok(()))
+        ));
         assert!(syncer.pending.lock().waiters.is_empty());
     }
 
@@ -271,7 +274,10 @@ mod tests {
         assert!(error.to_string().contains("first"), "{error}");
         let mut waits = Durable::new(Arc::clone(&syncer), 1);
         let mut cx = Context::from_waker(Waker::noop());
-        assert!(matches!(Pin::new(&mut waits).poll(&mut cx), Poll::Ready(Err(_))));
+        assert!(matches!(
+            Pin::new(&mut waits).poll(&mut cx),
+            Poll::Ready(Err(_))
+        ));
         assert!(syncer.sync().is_err());
     }
 

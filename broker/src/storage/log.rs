@@ -64,6 +64,8 @@ pub struct Log {
     pub(crate) unsynced_since_ms: Option<i64>,
     /// Position in the log's bytes up to which it was synced: bounds what a crash makes us scan.
     pub(crate) unsynced_bytes: u64,
+    /// Something happened that closing has to write down.
+    pub(crate) unsettled: bool,
     /// Offset of the newest snapshot on disk.
     pub(crate) snapshot_offset: Option<i64>,
 }
@@ -153,6 +155,8 @@ impl Log {
 
     /// Syncs the log to the disk, here and now (blocks).
     pub fn flush(&mut self) -> Result<(), StorageError> {
+        let written = self.active_mut().write_entries();
+        written.map_err(|error| self.broken(error))?;
         self.syncer.sync()?;
         self.note_synced();
         Ok(())
@@ -234,8 +238,7 @@ impl Log {
     }
 
     pub(crate) fn forget_boundaries(&self) {
-        self.boundaries
-            .set([Boundary::default(); BOUNDARIES_KEPT]);
+        self.boundaries.set([Boundary::default(); BOUNDARIES_KEPT]);
     }
 
     /// For tests and assertions: the order of offsets that this module promises.
@@ -250,3 +253,6 @@ impl Log {
         debug_assert!(self.active().base_offset <= self.next_offset);
     }
 }
+
+#[cfg(test)]
+mod tests;

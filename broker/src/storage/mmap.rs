@@ -94,10 +94,6 @@ impl Window {
         })
     }
 
-    pub(crate) fn start(&self) -> u64 {
-        self.start
-    }
-
     pub(crate) fn end(&self) -> u64 {
         self.start + self.map.len() as u64
     }
@@ -162,7 +158,7 @@ const SLOTS_PER_CHUNK: usize = 256;
 #[derive(Debug)]
 struct Chunk {
     slots: [Slot; SLOTS_PER_CHUNK],
-    next: AtomicPtr<Chunk>,
+    next: AtomicPtr<Self>,
 }
 
 impl Chunk {
@@ -319,11 +315,7 @@ fn put_zero_pages(start: usize, len: usize) -> bool {
 }
 
 /// Not a window of ours: what would have happened without our handler.
-unsafe fn pass_on(
-    signal: libc::c_int,
-    info: *mut libc::siginfo_t,
-    context: *mut libc::c_void,
-) {
+unsafe fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let previous = PREVIOUS.get().filter(|p| {
         p.sa_sigaction != libc::SIG_DFL
             && p.sa_sigaction != libc::SIG_IGN

@@ -70,13 +70,29 @@ mod tests {
         assert_eq!(path, Path::new("/d/00000000000000000042.log"));
         let parse = parse_segment_file;
         assert_eq!(parse("00000000000000000042.log"), Some((42, "log")));
-        assert_eq!(parse("00000000000000000042.log.deleted"), Some((42, "log.deleted")));
-        for other in ["42.log", "leader-epoch-checkpoint", "", "9999999999999999999x.log"] {
+        assert_eq!(
+            parse("00000000000000000042.log.deleted"),
+            Some((42, "log.deleted"))
+        );
+        for other in [
+            "42.log",
+            "leader-epoch-checkpoint",
+            "",
+            "9999999999999999999x.log",
+        ] {
             assert_eq!(parse(other), None, "{other}");
         }
         let partition = parse_partition_dir("a-b-3").expect("legal");
         assert_eq!(partition.to_string(), "a-b-3");
-        for other in ["a", "a-", "-3", "a--delete", "a-+3", "a-3.0-delete", "a-99999999999"] {
+        for other in [
+            "a",
+            "a-",
+            "-3",
+            "a--delete",
+            "a-+3",
+            "a-3.0-delete",
+            "a-99999999999",
+        ] {
             assert_eq!(parse_partition_dir(other), None, "{other}");
         }
         let long = TopicPartition {

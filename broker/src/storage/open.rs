@@ -59,6 +59,7 @@ impl Log {
             log.next_offset = hints.recovery_point;
         } else {
             report = log.recover(hints.recovery_point, buffer)?;
+            log.unsettled = true;
         }
         log.settle_offsets(&hints)?;
         Ok((log, report))
@@ -89,6 +90,7 @@ impl Log {
             last_append_ms: open.now_ms,
             unsynced_since_ms: None,
             unsynced_bytes: 0,
+            unsettled: false,
             snapshot_offset: None,
         })
     }

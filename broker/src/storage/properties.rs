@@ -38,17 +38,22 @@ pub(crate) fn write_identity(
     cluster_id: &str,
 ) -> Result<(), StorageError> {
     let mut text = String::from("#\n");
-    let _ = write!(text, "broker.id={broker_id}\nversion=0\ncluster.id={cluster_id}\n");
+    let _ = write!(
+        text,
+        "broker.id={broker_id}\nversion=0\ncluster.id={cluster_id}\n"
+    );
     durable::replace(&dir.join(names::META_PROPERTIES), text.as_bytes())
 }
 
 /// Reads the topic id of `partition.metadata`; `None` when there is none, or none that makes sense.
 pub(crate) fn read_topic_id(dir: &Path) -> Result<Option<TopicId>, StorageError> {
     let path = dir.join(names::PARTITION_METADATA);
-    Ok(durable::read_small(&path, FILE_BYTES_MAX)?.and_then(|bytes| {
-        let text = String::from_utf8_lossy(&bytes);
-        value(&text, ':', "topic_id").and_then(TopicId::parse)
-    }))
+    Ok(
+        durable::read_small(&path, FILE_BYTES_MAX)?.and_then(|bytes| {
+            let text = String::from_utf8_lossy(&bytes);
+            value(&text, ':', "topic_id").and_then(TopicId::parse)
+        }),
+    )
 }
 
 /// Writes `partition.metadata`.
@@ -75,7 +80,10 @@ mod tests {
         write_identity(dir.path(), BrokerId(7), "8KrwDWcLS46WI9Mwi7YGCg").expect("write");
         let identity = read_identity(dir.path()).expect("read").expect("there");
         assert_eq!(identity.broker_id, Some(BrokerId(7)));
-        assert_eq!(identity.cluster_id.as_deref(), Some("8KrwDWcLS46WI9Mwi7YGCg"));
+        assert_eq!(
+            identity.cluster_id.as_deref(),
+            Some("8KrwDWcLS46WI9Mwi7YGCg")
+        );
 
         assert_eq!(read_topic_id(dir.path()).expect("none"), None);
         let id = TopicId::random();

@@ -106,19 +106,16 @@ impl Log {
             return Err(self.out_of_range(at.offset));
         }
         let upper = at.upper_bound.min(self.next_offset);
-        let mut i = self.segment_of(at.offset);
-        while at.offset < upper {
-            let Some(segment) = self.segments.get(i) else {
-                break;
-            };
-            if segment.base_offset >= upper {
+        let first = self.segment_of(at.offset);
+        let candidates = self.segments.iter().enumerate().skip(first);
+        for (i, segment) in candidates.take_while(|(_, s)| s.base_offset < upper) {
+            if at.offset >= upper {
                 break;
             }
             if let Some(start) = self.start_of(segment, at.offset)? {
-                return Ok(self.slice(i, start, upper, &at)?);
+                return Ok(self.slice(i, start.position, upper, &at)?);
             }
             // The rest of the segment was compacted away: the offset lives on in the next one.
-            i += 1;
         }
         Ok(FileSlice::empty(at.offset)?)
     }
@@ -146,18 +143,25 @@ impl Log {
     }
 
     /// Where the first batch that ends at or behind `offset` starts.
-    fn start_of(&self, segment: &Segment, offset: i64) -> Result<Option<u64>, StorageError> {
+    fn start_of(&self, segment: &Segment, offset: i64) -> Result<Option<Boundary>, StorageError> {
         let known = self.boundaries.get();
         let known = known
             .iter()
             .find(|b| b.offset == offset && b.segment == segment.base_offset);
         if let Some(boundary) = known {
-            return Ok(Some(boundary.position).filter(|p| *p < segment.size));
+            return Ok(Some(*boundary).filter(|b| b.position < segment.size));
         }
+        let boundary = |offset, position| Boundary {
+            segment: segment.base_offset,
+            offset,
+            position,
+        };
         if offset <= segment.base_offset {
-            return Ok(Some(0).filter(|_| segment.size > 0));
+            let first = boundary(segment.base_offset, 0);
+            return Ok(Some(first).filter(|_| segment.size > 0));
         }
-        Ok(segment.locate(offset)?.map(|placed| placed.position))
+        let found = segment.locate(offset)?;
+        Ok(found.map(|placed| boundary(placed.head.base_offset, placed.position)))
     }
 
     /// The whole batches from `start` on, within the bounds.
@@ -177,7 +181,7 @@ impl Log {
             (segment.size, segment_end)
         } else {
             match self.start_of(segment, upper)? {
-                Some(position) => (position, upper),
+                Some(bound) => (bound.position, bound.offset),
                 None => (segment.size, segment_end),
             }
         };

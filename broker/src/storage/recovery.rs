@@ -12,10 +12,10 @@ use std::sync::Arc;
 use nyala_client::wire::crc32c;
 use nyala_coordinator::ids::LeaderEpoch;
 
-use super::batch_head::{BatchHead, CRC_FROM, HEAD_BYTES, MAGIC_V2};
+use super::batch_head::{BatchHead, CRC_FROM, HEAD_BYTES, marker};
 use super::log::Log;
 use super::truncate::remove_segment;
-use super::{StorageError, control, names, snapshot};
+use super::{StorageError, names, snapshot};
 
 /// What recovery found and did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,23 +71,25 @@ impl<'a> Scan<'a> {
     }
 
     /// The next whole batch at or behind `offset_min`; `None`: there is none.
-    pub(crate) fn next(
-        &mut self,
-        offset_min: i64,
-    ) -> std::io::Result<Option<(BatchHead, &[u8])>> {
+    pub(crate) fn next(&mut self, offset_min: i64) -> std::io::Result<Option<(BatchHead, &[u8])>> {
         let head = match BatchHead::parse(self.bytes(HEAD_BYTES)?) {
             Some(head) if self.position + head.size as u64 <= self.end => head,
             _ => return Ok(None),
         };
-        let plausible = head.magic == MAGIC_V2
-            && head.base_offset >= offset_min
+        let plausible = head.base_offset >= offset_min
             && head.last_offset_delta >= 0
-            && head.base_offset.checked_add(i64::from(head.last_offset_delta)).is_some();
+            && head
+                .base_offset
+                .checked_add(i64::from(head.last_offset_delta))
+                .is_some();
         if !plausible {
             return Ok(None);
         }
         let position = self.position;
-        let whole = self.bytes(head.size)?.get(CRC_FROM..).is_some_and(|b| crc32c(b) == head.crc);
+        let whole = self
+            .bytes(head.size)?
+            .get(CRC_FROM..)
+            .is_some_and(|b| crc32c(b) == head.crc);
         if !whole {
             return Ok(None);
         }
@@ -258,7 +260,11 @@ impl Log {
         if from >= self.next_offset {
             return Ok(());
         }
-        for segment in self.segments.get(self.segment_of(from)..).unwrap_or_default() {
+        for segment in self
+            .segments
+            .get(self.segment_of(from)..)
+            .unwrap_or_default()
+        {
             let Some(start) = segment.locate(from)? else {
                 continue;
             };
@@ -271,7 +277,7 @@ impl Log {
                         .file()?
                         .read_exact_at(&mut batch, placed.position)
                         .map_err(|e| StorageError::io("read", &segment.path(), e))?;
-                    control::marker(&head, &batch)
+                    marker(&head, &batch)
                 } else {
                     None
                 };
@@ -282,13 +288,15 @@ impl Log {
     }
 
     fn snapshot_offsets(&self) -> Result<Vec<i64>, StorageError> {
-        let entries = std::fs::read_dir(&self.dir)
-            .map_err(|e| StorageError::io("list", &self.dir, e))?;
+        let entries =
+            std::fs::read_dir(&self.dir).map_err(|e| StorageError::io("list", &self.dir, e))?;
         let mut offsets = Vec::new();
         for entry in entries {
             let entry = entry.map_err(|e| StorageError::io("list", &self.dir, e))?;
-            if let Some((offset, names::SNAPSHOT)) =
-                entry.file_name().to_str().and_then(names::parse_segment_file)
+            if let Some((offset, names::SNAPSHOT)) = entry
+                .file_name()
+                .to_str()
+                .and_then(names::parse_segment_file)
             {
                 offsets.push(offset);
             }
@@ -310,7 +318,25 @@ fn refuse_old_format(
     if end - at < head.len() as u64 || file.read_exact_at(&mut head, at).is_err() {
         return Ok(());
     }
-    let [_, _, _, _, _, _, _, _, l0, l1, l2, l3, c0, c1, c2, c3, magic] = head;
+    let [
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        l0,
+        l1,
+        l2,
+        l3,
+        c0,
+        c1,
+        c2,
+        c3,
+        magic,
+    ] = head;
     let len = usize::try_from(i32::from_be_bytes([l0, l1, l2, l3])).unwrap_or(0);
     let old = magic <= 1 && (14..=MESSAGE_BYTES_MAX).contains(&len) && 12 + len as u64 <= end - at;
     if !old {
@@ -344,3 +370,6 @@ fn is_zero(file: &File, from: u64, to: u64) -> std::io::Result<bool> {
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,8 +87,16 @@ mod tests {
         let config = config(Some(500), None);
         assert_eq!(chosen(&config, 0, 30, 1500), 0);
         assert_eq!(chosen(&config, 0, 30, 2501), 2);
-        assert_eq!(chosen(&config, 0, 30, 9999), 3, "the active one too, after a roll");
-        assert_eq!(chosen(&config, 0, 25, 9999), 2, "not beyond the high watermark");
+        assert_eq!(
+            chosen(&config, 0, 30, 9999),
+            3,
+            "the active one too, after a roll"
+        );
+        assert_eq!(
+            chosen(&config, 0, 25, 9999),
+            2,
+            "not beyond the high watermark"
+        );
     }
 
     #[test]

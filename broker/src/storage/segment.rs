@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::batch_head::{BatchHead, HEAD_BYTES, MAGIC_V2};
+use super::batch_head::{BatchHead, HEAD_BYTES};
 use super::offset_index::{IndexEntry, OffsetIndex};
 use super::time_index::{TimeEntry, TimeIndex};
 use super::{StorageError, durable, names};
@@ -118,10 +118,6 @@ impl Segment {
         &self.index
     }
 
-    pub(crate) fn indexes_mut(&mut self) -> (&mut OffsetIndex, &mut TimeIndex) {
-        (&mut self.index, &mut self.time_index)
-    }
-
     pub(crate) fn time_index(&self) -> &TimeIndex {
         &self.time_index
     }
@@ -191,10 +187,7 @@ impl Segment {
 
     /// Position of an index entry, or 0 when there is none or when what lies there is not the batch that
     /// the entry names: then the whole segment is searched, and the index is rebuilt later.
-    fn believe(
-        &self,
-        hint: Result<Option<IndexEntry>, StorageError>,
-    ) -> Result<u64, StorageError> {
+    fn believe(&self, hint: Result<Option<IndexEntry>, StorageError>) -> Result<u64, StorageError> {
         let Ok(hint) = hint else {
             self.index_damaged.store(true, Ordering::Relaxed);
             return Ok(0);
@@ -203,8 +196,7 @@ impl Segment {
         let position = u64::from(entry.position);
         let head = self.head_at(position)?;
         let named = head.is_some_and(|head| {
-            head.magic == MAGIC_V2
-                && head.base_offset >= self.base_offset
+            head.base_offset >= self.base_offset
                 && head.last_offset() <= entry.last_offset
                 && position + head.size as u64 <= self.size
         });
@@ -236,6 +228,10 @@ impl Segment {
         Ok(self.largest.get().copied().filter(|e| e.timestamp_ms >= 0))
     }
 
+    fn largest_known_ms(&self) -> i64 {
+        self.largest.get().unwrap_or(&NO_TIME).timestamp_ms
+    }
+
     /// Timestamp of the first batch: `segment.ms` counts from it.
     pub(crate) fn first_timestamp_ms(&self) -> Result<Option<i64>, StorageError> {
         if let Some(first) = self.first_timestamp_ms.get() {
@@ -244,7 +240,10 @@ impl Segment {
         if self.size == 0 {
             return Ok(None);
         }
-        let first = self.heads(0)?.next()?.map(|placed| placed.head.max_timestamp);
+        let first = self
+            .heads(0)?
+            .next()?
+            .map(|placed| placed.head.max_timestamp);
         Ok(first.map(|first| *self.first_timestamp_ms.get_or_init(|| first)))
     }
 
@@ -285,13 +284,17 @@ impl Segment {
     /// Writes index entries that are due. Before an append, so that a full disk is met before any byte
     /// of the batch is.
     pub(crate) fn write_due_entries(&mut self) -> Result<(), StorageError> {
-        if self.index.file().is_due() {
-            self.index.file_mut().write_out()?;
-        }
-        if self.time_index.file().is_due() {
-            self.time_index.file_mut().write_out()?;
+        if self.index.file().is_due() || self.time_index.file().is_due() {
+            self.write_entries()?;
         }
         Ok(())
+    }
+
+    /// Writes the index entries that are in memory: those of the time index first, so that after a kill it
+    /// never knows less than the offset index, from whose end on recovery goes on.
+    pub(crate) fn write_entries(&mut self) -> Result<(), StorageError> {
+        self.time_index.file_mut().write_out()?;
+        self.index.file_mut().write_out()
     }
 
     /// Writes all index entries, the final one of the time index included; makes the files if there are
@@ -370,8 +373,11 @@ impl Segment {
         self.trim_indexes(recovery_point, self.size)?;
         let hint = self.index.last();
         let position = self.believe(hint)?;
-        if position == 0 {
+        // A power cut may have taken more of the time index than of the offset index.
+        let newer = |head: BatchHead| head.max_timestamp > self.largest_known_ms();
+        if position == 0 || self.head_at(position)?.is_some_and(newer) {
             self.begin_rebuild()?;
+            return Ok(0);
         }
         Ok(position)
     }
@@ -408,7 +414,7 @@ impl Heads<'_> {
             return Ok(None);
         }
         let position = self.position;
-        let head = BatchHead::parse(self.head_bytes()?).filter(|h| h.magic == MAGIC_V2);
+        let head = BatchHead::parse(self.head_bytes()?);
         let placed = head.map(|head| Placed { position, head });
         match placed.filter(|p| p.end() <= self.segment.size) {
             Some(placed) => {

@@ -26,7 +26,11 @@ pub(crate) fn encode(producers: &Producers) -> Vec<u8> {
     let mut out = Vec::with_capacity(CRC_END + 4 + producers.len() * ENTRY_BYTES);
     out.extend(VERSION.to_be_bytes());
     out.extend([0; 4]);
-    out.extend(u32::try_from(producers.len()).unwrap_or(u32::MAX).to_be_bytes());
+    out.extend(
+        u32::try_from(producers.len())
+            .unwrap_or(u32::MAX)
+            .to_be_bytes(),
+    );
     for (id, producer) in producers.iter() {
         let last = producer.last_batch().copied().unwrap_or(ProducedBatch {
             last_sequence: -1,
@@ -142,7 +146,10 @@ mod tests {
             let found = back.iter().find(|(other, _)| *other == id);
             assert_eq!(found.map(|(_, p)| p), Some(producer));
         }
-        assert_eq!(decode(&encode(&Producers::default())).expect("empty").len(), 0);
+        assert_eq!(
+            decode(&encode(&Producers::default())).expect("empty").len(),
+            0
+        );
     }
 
     #[test]

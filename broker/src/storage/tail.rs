@@ -14,9 +14,9 @@ use std::sync::atomic::AtomicBool;
 use parking_lot::Mutex;
 
 use super::StorageError;
+use super::batch_head::Stamp;
 use super::mmap::{PAGE_BYTES, Window, allocate};
 use super::space::DirSpace;
-use super::stamp::Stamp;
 use super::workers::Workers;
 
 const STEP_BYTES_MIN: u64 = 64 << 10;
@@ -184,16 +184,6 @@ impl Tail {
     pub(crate) fn is_idle(&self) -> bool {
         let state = self.state.lock();
         state.claim.is_none() && !matches!(state.next, Next::Wanted { .. })
-    }
-
-    /// File space is allocated (at least) up to here.
-    pub(crate) fn allocated(&self) -> u64 {
-        self.state.lock().allocated
-    }
-
-    /// Whether something is mapped.
-    pub(crate) fn is_mapped(&self) -> bool {
-        self.state.lock().window.is_some()
     }
 
     /// Prepares the window that was asked for. Runs on a worker, takes the lock only at both ends. A

@@ -54,7 +54,9 @@ impl TimeIndex {
     }
 
     fn decode(&self, bytes: [u8; 12]) -> TimeEntry {
-        let bits = bytes.iter().fold(0_u128, |bits, b| (bits << 8) | u128::from(*b));
+        let bits = bytes
+            .iter()
+            .fold(0_u128, |bits, b| (bits << 8) | u128::from(*b));
         let relative = i64::try_from(bits & u128::from(u32::MAX)).unwrap_or(i64::MAX);
         TimeEntry {
             timestamp_ms: i64::try_from(bits >> 32).unwrap_or(-1),

@@ -51,7 +51,7 @@ impl Log {
         self.active().cut(self.active().size)?;
         let from = self.active().base_offset;
         self.raise_largest_from(from)?;
-        self.end_at(end)
+        self.end_at(end.max(self.log_start))
     }
 
     fn empty_at(&mut self, offset: i64, now_ms: i64) -> Result<(), StorageError> {
@@ -68,6 +68,7 @@ impl Log {
     /// Everything else follows the new end.
     fn end_at(&mut self, offset: i64) -> Result<(), StorageError> {
         self.next_offset = offset;
+        self.unsettled = true;
         self.high_watermark = self.high_watermark.clamp(self.log_start, offset);
         self.forget_boundaries();
         self.syncer.reset(offset);
@@ -159,7 +160,10 @@ impl Log {
             removed.extend(set_aside(&self.dir, segment.base_offset)?);
         }
         self.forget_boundaries();
-        let first = self.segments.first().map_or(self.next_offset, |s| s.base_offset);
+        let first = self
+            .segments
+            .first()
+            .map_or(self.next_offset, |s| s.base_offset);
         self.raise_log_start(first.min(self.high_watermark))?;
         Ok(removed)
     }
@@ -189,10 +193,7 @@ fn set_aside(dir: &std::path::Path, base_offset: i64) -> Result<Vec<PathBuf>, St
 }
 
 /// Removes a segment's files.
-pub(crate) fn remove_segment(
-    dir: &std::path::Path,
-    base_offset: i64,
-) -> Result<(), StorageError> {
+pub(crate) fn remove_segment(dir: &std::path::Path, base_offset: i64) -> Result<(), StorageError> {
     SEGMENT_FILES
         .iter()
         .try_for_each(|ext| durable::remove(&names::segment_file(dir, base_offset, ext)))

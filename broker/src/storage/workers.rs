@@ -59,9 +59,7 @@ impl Workers {
 
     /// Asks for the tail's next window. False: the thread is gone.
     pub(crate) fn prepare(&self, tail: &Arc<Tail>) -> bool {
-        self.prepare
-            .send(Prepare::Window(Arc::clone(tail)))
-            .is_ok()
+        self.prepare.send(Prepare::Window(Arc::clone(tail))).is_ok()
     }
 
     /// Unmaps a window on the worker: on a large one that takes a while.

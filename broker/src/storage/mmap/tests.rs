@@ -70,7 +70,10 @@ fn a_full_file_system_is_an_error_of_the_allocation() {
     let (_dir, file) = file(0);
     let error = allocate(&file, 0, 1 << 50).expect_err("a petabyte");
     assert!(
-        matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::FileTooLarge),
+        matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::FileTooLarge
+        ),
         "{error:?}"
     );
 }

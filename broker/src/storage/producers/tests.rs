@@ -5,16 +5,13 @@ fn head(epoch: i16, base_sequence: i32, records: i32, base_offset: i64) -> Batch
         base_offset,
         size: 100,
         leader_epoch: 0,
-        magic: 2,
         crc: 0,
         attributes: 0,
         last_offset_delta: records - 1,
-        base_timestamp: 1000,
         max_timestamp: 1000 + base_offset,
         producer_id: 9,
         producer_epoch: epoch,
         base_sequence,
-        records,
     }
 }
 
@@ -29,7 +26,9 @@ fn noted(heads: &[BatchHead]) -> Producers {
 
 #[test]
 fn a_repeated_batch_answers_its_first_offset_for_five_batches_back() {
-    let heads: Vec<_> = (0..7).map(|i| head(0, i * 3, 3, i64::from(i) * 3)).collect();
+    let heads: Vec<_> = (0..7)
+        .map(|i| head(0, i * 3, 3, i64::from(i) * 3))
+        .collect();
     let producers = noted(&heads);
     for (i, head) in heads.iter().enumerate() {
         let verdict = producers.check(head);
@@ -48,30 +47,51 @@ fn a_repeated_batch_answers_its_first_offset_for_five_batches_back() {
 #[test]
 fn sequences_must_follow_and_wrap_at_the_end() {
     let producers = noted(&[head(0, i32::MAX - 1, 4, 0)]);
-    assert_eq!(producers.check(&head(0, 2, 1, 4)).expect("follows"), Checked::New);
+    assert_eq!(
+        producers.check(&head(0, 2, 1, 4)).expect("follows"),
+        Checked::New
+    );
     for wrong in [1, 3, i32::MAX] {
         let error = producers.check(&head(0, wrong, 1, 4)).expect_err("gap");
         assert!(
-            matches!(error, AppendError::OutOfOrderSequence { last_sequence: 1, .. }),
+            matches!(
+                error,
+                AppendError::OutOfOrderSequence {
+                    last_sequence: 1,
+                    ..
+                }
+            ),
             "{error}"
         );
     }
-    let repeated = producers.check(&head(0, i32::MAX - 1, 4, 99)).expect("known");
+    let repeated = producers
+        .check(&head(0, i32::MAX - 1, 4, 99))
+        .expect("known");
     assert!(matches!(repeated, Checked::Duplicate(batch) if batch.first_offset() == 0));
     let at_end = noted(&[head(0, i32::MAX, 1, 0)]);
-    assert_eq!(at_end.check(&head(0, 0, 1, 1)).expect("wraps"), Checked::New);
+    assert_eq!(
+        at_end.check(&head(0, 0, 1, 1)).expect("wraps"),
+        Checked::New
+    );
 }
 
 #[test]
 fn an_unknown_producer_may_start_anywhere_a_new_epoch_only_at_zero() {
     let mut producers = noted(&[head(3, 500, 2, 0)]);
     assert!(producers.check(&head(4, 502, 1, 2)).is_err());
-    assert_eq!(producers.check(&head(4, 0, 1, 2)).expect("new epoch"), Checked::New);
+    assert_eq!(
+        producers.check(&head(4, 0, 1, 2)).expect("new epoch"),
+        Checked::New
+    );
     producers.note(&head(4, 0, 1, 2), None);
     let error = producers.check(&head(3, 502, 1, 3)).expect_err("fenced");
     assert!(matches!(
         error,
-        AppendError::InvalidProducerEpoch { current_epoch: 4, producer_epoch: 3, .. }
+        AppendError::InvalidProducerEpoch {
+            current_epoch: 4,
+            producer_epoch: 3,
+            ..
+        }
     ));
     // The old epoch's batches are no duplicates of the new one's.
     assert!(producers.check(&head(4, 500, 2, 3)).is_err());
@@ -89,7 +109,10 @@ fn silent_producers_expire_unless_a_transaction_is_open() {
     assert_eq!(producers.len(), 2);
     producers.expire(5000, 100);
     assert_eq!(producers.len(), 1, "the open transaction's stays");
-    let marker = Marker { commit: true, coordinator_epoch: 2 };
+    let marker = Marker {
+        commit: true,
+        coordinator_epoch: 2,
+    };
     open.attributes = 0x30;
     producers.note(&open, Some(marker));
     assert_eq!(producers.first_unstable_offset(), None);
