@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nyala_client::wire::compression::Codec;
 use nyala_coordinator::clock;
 use nyala_coordinator::cluster::ClusterSnapshot;
 use nyala_coordinator::ids::{BrokerId, LeaderEpoch, TopicId, TopicName, TopicPartition};
@@ -19,8 +18,7 @@ use tracing::{debug, error, info, warn};
 
 use super::actions::{Action, Local, Marked, diff};
 use super::{Configs, Leading};
-use crate::config::{self, CompressionType, TopicConfig};
-use crate::replication::{Partition, PartitionConfig, Table, TimestampType};
+use crate::replication::{Partition, PartitionConfig, Table};
 use crate::storage::{LogConfig, LogDirs, StorageError};
 
 /// Pause after a read that failed.
@@ -286,7 +284,7 @@ impl Follower {
     fn configs_of(&self, topic: &TopicName) -> (LogConfig, PartitionConfig) {
         let config = self.parts.configs.topic(topic);
         let settings = self.parts.configs.live().get();
-        (config.log_config(&settings), partition_config(&config))
+        (config.log_config(&settings), config.partition_config())
     }
 
     /// Tells who follows, once all of a round is done.
@@ -328,27 +326,5 @@ async fn blocking<T: Send + 'static>(
                 std::future::pending().await
             }
         },
-    }
-}
-
-fn partition_config(config: &TopicConfig) -> PartitionConfig {
-    PartitionConfig {
-        max_message_bytes: usize::try_from(config.max_message_bytes).unwrap_or(0),
-        timestamp_type: match config.message_timestamp_type {
-            config::TimestampType::CreateTime => TimestampType::CreateTime,
-            config::TimestampType::LogAppendTime => TimestampType::LogAppendTime,
-        },
-        timestamp_before_max_ms: config.timestamp_before_max_ms(),
-        timestamp_after_max_ms: config.timestamp_after_max_ms(),
-        compression: match config.compression_type {
-            CompressionType::Producer => None,
-            CompressionType::Uncompressed => Some(Codec::None),
-            CompressionType::Gzip => Some(Codec::Gzip),
-            CompressionType::Snappy => Some(Codec::Snappy),
-            CompressionType::Lz4 => Some(Codec::Lz4),
-            CompressionType::Zstd => Some(Codec::Zstd),
-        },
-        compact: config.cleanup_policy.compact,
-        min_insync_replicas: usize::try_from(config.min_insync_replicas).unwrap_or(1),
     }
 }

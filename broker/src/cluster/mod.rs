@@ -8,6 +8,7 @@
 mod actions;
 mod alter;
 mod assign;
+mod checks;
 mod configs;
 mod controller;
 mod error;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nyala_coordinator::cluster::BrokerInfo;
+use nyala_coordinator::cluster::{BrokerInfo, TopicInfo};
 use nyala_coordinator::ids::BrokerEpoch;
 
 use super::*;
