@@ -6,6 +6,11 @@ mod dev;
 mod full_disk;
 /// Kafka's own tools against ours.
 mod kafka_tools;
+/// The ZooKeeper session and what it promises.
+#[macro_use]
+mod session;
+/// Every znode, typed.
+mod registry;
 /// kill -9 under load.
 mod survives_kill;
 /// Rules of style and layering, checked on the sources.

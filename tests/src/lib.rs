@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod history;
 pub mod kafka;
 pub mod process;
+pub mod proxy;
 pub mod raw;
 pub mod rdkafka;
 pub mod wait;

@@ -24,6 +24,10 @@ use crate::clock;
 /// Time from one attempt to the next.
 const ATTEMPT_EVERY: Duration = Duration::from_millis(250);
 
+/// Longest that one attempt may take: a real ZooKeeper that is reached while it starts may never answer
+/// that connection, and would answer the next.
+const ATTEMPT_MAX: Duration = Duration::from_secs(5);
+
 /// Longest that a clean close may take.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 
@@ -203,7 +207,7 @@ impl Thread {
             connector = connector.with_session(session.clone());
         }
         // A server that takes the connection and then says nothing must not hold us up for long.
-        let patience = (config.session_timeout / 3).max(ATTEMPT_EVERY);
+        let patience = (config.session_timeout / 3).clamp(ATTEMPT_EVERY, ATTEMPT_MAX);
         let client = match timeout(patience, connector.connect(&self.shared.connect.hosts)).await {
             Ok(connected) => connected?,
             Err(_) => return Err(Failed::Other(format!("no answer within {patience:?}"))),
