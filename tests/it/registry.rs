@@ -42,7 +42,7 @@ fn registration(port: u16) -> BrokerRegistration {
             port,
         }],
         rack: Some("rack-1".to_owned()),
-        timestamp_ms: 1,
+        timestamp_ms: clock::wall_ms(),
     }
 }
 
@@ -715,10 +715,12 @@ fn a_real_kafka_starts_on_our_znodes_and_we_read_its() {
         let lost = a.elect(BrokerId(9)).await;
         assert_eq!(lost, Ok(Election::Lost(Some(BrokerId(3)))));
         // And Kafka obeys what we announce.
-        let own = BTreeMap::from([("retention.ms".to_owned(), "77000".to_owned())]);
-        a.set_config(&ConfigEntity::Topic(topic("t")), &own, None)
+        let entity = ConfigEntity::Topic(topic("t"));
+        let (mut own, version) = a.config(&entity).await.expect("connected");
+        own.insert("retention.ms".to_owned(), "77000".to_owned());
+        a.set_config(&entity, &own, version)
             .await
-            .expect("fresh");
+            .expect("nobody else writes");
     });
     let describe = [
         "--describe",
