@@ -130,8 +130,7 @@ fn start_nyala(folder: PathBuf) -> Result<Target> {
     })
 }
 
-/// Class path of the real Kafka.
-fn kafka_class_path() -> Result<String> {
+fn start_kafka(folder: PathBuf) -> Result<Target> {
     let fetched = Command::new(workspace().join("tests/kafka/fetch"))
         .stderr(Stdio::inherit())
         .output()
@@ -139,11 +138,7 @@ fn kafka_class_path() -> Result<String> {
     if !fetched.status.success() {
         bail!("tests/kafka/fetch failed");
     }
-    Ok(String::from_utf8(fetched.stdout)?.trim().to_owned())
-}
-
-fn start_kafka(folder: PathBuf) -> Result<Target> {
-    let class_path = kafka_class_path()?;
+    let class_path = String::from_utf8(fetched.stdout)?.trim().to_owned();
     let (zookeeper_port, port) = (free_port()?, free_port()?);
     let data = folder.join("zookeeper");
     let config = folder.join("zoo.cfg");

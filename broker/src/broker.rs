@@ -79,6 +79,8 @@ impl Broker {
         let (groups, group_timers) = Groups::open(&settings, Arc::clone(&partitions));
         let services = Arc::new(Services {
             partitions,
+            cluster: Arc::clone(&cluster),
+            log_dirs: Arc::clone(&logs),
             groups: Arc::clone(&groups),
             fetch_sessions: FetchSessions::new(listening::count(
                 settings.max_incremental_fetch_session_cache_slots,

@@ -4,6 +4,8 @@
 mod dev;
 /// 256 MB, filled to the brim.
 mod full_disk;
+/// Hostile framing, headers, bodies and administration.
+mod hostile_wire;
 /// Kafka's own tools against ours.
 mod kafka_tools;
 /// The ZooKeeper session and what it promises.

@@ -188,6 +188,12 @@ impl Dev {
         self.process.as_mut().expect("it runs")
     }
 
+    /// Number of the process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").pid()
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         self.process().kill();

@@ -10,14 +10,20 @@ use nyala_client::wire::{ApiKey, ErrorCode};
 use nyala_coordinator::ids::{PartitionIndex, TopicId, TopicName};
 
 use super::FetchSessions;
+use crate::cluster::Cluster;
 use crate::groups::Groups;
 use crate::replication::Table;
+use crate::storage::LogDirs;
 
 /// Everything that handlers use, shared by all connections.
 #[derive(Debug)]
 pub struct Services {
     /// Partitions that this broker has.
     pub partitions: Arc<Table>,
+    /// The cluster: its topics, brokers and settings.
+    pub cluster: Arc<Cluster>,
+    /// Folders of the logs.
+    pub log_dirs: Arc<LogDirs>,
     /// Incremental fetch sessions.
     pub fetch_sessions: FetchSessions,
     /// `fetch.max.bytes`: most bytes of one fetch answer, the first batch apart.

@@ -5,6 +5,7 @@ use nyala_client::wire::batch::BatchError;
 use nyala_client::wire::compression::CompressionError;
 
 use super::record_check::BatchRefusal;
+use crate::cluster::{ConfigError, TopicError};
 use crate::groups::GroupError;
 use crate::replication::{AppendError, ReadError, WaitError};
 use crate::storage;
@@ -128,5 +129,36 @@ pub(super) fn code_of<T>(result: &Result<T, GroupError>) -> i16 {
     match result {
         Ok(_) => ErrorCode::None.code(),
         Err(error) => ErrorCode::from(*error).code(),
+    }
+}
+
+impl From<&TopicError> for ErrorCode {
+    fn from(error: &TopicError) -> Self {
+        match error {
+            TopicError::NotController => Self::NotController,
+            TopicError::InvalidName(_) => Self::InvalidTopicException,
+            TopicError::Exists(_) | TopicError::BeingDeleted(_) => Self::TopicAlreadyExists,
+            TopicError::Unknown(_) => Self::UnknownTopicOrPartition,
+            TopicError::UnknownId(_) => Self::UnknownTopicId,
+            TopicError::InvalidPartitions(_) => Self::InvalidPartitions,
+            TopicError::InvalidReplicationFactor(_) => Self::InvalidReplicationFactor,
+            TopicError::InvalidAssignment(_) => Self::InvalidReplicaAssignment,
+            TopicError::InvalidRequest(_) => Self::InvalidRequest,
+            TopicError::InvalidConfig(_) => Self::InvalidConfig,
+            TopicError::DeletionDisabled => Self::TopicDeletionDisabled,
+            // Whether it was done is unknown: the client may look and ask again.
+            TopicError::TimedOut(_) | TopicError::Registry(_) => Self::RequestTimedOut,
+        }
+    }
+}
+
+impl From<&ConfigError> for ErrorCode {
+    fn from(error: &ConfigError) -> Self {
+        match error {
+            ConfigError::UnknownTopic(_) => Self::UnknownTopicOrPartition,
+            ConfigError::InvalidRequest(_) => Self::InvalidRequest,
+            ConfigError::InvalidConfig(_) | ConfigError::Refused(_) => Self::InvalidConfig,
+            ConfigError::Registry(_) => Self::RequestTimedOut,
+        }
     }
 }

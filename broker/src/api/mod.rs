@@ -5,29 +5,47 @@
 //! XRequest) -> XResponse`; Produce and Fetch work on the bytes themselves. Nothing here knows
 //! sockets.
 
+#[cfg(test)]
+mod admin_tests;
+mod admin_timeout;
+mod alter_configs;
 mod api_versions;
+mod auto_create;
+mod config_resource;
 mod context;
+mod create_partitions;
+mod create_topics;
 mod delete_groups;
 mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
 mod describe_groups;
+mod describe_log_dirs;
 mod dispatch;
+mod endpoints;
 mod error_code;
 mod fetch;
 mod fetch_session;
 mod heartbeat;
+mod incremental_alter_configs;
 mod join_group;
 mod leave_group;
 mod list_groups;
 mod list_offsets;
+mod metadata;
 mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
+mod operations;
 mod produce;
 mod produce_refused;
 mod record_check;
 pub(crate) mod reply;
 mod sync_group;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub(crate) use context::authorize;
 pub use context::{Context, Operation, Principal, Resource, Services};
@@ -96,6 +114,7 @@ pub static TABLE: &[Api] = &[
     hot!(Produce, 0..=11),
     hot!(Fetch, 4..=17),
     plain!(ListOffsets, 1..=9, list_offsets),
+    plain!(Metadata, 0..=13, metadata),
     plain!(OffsetCommit, 2..=9, offset_commit),
     plain!(OffsetFetch, 1..=9, offset_fetch),
     plain!(JoinGroup, 0..=9, join_group),
@@ -105,10 +124,18 @@ pub static TABLE: &[Api] = &[
     plain!(DescribeGroups, 0..=6, describe_groups),
     plain!(ListGroups, 0..=5, list_groups),
     plain!(ApiVersions, 0..=4, api_versions),
+    plain!(CreateTopics, 2..=7, create_topics),
+    plain!(DeleteTopics, 1..=6, delete_topics),
     plain!(DeleteRecords, 0..=2, delete_records),
     plain!(OffsetForLeaderEpoch, 2..=4, offset_for_leader_epoch),
+    plain!(DescribeConfigs, 1..=4, describe_configs),
+    plain!(AlterConfigs, 0..=2, alter_configs),
+    plain!(DescribeLogDirs, 1..=4, describe_log_dirs),
+    plain!(CreatePartitions, 0..=3, create_partitions),
     plain!(DeleteGroups, 0..=2, delete_groups),
+    plain!(IncrementalAlterConfigs, 0..=1, incremental_alter_configs),
     plain!(OffsetDelete, 0..=0, offset_delete),
+    plain!(DescribeCluster, 0..=1, describe_cluster),
 ];
 
 /// The row of `key`.

@@ -42,6 +42,9 @@ pub use error::{ConfigError, JoinError, ProducerIdError, TopicError};
 pub use found::{FoundError, broker_id, found};
 pub use topics::{CreatedTopic, NewPartitions, NewTopic, TopicRef};
 
+/// Longest wait for this broker's own registration to show up.
+const REGISTRATION_SEEN_MAX: Duration = Duration::from_secs(5);
+
 /// What a broker joins with.
 #[derive(Debug)]
 pub struct ClusterParts {
@@ -116,7 +119,7 @@ impl Cluster {
         run(Box::pin(controller.run(snapshots())));
         let configs = Arc::clone(&parts.configs);
         run(Box::pin(async move { configs.run().await }));
-        Ok(Arc::new(Self {
+        let cluster = Arc::new(Self {
             this,
             cluster_id: parts.cluster_id,
             producer_ids: producer_ids::ProducerIds::new(registry.clone(), this),
@@ -127,7 +130,14 @@ impl Cluster {
             controller: seat,
             leading,
             tasks: parking_lot::Mutex::new(tasks),
-        }))
+        });
+        // The first client must not see a cluster without its broker.
+        cluster
+            .wait_until(REGISTRATION_SEEN_MAX, |seen, _| {
+                seen.brokers.contains_key(&this)
+            })
+            .await;
+        Ok(cluster)
     }
 
     /// Number of this broker.

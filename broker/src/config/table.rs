@@ -255,7 +255,7 @@ settings! {
     socket_listen_backlog_size: i32, "socket.listen.backlog.size" = "50", AtLeast(1), Fixed;
     /// Requests that may wait for their answer before no more are read.
     queued_max_requests: i32, "queued.max.requests" = "500", AtLeast(1), Fixed;
-    /// Bytes of requests in memory before no more are read; -1: any number (Kafka's default: -1).
+    /// Bytes of requests in memory before no more are read; -1: any number (Kafka's default; here 256 MiB).
     queued_max_request_bytes: i64, "queued.max.request.bytes" = "268435456", AtLeast(-1), Fixed;
     /// A connection that is idle for so long is closed.
     connections_max_idle_ms: i64, "connections.max.idle.ms" = "600000", AtLeast(-1), Fixed;

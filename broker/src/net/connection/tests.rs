@@ -9,8 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::api::{FetchSessions, Services};
-use crate::replication::Table;
+use crate::api::testing::Alone;
 
 const WAIT: Duration = Duration::from_secs(20);
 
@@ -18,6 +17,7 @@ struct Pair {
     client: TcpStream,
     ended: JoinHandle<Ended>,
     stop: CancellationToken,
+    _alone: Alone,
 }
 
 async fn pair(limits: Limits) -> Pair {
@@ -26,12 +26,8 @@ async fn pair(limits: Limits) -> Pair {
         .await
         .unwrap();
     let (stream, address) = listener.accept().await.unwrap();
-    let services = Arc::new(Services {
-        partitions: Arc::new(Table::new()),
-        fetch_sessions: FetchSessions::default(),
-        fetch_bytes_max: 1 << 20,
-        groups: crate::groups::Groups::leading_nothing(),
-    });
+    let alone = Alone::start("").await;
+    let services = Arc::clone(&alone.services);
     let connection = Connection {
         peer: Peer::new(services, address.ip(), "PLAINTEXT".into()),
         memory: RequestMemory::new(limits.queued_bytes_max),
@@ -43,6 +39,7 @@ async fn pair(limits: Limits) -> Pair {
         client,
         ended,
         stop,
+        _alone: alone,
     }
 }
 

@@ -1,0 +1,105 @@
+//! AlterConfigs (key 33): replaces all overrides of a topic or of brokers; and what it shares with
+//! IncrementalAlterConfigs.
+
+use nyala_client::wire::ErrorCode;
+use nyala_client::wire::messages::alter_configs::{
+    AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse,
+};
+use nyala_coordinator::ids::TopicName;
+use nyala_coordinator::registry::ConfigEntity;
+
+use super::config_resource::{ConfigResource, Refusal};
+use super::{Context, Operation, Resource};
+use crate::cluster::{Alter, AlterConfigs};
+
+/// Answers one request.
+pub(super) async fn handle(cx: &Context, request: AlterConfigsRequest) -> AlterConfigsResponse {
+    let mut responses = Vec::with_capacity(request.resources.len());
+    for resource in request.resources {
+        let outcome = alter(cx, &resource, request.validate_only).await;
+        let refusal = outcome.err().unwrap_or_else(Refusal::none);
+        responses.push(AlterConfigsResourceResponse {
+            error_code: refusal.error.code(),
+            error_message: refusal.message,
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name,
+        });
+    }
+    AlterConfigsResponse {
+        throttle_time_ms: 0,
+        responses,
+    }
+}
+
+async fn alter(
+    cx: &Context,
+    resource: &AlterConfigsResource,
+    validate_only: bool,
+) -> Result<(), Refusal> {
+    let entity = entity(cx, resource.resource_type, &resource.resource_name)?;
+    let configs = resource.configs.iter();
+    refuse_nulls(
+        configs
+            .clone()
+            .filter(|c| c.value.is_none())
+            .map(|c| c.name.clone()),
+    )?;
+    let set = |value: &Option<String>| Alter::Set(value.clone().unwrap_or_default());
+    let change = AlterConfigs {
+        entity,
+        replace_all: true,
+        changes: configs.map(|c| (c.name.clone(), set(&c.value))).collect(),
+        validate_only,
+    };
+    carry_out(cx, &change).await
+}
+
+/// Makes the change, or says why not.
+pub(super) async fn carry_out(cx: &Context, change: &AlterConfigs) -> Result<(), Refusal> {
+    let altered = cx.services.cluster.alter_configs(change).await;
+    altered.map_err(|error| Refusal {
+        error: ErrorCode::from(&error),
+        message: Some(error.to_string()),
+    })
+}
+
+/// Whose overrides are meant, if the principal may change them.
+pub(super) fn entity(cx: &Context, kind: i8, name: &str) -> Result<ConfigEntity, Refusal> {
+    let this = cx.services.cluster.this_broker();
+    let resource = ConfigResource::parse(kind, name, this)?;
+    if let ConfigResource::Topic(name) = resource {
+        if !cx.authorize(Operation::AlterConfigs, Resource::Topic(name)) {
+            return Err(ErrorCode::TopicAuthorizationFailed.into());
+        }
+        // A name that no topic can have is the name of no topic.
+        let unknown = |_| Refusal {
+            error: ErrorCode::UnknownTopicOrPartition,
+            message: Some(format!("The topic '{name}' does not exist.")),
+        };
+        return TopicName::new(name)
+            .map(ConfigEntity::Topic)
+            .map_err(unknown);
+    }
+    if !cx.authorize(Operation::AlterConfigs, Resource::Cluster) {
+        return Err(ErrorCode::ClusterAuthorizationFailed.into());
+    }
+    match resource {
+        ConfigResource::Broker => Ok(ConfigEntity::Broker(this)),
+        ConfigResource::BrokerDefault => Ok(ConfigEntity::BrokerDefault),
+        ConfigResource::BrokerLogger | ConfigResource::Topic(_) => Err(Refusal::invalid(
+            "AlterConfigs is only supported for topics and brokers, but resource type is BROKER_LOGGER",
+        )),
+    }
+}
+
+/// Null is no value: deleting is another operation.
+pub(super) fn refuse_nulls(names: impl Iterator<Item = String>) -> Result<(), Refusal> {
+    let names: Vec<_> = names.collect();
+    match names.is_empty() {
+        true => Ok(()),
+        false => Err(Refusal::invalid(format!(
+            "Null value not supported for : {}",
+            names.join(",")
+        ))),
+    }
+}
