@@ -21,5 +21,7 @@ mod tidy;
 mod zookeeper_conformance;
 /// What the embedded ZooKeeper has answered survives kills, restarts and torn files.
 mod zookeeper_durability;
+/// Clients that others wrote, against the embedded ZooKeeper.
+mod zookeeper_foreign;
 /// What nobody should send to the embedded ZooKeeper.
 mod zookeeper_hostile;
