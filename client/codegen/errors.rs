@@ -26,7 +26,8 @@ pub(crate) fn emit(text: &str) -> Result<String, String> {
         } else {
             message
         };
-        let _ = writeln!(variants, "    /// {doc}\n    {variant} = {code},");
+        let default = if code == "0" { "    #[default]\n" } else { "" };
+        let _ = writeln!(variants, "    /// {doc}\n{default}    {variant} = {code},");
         let _ = writeln!(list, "    Self::{variant},");
         let _ = writeln!(
             facts,
@@ -38,7 +39,7 @@ pub(crate) fn emit(text: &str) -> Result<String, String> {
         "/// An error as Kafka sends it: sixteen bits.\n\
          #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]\n\
          #[repr(i16)]\n\
-         pub enum ErrorCode {{\n    #[default]\n{variants}}}\n\n\
+         pub enum ErrorCode {{\n{variants}}}\n\n\
          impl ErrorCode {{\n\
          /// Every error, by code.\n\
          pub const ALL: [Self; {count}] = [\n{list}];\n\

@@ -89,6 +89,12 @@ mod tests {
     }
 
     #[test]
+    fn no_error_is_the_default() {
+        assert_eq!(ErrorCode::default(), ErrorCode::None);
+        assert_eq!(ErrorCode::None.code(), 0);
+    }
+
+    #[test]
     fn names_messages_and_retries_are_kafkas() {
         let error = ErrorCode::NotLeaderOrFollower;
         assert_eq!(error.to_string(), "NOT_LEADER_OR_FOLLOWER (6)");
