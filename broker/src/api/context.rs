@@ -34,19 +34,30 @@ pub struct Services {
 
 impl Services {
     /// Why a partition that this broker does not have cannot be served.
-    pub(crate) fn absent_partition(&self, _topic: &str, _partition: i32) -> ErrorCode {
-        ErrorCode::UnknownTopicOrPartition
+    pub(crate) fn absent_partition(&self, topic: &str, partition: i32) -> ErrorCode {
+        let snapshot = self.cluster.snapshot();
+        let elsewhere = (snapshot.topics.get(topic))
+            .is_some_and(|topic| topic.partitions.contains_key(&PartitionIndex(partition)));
+        match elsewhere {
+            true => ErrorCode::NotLeaderOrFollower,
+            false => ErrorCode::UnknownTopicOrPartition,
+        }
     }
 
     /// Tells of a partition of this topic whether the cluster has it.
     pub(crate) fn partitions_of(&self, topic: &TopicName) -> impl Fn(i32) -> bool + use<> {
-        let partitions = self.partitions.of_topic(topic.as_str());
-        move |partition| partitions.contains_key(&PartitionIndex(partition))
+        let (snapshot, topic) = (self.cluster.snapshot(), topic.clone());
+        move |partition| {
+            let known = snapshot.topics.get(&topic);
+            known.is_some_and(|t| t.partitions.contains_key(&PartitionIndex(partition)))
+        }
     }
 
     /// Name of the topic with this id.
     pub(crate) fn topic_name(&self, id: TopicId) -> Option<TopicName> {
-        self.partitions.name_of(id)
+        self.partitions
+            .name_of(id)
+            .or_else(|| self.cluster.topic_name(id))
     }
 }
 

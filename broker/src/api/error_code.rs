@@ -5,7 +5,7 @@ use nyala_client::wire::batch::BatchError;
 use nyala_client::wire::compression::CompressionError;
 
 use super::record_check::BatchRefusal;
-use crate::cluster::{ConfigError, TopicError};
+use crate::cluster::{ConfigError, ProducerIdError, TopicError};
 use crate::groups::GroupError;
 use crate::replication::{AppendError, ReadError, WaitError};
 use crate::storage;
@@ -159,6 +159,16 @@ impl From<&ConfigError> for ErrorCode {
             ConfigError::InvalidRequest(_) => Self::InvalidRequest,
             ConfigError::InvalidConfig(_) | ConfigError::Refused(_) => Self::InvalidConfig,
             ConfigError::Registry(_) => Self::RequestTimedOut,
+        }
+    }
+}
+
+impl From<&ProducerIdError> for ErrorCode {
+    fn from(error: &ProducerIdError) -> Self {
+        match error {
+            ProducerIdError::Exhausted => Self::UnknownServerError,
+            // What Kafka answers while it takes a new block: producers ask again.
+            ProducerIdError::Registry(_) => Self::CoordinatorLoadInProgress,
         }
     }
 }

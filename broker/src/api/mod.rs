@@ -29,6 +29,7 @@ mod fetch;
 mod fetch_session;
 mod heartbeat;
 mod incremental_alter_configs;
+mod init_producer_id;
 mod join_group;
 mod leave_group;
 mod list_groups;
@@ -127,6 +128,7 @@ pub static TABLE: &[Api] = &[
     plain!(CreateTopics, 2..=7, create_topics),
     plain!(DeleteTopics, 1..=6, delete_topics),
     plain!(DeleteRecords, 0..=2, delete_records),
+    plain!(InitProducerId, 0..=5, init_producer_id),
     plain!(OffsetForLeaderEpoch, 2..=4, offset_for_leader_epoch),
     plain!(DescribeConfigs, 1..=4, describe_configs),
     plain!(AlterConfigs, 0..=2, alter_configs),
