@@ -4,7 +4,6 @@
 //! broker runs is named here or in the folder that owns it, and joined at shutdown.
 
 mod error;
-mod leading;
 mod listening;
 mod logs;
 mod tasks;
@@ -90,11 +89,9 @@ impl Broker {
         let mut rounds = Tasks::default();
         logs::spawn_rounds(&mut rounds, &logs, &settings);
         rounds.spawn("groups", group_timers.run(rounds.stop_token()));
-        let (led, coordinators) = (Arc::clone(&cluster), Arc::clone(&groups));
-        rounds.spawn(
-            "leading",
-            leading::run(led, coordinators, rounds.stop_token()),
-        );
+        let follow =
+            Arc::clone(&groups).follow(cluster.leading(), cluster.subscribe(), rounds.stop_token());
+        rounds.spawn("groups follow the cluster", follow);
         let mut listening = Tasks::default();
         let addresses = bound.addresses();
         bound.serve(

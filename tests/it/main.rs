@@ -4,6 +4,12 @@
 mod dev;
 /// 256 MB, filled to the brim.
 mod full_disk;
+/// The group APIs, answer by answer, against a real Kafka.
+mod groups_differential;
+/// `__consumer_offsets` as a file, and Kafka's group tools.
+mod groups_files;
+/// librdkafka in groups.
+mod groups_members;
 /// Hostile framing, headers, bodies and administration.
 mod hostile_wire;
 /// Kafka's own tools against ours.

@@ -6,10 +6,12 @@
 pub mod cluster;
 pub mod history;
 pub mod kafka;
+pub mod member;
 pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod rdkafka;
 pub mod wait;
+pub mod wire;
 pub mod zookeeper;
 pub mod zookeeper_wire;

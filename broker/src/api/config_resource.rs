@@ -3,8 +3,6 @@
 use nyala_client::wire::ErrorCode;
 use nyala_coordinator::ids::BrokerId;
 
-use super::brief::brief;
-
 /// Whose settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConfigResource<'a> {
@@ -35,10 +33,10 @@ impl Refusal {
     }
 
     /// The request makes no sense.
-    pub(super) fn invalid(message: impl ToString) -> Self {
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
         Self {
             error: ErrorCode::InvalidRequest,
-            message: Some(brief(&message)),
+            message: Some(message.into()),
         }
     }
 }

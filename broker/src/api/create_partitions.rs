@@ -9,7 +9,6 @@ use nyala_client::wire::messages::create_partitions::{
 };
 
 use super::admin_timeout::admin_timeout;
-use super::brief::brief;
 use super::{Context, Operation, Resource};
 use crate::cluster::NewPartitions;
 
@@ -51,7 +50,7 @@ pub(super) async fn handle(
     for (name, outcome) in names.into_iter().zip(outcomes) {
         let error = outcome
             .err()
-            .map(|error| (ErrorCode::from(&error), brief(&error)));
+            .map(|error| (ErrorCode::from(&error), error.to_string()));
         results.push(result(name, error));
     }
     CreatePartitionsResponse {

@@ -5,14 +5,11 @@ use nyala_client::wire::messages::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
 };
 
-use super::{Context, Operation, Resource};
+use super::{Context, Operation, Resource, operations};
 use crate::groups::{MemberSummary, Summary};
 
 /// Since version 6 a group that does not exist is an error (KIP-1043); before, it is Dead.
 const FIRST_VERSION_WITH_NOT_FOUND: i16 = 6;
-/// "Not asked for".
-const NO_OPERATIONS: i32 = i32::MIN;
-
 /// Answers one request.
 pub(super) async fn handle(cx: &Context, request: DescribeGroupsRequest) -> DescribeGroupsResponse {
     let with_operations = request.include_authorized_operations;
@@ -27,7 +24,7 @@ fn describe(cx: &Context, group_id: String, with_operations: bool) -> DescribedG
     let failed = |group_id: String, error: ErrorCode| DescribedGroup {
         error_code: error.code(),
         group_id,
-        authorized_operations: NO_OPERATIONS,
+        authorized_operations: operations::NOT_ASKED,
         ..DescribedGroup::default()
     };
     if !cx.authorize(Operation::Describe, Resource::Group(&group_id)) {
@@ -37,10 +34,8 @@ fn describe(cx: &Context, group_id: String, with_operations: bool) -> DescribedG
         Ok(found) => found,
         Err(error) => return failed(group_id, error.into()),
     };
-    let authorized_operations = match with_operations {
-        true => operations(cx, &group_id),
-        false => NO_OPERATIONS,
-    };
+    let group = Resource::Group(&group_id);
+    let authorized_operations = operations::authorized(cx, group, with_operations);
     let described = match found {
         Some(summary) => shown(summary),
         None if cx.version >= FIRST_VERSION_WITH_NOT_FOUND => DescribedGroup {
@@ -77,15 +72,4 @@ fn shown(summary: Summary) -> DescribedGroup {
         members: summary.members.into_iter().map(member).collect(),
         ..DescribedGroup::default()
     }
-}
-
-/// What the principal may do to the group: one bit for each of Kafka's operation codes.
-fn operations(cx: &Context, group: &str) -> i32 {
-    const ON_GROUPS: [(Operation, u8); 3] = [
-        (Operation::Read, 3),
-        (Operation::Delete, 6),
-        (Operation::Describe, 8),
-    ];
-    let may = |(operation, _): &&(Operation, u8)| cx.authorize(*operation, Resource::Group(group));
-    ON_GROUPS.iter().filter(may).map(|(_, bit)| 1 << bit).sum()
 }

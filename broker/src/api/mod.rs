@@ -11,7 +11,6 @@ mod admin_timeout;
 mod alter_configs;
 mod api_versions;
 mod auto_create;
-mod brief;
 mod config_resource;
 mod context;
 mod create_partitions;
@@ -28,6 +27,7 @@ mod endpoints;
 mod error_code;
 mod fetch;
 mod fetch_session;
+mod find_coordinator;
 mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
@@ -119,6 +119,7 @@ pub static TABLE: &[Api] = &[
     plain!(Metadata, 0..=13, metadata),
     plain!(OffsetCommit, 2..=9, offset_commit),
     plain!(OffsetFetch, 1..=9, offset_fetch),
+    plain!(FindCoordinator, 0..=6, find_coordinator),
     plain!(JoinGroup, 0..=9, join_group),
     plain!(Heartbeat, 0..=4, heartbeat),
     plain!(LeaveGroup, 0..=5, leave_group),

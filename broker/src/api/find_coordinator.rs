@@ -1,0 +1,142 @@
+//! FindCoordinator (key 10): which broker looks after a group. It is the leader of the partition of
+//! `__consumer_offsets` that the group's id hashes to; the first request creates that topic.
+
+use nyala_client::wire::ErrorCode;
+use nyala_client::wire::messages::find_coordinator::{
+    Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
+};
+use nyala_coordinator::ids::{PartitionIndex, TopicName, TopicPartition};
+
+use super::{Context, Operation, Resource, auto_create, endpoints};
+use crate::groups::OFFSETS_TOPIC;
+
+/// Since version 4 several keys (KIP-699).
+const FIRST_VERSION_WITH_KEYS: i16 = 4;
+/// Since version 6 there are share groups (KIP-932).
+const FIRST_VERSION_WITH_SHARE_GROUPS: i16 = 6;
+
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+const SHARE: i8 = 2;
+
+/// What Kafka says where nothing is wrong.
+const NO_ERROR: &str = "NONE";
+
+/// A broker as the client may reach it.
+struct Node {
+    id: i32,
+    host: String,
+    port: i32,
+}
+
+/// Answers one request.
+pub(super) async fn handle(
+    cx: &Context,
+    request: FindCoordinatorRequest,
+) -> FindCoordinatorResponse {
+    let kind = request.key_type;
+    if cx.version >= FIRST_VERSION_WITH_KEYS {
+        let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
+        for key in request.coordinator_keys {
+            let found = find(cx, kind, &key).await;
+            coordinators.push(one_of_several(key, found));
+        }
+        return FindCoordinatorResponse {
+            coordinators,
+            ..FindCoordinatorResponse::default()
+        };
+    }
+    let found = find(cx, kind, &request.key).await;
+    let error = found.as_ref().err().copied().unwrap_or(ErrorCode::None);
+    let node = found.unwrap_or_else(|_| Node::none());
+    FindCoordinatorResponse {
+        error_code: error.code(),
+        error_message: Some(match error {
+            ErrorCode::None => NO_ERROR.to_owned(),
+            error => error.message().to_owned(),
+        }),
+        node_id: node.id,
+        host: node.host,
+        port: node.port,
+        ..FindCoordinatorResponse::default()
+    }
+}
+
+fn one_of_several(key: String, found: Result<Node, ErrorCode>) -> Coordinator {
+    let error = found.as_ref().err().copied().unwrap_or(ErrorCode::None);
+    let node = found.unwrap_or_else(|_| Node::none());
+    Coordinator {
+        key,
+        node_id: node.id,
+        host: node.host,
+        port: node.port,
+        error_code: error.code(),
+        // Kafka sets no words here, and none is an empty text.
+        error_message: Some(String::new()),
+    }
+}
+
+async fn find(cx: &Context, kind: i8, key: &str) -> Result<Node, ErrorCode> {
+    match kind {
+        GROUP if !cx.authorize(Operation::Describe, Resource::Group(key)) => {
+            Err(ErrorCode::GroupAuthorizationFailed)
+        }
+        GROUP => find_group(cx, key).await,
+        TRANSACTION if !cx.authorize(Operation::Describe, Resource::TransactionalId(key)) => {
+            Err(ErrorCode::TransactionalIdAuthorizationFailed)
+        }
+        // Nobody coordinates transactions yet, and share groups are for Kafka 4.
+        TRANSACTION => Err(ErrorCode::CoordinatorNotAvailable),
+        SHARE if cx.version >= FIRST_VERSION_WITH_SHARE_GROUPS => {
+            Err(ErrorCode::CoordinatorNotAvailable)
+        }
+        _ => Err(ErrorCode::InvalidRequest),
+    }
+}
+
+async fn find_group(cx: &Context, group: &str) -> Result<Node, ErrorCode> {
+    let unavailable = ErrorCode::CoordinatorNotAvailable;
+    let topic = TopicName::new(OFFSETS_TOPIC).map_err(|_| unavailable)?;
+    if !cx.services.cluster.snapshot().topics.contains_key(&topic) {
+        let refused = auto_create::create(cx, std::slice::from_ref(&topic)).await;
+        if let Some(error) = refused.get(&topic) {
+            tracing::warn!(%error, "{OFFSETS_TOPIC} was not created");
+            return Err(unavailable);
+        }
+    }
+    let snapshot = cx.services.cluster.snapshot();
+    let count = snapshot
+        .topics
+        .get(&topic)
+        .map_or(0, |t| t.partitions.len());
+    let count = i32::try_from(count).unwrap_or(i32::MAX);
+    if count == 0 {
+        return Err(unavailable);
+    }
+    // The groups follow the cluster, too, but may be a moment behind.
+    cx.services.groups.set_partition_count(count);
+    let partition = PartitionIndex(cx.services.groups.partition_for(group));
+    let leader = snapshot
+        .leader(&TopicPartition { topic, partition })
+        .ok_or(unavailable)?;
+    let mut reachable = endpoints::reachable(&snapshot, &cx.listener_name);
+    let (broker, endpoint) = reachable
+        .find(|(b, _)| b.id == leader.id)
+        .ok_or(unavailable)?;
+    Ok(Node {
+        id: broker.id.0,
+        host: endpoint.host.clone(),
+        port: i32::from(endpoint.port),
+    })
+}
+
+impl Node {
+    /// How an answer says that there is none.
+    fn none() -> Self {
+        Self {
+            id: -1,
+            host: String::new(),
+            port: -1,
+        }
+    }
+}
