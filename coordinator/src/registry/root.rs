@@ -8,13 +8,13 @@ use crate::session::{Acl, CreateMode, ZkError};
 impl Registry {
     /// Makes the persistent nodes that Kafka's brokers make when they start.
     pub async fn ensure_roots(&self) -> Result<(), RegistryError> {
-        for path in paths::ROOTS {
-            self.session.ensure_path(path).await.at(path)?;
-        }
-        for kind in paths::CONFIG_TYPES {
-            let path = paths::config_type(kind);
-            self.session.ensure_path(&path).await.at(&path)?;
-        }
+        // All at once: ZooKeeper syncs its journal for them together.
+        let kinds = paths::CONFIG_TYPES
+            .iter()
+            .map(|kind| paths::config_type(kind));
+        let roots = paths::ROOTS.iter().map(|path| (*path).to_owned());
+        let ensure = |path: String| async move { self.session.ensure_path(&path).await.at(&path) };
+        futures::future::try_join_all(roots.chain(kinds).map(ensure)).await?;
         // Kafka leaves this node without data, which this client library cannot write, and Kafka
         // cannot parse an empty text there: an empty block says the same.
         let none = ProducerIdBlock {
