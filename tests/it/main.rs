@@ -1,5 +1,10 @@
 //! The one integration test binary: every behaviour that needs more than one file of code.
 
+/// The ZooKeeper session and what it promises.
+#[macro_use]
+mod session;
+/// Brokers in a cluster, without their sockets.
+mod cluster;
 /// `nyala dev` as a process.
 mod dev;
 /// 256 MB, filled to the brim.
@@ -14,9 +19,6 @@ mod groups_members;
 mod hostile_wire;
 /// Kafka's own tools against ours.
 mod kafka_tools;
-/// The ZooKeeper session and what it promises.
-#[macro_use]
-mod session;
 /// Every znode, typed.
 mod registry;
 /// kill -9 under load.

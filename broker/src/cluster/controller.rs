@@ -24,6 +24,9 @@ use crate::config::Live;
 /// Pause after something failed, and between looks at a deletion under way.
 const RETRY_EVERY: Duration = Duration::from_millis(100);
 
+/// Longest wait for the snapshot to show the registrations that are there.
+const CATCH_UP_MAX: Duration = Duration::from_secs(1);
+
 /// Time that other brokers get to see a deletion's mark before its nodes go.
 const OTHERS_SEE_MARK: Duration = Duration::from_secs(1);
 
@@ -171,6 +174,15 @@ impl Controller {
             return Err(TermError::Unseated(holder));
         }
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
+        // A snapshot that lags behind the registrations would take live leaders for dead ones.
+        let alive = self.registry.broker_ids().await?;
+        if !alive.iter().eq(snapshot.brokers.keys()) {
+            let caught_up = snapshots.changed();
+            // Not in time: an unreadable registration, say. What can be read counts.
+            if tokio::time::timeout(CATCH_UP_MAX, caught_up).await.is_ok() {
+                return Ok(());
+            }
+        }
         self.give_ids(&snapshot).await?;
         let deleting: BTreeSet<TopicName> = marked.iter().cloned().collect();
         let bounced = term.incarnations.bounced(&snapshot);

@@ -97,7 +97,8 @@ impl Membership {
         seen.is_some() && seen == *self.epoch.borrow()
     }
 
-    async fn await_seen(&self, snapshots: &mut watch::Receiver<Arc<ClusterSnapshot>>) {
+    /// Waits, not for ever, until the snapshot shows the current registration.
+    pub(super) async fn await_seen(&self, snapshots: &mut watch::Receiver<Arc<ClusterSnapshot>>) {
         let seen = snapshots.wait_for(|s| self.is_seen(s));
         // Not seen in time: the loop looks again.
         let _ = tokio::time::timeout(SEEN_MAX, seen).await;

@@ -23,9 +23,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nyala_coordinator::cluster::{ClusterSnapshot, ClusterView};
+use nyala_coordinator::cluster::{ClusterSnapshot, ClusterView, PartitionInfo, PartitionState};
 use nyala_coordinator::ids::{
-    BrokerEpoch, BrokerId, LeaderEpoch, TopicId, TopicName, TopicPartition,
+    BrokerEpoch, BrokerId, LeaderEpoch, PartitionIndex, TopicId, TopicName, TopicPartition,
 };
 use nyala_coordinator::registry::{BrokerRegistration, ConfigEntity, Registry, RegistryError};
 use nyala_coordinator::session::Session;
@@ -41,9 +41,6 @@ pub use configs::Configs;
 pub use error::{ConfigError, JoinError, ProducerIdError, TopicError};
 pub use found::{FoundError, broker_id, found};
 pub use topics::{CreatedTopic, NewPartitions, NewTopic, TopicRef};
-
-/// Longest wait for this broker's own registration to show up.
-const REGISTRATION_SEEN_MAX: Duration = Duration::from_secs(5);
 
 /// What a broker joins with.
 #[derive(Debug)]
@@ -63,6 +60,10 @@ pub struct ClusterParts {
     /// Where their logs are.
     pub logs: Arc<LogDirs>,
 }
+
+/// Longest wait of a broker that starts for its partitions; one whose log cannot be opened must not
+/// keep the others waiting for long.
+const SETTLE_MAX: Duration = Duration::from_secs(5);
 
 /// Partitions that this broker leads, and in which epoch.
 pub type Leading = BTreeMap<TopicPartition, LeaderEpoch>;
@@ -119,6 +120,8 @@ impl Cluster {
         run(Box::pin(controller.run(snapshots())));
         let configs = Arc::clone(&parts.configs);
         run(Box::pin(async move { configs.run().await }));
+        // The first client must not see a cluster without its broker.
+        membership.await_seen(&mut view.subscribe()).await;
         let cluster = Arc::new(Self {
             this,
             cluster_id: parts.cluster_id,
@@ -131,10 +134,20 @@ impl Cluster {
             leading,
             tasks: parking_lot::Mutex::new(tasks),
         });
-        // The first client must not see a cluster without its broker.
+        // What this broker led before it leads again when the first client asks.
         cluster
-            .wait_until(REGISTRATION_SEEN_MAX, |seen, _| {
-                seen.brokers.contains_key(&this)
+            .wait_until(SETTLE_MAX, |snapshot, leading| {
+                let mine = |state: &PartitionState| state.leader == Some(this);
+                snapshot.topics.iter().all(|(topic, info)| {
+                    let led = |(index, p): (&PartitionIndex, &PartitionInfo)| {
+                        let partition = TopicPartition {
+                            topic: topic.clone(),
+                            partition: *index,
+                        };
+                        !p.state.as_ref().is_some_and(mine) || leading.contains_key(&partition)
+                    };
+                    info.partitions.iter().all(led)
+                })
             })
             .await;
         Ok(cluster)

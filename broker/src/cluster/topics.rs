@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nyala_coordinator::cluster::{ClusterSnapshot, TopicInfo};
-use nyala_coordinator::ids::{TopicId, TopicName};
+use nyala_coordinator::ids::{TopicId, TopicName, TopicPartition};
 use nyala_coordinator::registry::CreateTopicError;
 
 use super::checks::{Checked, OFFSETS_TOPIC, check_more, check_new, offsets_topic};
@@ -158,12 +158,16 @@ impl Cluster {
 
     /// Whether every partition has a leader, and those that this broker leads are led already.
     fn is_led(&self, name: &str, info: &TopicInfo, leading: &Leading) -> bool {
+        let Ok(topic) = TopicName::new(name) else {
+            return false;
+        };
         info.partitions.iter().all(|(index, p)| {
             let leader = p.state.as_ref().and_then(|s| s.leader);
-            let led = leading
-                .iter()
-                .any(|(tp, _)| tp.partition == *index && tp.topic.as_str() == name);
-            leader.is_some() && (leader != Some(self.this) || led)
+            let here = TopicPartition {
+                topic: topic.clone(),
+                partition: *index,
+            };
+            leader.is_some() && (leader != Some(self.this) || leading.contains_key(&here))
         })
     }
 

@@ -46,6 +46,7 @@ pub(super) fn start(
         generation: 0,
         serial: 0,
         session: None,
+        attached_at: None,
     };
     std::thread::Builder::new()
         .name("zookeeper".to_owned())
@@ -61,6 +62,8 @@ struct Thread {
     serial: u64,
     /// The session to attach to again; `None`: make a new one.
     session: Option<zk::SessionInfo>,
+    /// When the last connection was made.
+    attached_at: Option<Instant>,
 }
 
 /// Why a connection ended.
@@ -124,9 +127,17 @@ impl Thread {
 
     /// Tries until there is a connection, or the session is found to be gone, or it is time to end.
     async fn attach(&mut self) -> Result<zk::Client, End> {
+        let mut commands = self.commands.clone();
+        // A server that takes every connection only to drop it must not be hammered.
+        let rest = self.attached_at.map_or(Duration::ZERO, |at| {
+            ATTEMPT_EVERY.saturating_sub(clock::now().duration_since(at))
+        });
+        tokio::select! {
+            () = sleep(rest) => {}
+            () = finish_command(&mut commands) => return Err(self.finish_detached().await),
+        }
         let begun = clock::now();
         let mut complained = begun;
-        let mut commands = self.commands.clone();
         loop {
             let attempt = clock::now();
             let failed = tokio::select! {
@@ -261,6 +272,7 @@ impl Thread {
         }
         self.session = Some(client.session().clone());
         self.serial += 1;
+        self.attached_at = Some(clock::now());
         self.shared.lease.renew(attempt, negotiated);
         let state = SessionState::Connected {
             generation: self.generation,
