@@ -17,6 +17,7 @@ use nyala_coordinator::embedded::{OpenError, Server, ServerConfig, StartError};
 use rand::RngExt;
 
 const CHILD_FOLDER: &str = "NYALA_TEST_ZOOKEEPER_FOLDER";
+const CHILD_SNAPSHOTS: &str = "NYALA_TEST_ZOOKEEPER_SNAPSHOTS";
 
 /// Not a test of its own: the server of [`start_child`], when it is asked to be one.
 #[test]
@@ -25,7 +26,10 @@ fn serves_as_a_child_when_asked() {
         return;
     };
     let mut config = EmbeddedZooKeeper::config(Path::new(&folder));
-    config.snapshot_after_bytes = 8 << 10;
+    // The test of a full disk needs one file that grows.
+    if std::env::var_os(CHILD_SNAPSHOTS).is_some() {
+        config.snapshot_after_bytes = 8 << 10;
+    }
     let zookeeper = EmbeddedZooKeeper::start_with(config);
     println!("listens on {}", zookeeper.address);
     loop {
@@ -35,6 +39,11 @@ fn serves_as_a_child_when_asked() {
 
 fn start_child(folder: &Path) -> (Process, String) {
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
+    command.env(CHILD_SNAPSHOTS, "often");
+    start_child_by(command, folder)
+}
+
+fn start_child_by(mut command: Command, folder: &Path) -> (Process, String) {
     command
         .args(["--exact", "--nocapture", "--test-threads=1"])
         .arg("zookeeper_durability::serves_as_a_child_when_asked")
@@ -117,6 +126,49 @@ fn kill_at_any_moment_takes_nothing_back() {
         });
     }
     assert!(acked.len() > 12, "only {} were written", acked.len());
+}
+
+#[test]
+fn a_disk_that_takes_no_more_ends_the_server_and_loses_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut limited = Command::new("bash");
+    let binary = std::env::current_exe().expect("this binary");
+    // 64 KiB a file, and an error instead of a signal beyond that.
+    limited
+        .args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\""])
+        .arg(binary);
+    let (process, address) = start_child_by(limited, folder.path());
+    let mut zk = Client::hello(&address, &hello(10_000)).expect("a session");
+    zk.create("/e", b"", 1).expect("free");
+    let mut acked = 0;
+    let body = Body::create("/n-", &[7; 5000], 2);
+    loop {
+        zk.send(op::CREATE, &body);
+        match zk.receive() {
+            Some((_, 0, _)) => acked += 1,
+            Some((_, error, _)) => panic!("{error}"),
+            None => break,
+        }
+        assert!(acked < 100, "the limit does not hold");
+    }
+    assert!(acked > 5, "only {acked} fitted");
+    wait::until(
+        "no new connections",
+        || match std::net::TcpStream::connect(&address) {
+            Err(_) => Ok(()),
+            Ok(_) => Err("it listens"),
+        },
+    );
+    drop(process);
+    let zookeeper = EmbeddedZooKeeper::start(folder.path());
+    let mut zk = Client::hello(&zookeeper.address, &zk.again()).expect("its own session");
+    let children = zk.children("/", false).expect("the root");
+    let there = children
+        .iter()
+        .filter(|name| name.starts_with("n-"))
+        .count();
+    assert_eq!(there, acked, "a record that did not fit is not there");
+    assert!(zk.exists("/e", false).is_ok());
 }
 
 /// A stopped server's folder, copied.

@@ -524,7 +524,10 @@ fn z18_zookeepers_own_nodes_cannot_be_deleted() {
 
 #[test]
 fn z19_watches_are_bounded_and_end_with_their_connection() {
-    let mut scene = scene_with(|config| config.watches_max = 100);
+    let mut scene = scene_with(|config| {
+        config.watches_max = 100;
+        config.watch_bytes_max = 1 << 20;
+    });
     let mut zk = scene.client();
     for i in 0..100 {
         assert_eq!(zk.exists(&format!("/w{i}"), true), Err(code::NO_NODE));
@@ -542,6 +545,15 @@ fn z19_watches_are_bounded_and_end_with_their_connection() {
     let mut zk = scene.client();
     let body = Body::new().long(0).int(0).texts(&paths).int(0);
     zk.send(op::SET_WATCHES, &body);
+    assert!(zk.is_closed());
+    wait::until("no watches", gone);
+    // Few, but of long paths.
+    let mut zk = scene.client();
+    let long = |i: i32| format!("/{i}{}", "x".repeat(400_000));
+    for i in 0..3 {
+        assert_eq!(zk.exists(&long(i), true), Err(code::NO_NODE));
+    }
+    zk.send(op::EXISTS, &Body::path_if(&long(3), true));
     assert!(zk.is_closed());
     wait::until("no watches", gone);
     scene.all_is_well();
@@ -627,6 +639,11 @@ fn z22_unknown_or_empty_credentials_fail_and_close() {
         assert_eq!(refused.err(), Some(code::AUTH_FAILED), "{scheme}");
         assert!(zk.is_closed(), "{scheme}");
     }
+    // A collector of identities is stopped before they weigh on every ACL.
+    let mut zk = scene.client();
+    let refused = (0..100).find_map(|i| zk.auth("digest", &format!("user{i}:x")).err());
+    assert_eq!(refused, Some(code::AUTH_FAILED));
+    assert!(zk.is_closed());
     scene.all_is_well();
 }
 

@@ -8,6 +8,7 @@ use nyala_client::wire::messages::alter_configs::{
 use nyala_coordinator::ids::TopicName;
 use nyala_coordinator::registry::ConfigEntity;
 
+use super::brief::brief;
 use super::config_resource::{ConfigResource, Refusal};
 use super::{Context, Operation, Resource};
 use crate::cluster::{Alter, AlterConfigs};
@@ -59,7 +60,7 @@ pub(super) async fn carry_out(cx: &Context, change: &AlterConfigs) -> Result<(),
     let altered = cx.services.cluster.alter_configs(change).await;
     altered.map_err(|error| Refusal {
         error: ErrorCode::from(&error),
-        message: Some(error.to_string()),
+        message: Some(brief(&error)),
     })
 }
 
@@ -74,7 +75,7 @@ pub(super) fn entity(cx: &Context, kind: i8, name: &str) -> Result<ConfigEntity,
         // A name that no topic can have is the name of no topic.
         let unknown = |_| Refusal {
             error: ErrorCode::UnknownTopicOrPartition,
-            message: Some(format!("The topic '{name}' does not exist.")),
+            message: Some(brief(&format!("The topic '{name}' does not exist."))),
         };
         return TopicName::new(name)
             .map(ConfigEntity::Topic)

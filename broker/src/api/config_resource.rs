@@ -3,6 +3,8 @@
 use nyala_client::wire::ErrorCode;
 use nyala_coordinator::ids::BrokerId;
 
+use super::brief::brief;
+
 /// Whose settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConfigResource<'a> {
@@ -33,10 +35,10 @@ impl Refusal {
     }
 
     /// The request makes no sense.
-    pub(super) fn invalid(message: impl Into<String>) -> Self {
+    pub(super) fn invalid(message: impl ToString) -> Self {
         Self {
             error: ErrorCode::InvalidRequest,
-            message: Some(message.into()),
+            message: Some(brief(&message)),
         }
     }
 }

@@ -9,6 +9,7 @@ use nyala_client::wire::messages::create_partitions::{
 };
 
 use super::admin_timeout::admin_timeout;
+use super::brief::brief;
 use super::{Context, Operation, Resource};
 use crate::cluster::NewPartitions;
 
@@ -50,7 +51,7 @@ pub(super) async fn handle(
     for (name, outcome) in names.into_iter().zip(outcomes) {
         let error = outcome
             .err()
-            .map(|error| (ErrorCode::from(&error), error.to_string()));
+            .map(|error| (ErrorCode::from(&error), brief(&error)));
         results.push(result(name, error));
     }
     CreatePartitionsResponse {

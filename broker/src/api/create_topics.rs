@@ -10,6 +10,7 @@ use nyala_client::wire::messages::create_topics::{
 use nyala_coordinator::ids::TopicId;
 
 use super::admin_timeout::admin_timeout;
+use super::brief::brief;
 use super::{Context, Operation, Resource};
 use crate::cluster::{CreatedTopic, NewTopic};
 
@@ -46,8 +47,8 @@ pub(super) async fn handle(cx: &Context, request: CreateTopicsRequest) -> Create
     let topics = answers.into_iter().map(|(name, answer)| match answer {
         Ok(at) => match created.get(at) {
             Some(Ok(created)) => success(cx, name, created),
-            Some(Err(error)) => failure(name, error.into(), &error.to_string()),
-            None => failure(name, ErrorCode::UnknownServerError, "no answer"),
+            Some(Err(error)) => failure(name, error.into(), &error),
+            None => failure(name, ErrorCode::UnknownServerError, &"no answer"),
         },
         Err((error, message)) => failure(name, error, &message),
     });
@@ -146,12 +147,12 @@ fn success(cx: &Context, name: String, created: &CreatedTopic) -> CreatableTopic
     }
 }
 
-fn failure(name: String, error: ErrorCode, message: &str) -> CreatableTopicResult {
+fn failure(name: String, error: ErrorCode, message: &impl ToString) -> CreatableTopicResult {
     CreatableTopicResult {
         name,
         topic_id: TopicId::ZERO,
         error_code: error.code(),
-        error_message: Some(message.to_owned()),
+        error_message: Some(brief(message)),
         configs: Some(Vec::new()),
         ..CreatableTopicResult::default()
     }

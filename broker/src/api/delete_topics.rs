@@ -9,6 +9,7 @@ use nyala_client::wire::messages::delete_topics::{
 use nyala_coordinator::ids::TopicId;
 
 use super::admin_timeout::admin_timeout;
+use super::brief::brief;
 use super::{Context, Operation, Resource};
 use crate::cluster::TopicRef;
 
@@ -59,7 +60,7 @@ pub(super) async fn handle(cx: &Context, request: DeleteTopicsRequest) -> Delete
     for (topic, outcome) in wanted.into_iter().zip(outcomes) {
         let error = outcome
             .err()
-            .map(|error| (ErrorCode::from(&error), error.to_string()));
+            .map(|error| (ErrorCode::from(&error), brief(&error)));
         responses.push(answer(
             topic,
             error.map(|(code, text)| (in_version(cx, code), text)),

@@ -7,6 +7,7 @@ use nyala_client::wire::messages::describe_configs::{
 };
 use nyala_coordinator::ids::TopicName;
 
+use super::brief::brief;
 use super::config_resource::{ConfigResource, Refusal};
 use super::{Context, Operation, Resource};
 use crate::config::{Described, Kind, describe_broker};
@@ -57,7 +58,7 @@ fn describe(cx: &Context, asked: &DescribeConfigsResource) -> Result<Vec<Describ
             }
             let name = TopicName::new(name).map_err(|error| Refusal {
                 error: ErrorCode::InvalidTopicException,
-                message: Some(format!("Topic name is invalid: {error}")),
+                message: Some(brief(&format!("Topic name is invalid: {error}"))),
             })?;
             if !cx.services.cluster.snapshot().topics.contains_key(&name) {
                 return Err(ErrorCode::UnknownTopicOrPartition.into());

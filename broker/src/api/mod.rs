@@ -11,6 +11,7 @@ mod admin_timeout;
 mod alter_configs;
 mod api_versions;
 mod auto_create;
+mod brief;
 mod config_resource;
 mod context;
 mod create_partitions;

@@ -4,8 +4,16 @@
 //! was asked is done.
 
 mod broker;
+mod consume;
 mod dev;
+mod entry;
+mod group;
+mod lines;
 mod process;
+mod produce;
+mod progress;
+mod table;
+mod topic;
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -26,6 +34,14 @@ enum Command {
     Dev(dev::Args),
     /// Run one broker of a cluster, on a real ZooKeeper
     Broker(broker::Args),
+    /// Create, list, describe, alter and delete topics
+    Topic(topic::Args),
+    /// List, describe and delete groups, and reset their offsets
+    Group(group::Args),
+    /// Send lines as records
+    Produce(produce::Args),
+    /// Print records as lines
+    Consume(consume::Args),
 }
 
 impl Cli {
@@ -34,6 +50,10 @@ impl Cli {
         match self.command {
             Command::Dev(args) => dev::run(args),
             Command::Broker(args) => broker::run(args),
+            Command::Topic(args) => topic::run(args),
+            Command::Group(args) => group::run(args),
+            Command::Produce(args) => produce::run(args),
+            Command::Consume(args) => consume::run(args),
         }
     }
 }

@@ -10,10 +10,18 @@ use tracing_subscriber::EnvFilter;
 /// Longest wait at the end for tasks that block on a disk.
 const RUNTIME_STOP_MAX: Duration = Duration::from_secs(5);
 
-/// Sends diagnostics to standard error; `RUST_LOG` chooses which.
+/// Sends diagnostics of a broker to standard error; `RUST_LOG` chooses which.
 pub(super) fn start_messages() {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("warn,nyala=info,nyala_coordinator=info"));
+    start_messages_of("warn,nyala=info,nyala_coordinator=info");
+}
+
+/// The same for a command that comes and goes: only what a user should mind.
+pub(super) fn start_warnings() {
+    start_messages_of("warn");
+}
+
+fn start_messages_of(unless_told: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(unless_told));
     // A second start in one process (tests) keeps the first.
     let _ = tracing_subscriber::fmt()
         .with_ansi(io::stderr().is_terminal())

@@ -98,9 +98,9 @@ settings! {
     /// Folders of the logs, comma-separated.
     log_dirs: Option<Vec<String>>, "log.dirs" = unset, Any, Fixed;
     /// Threads a log folder that read logs at start and flush them at the end.
-    num_recovery_threads_per_data_dir: i32, "num.recovery.threads.per.data.dir" = "1", AtLeast(1), Dynamic;
+    num_recovery_threads_per_data_dir: i32, "num.recovery.threads.per.data.dir" = "1", AtLeast(1), Fixed;
     /// Free bytes of a file system below which produce is refused (own key); -1: the greater of 2% and 256 MiB, at most 10%.
-    min_free_bytes: i64, "min.free.bytes" = "-1", AtLeast(-1), Dynamic;
+    min_free_bytes: i64, "min.free.bytes" = "-1", AtLeast(-1), Fixed;
 
     /// Partitions of a topic that is created without a number.
     num_partitions: i32, "num.partitions" = "1", AtLeast(1), Fixed;
@@ -240,11 +240,11 @@ settings! {
     group_metadata_max_bytes: i32, "group.metadata.max.bytes" = "4194304", AtLeast(1), Fixed;
 
     /// Threads of the network; kept for files that set it, the runtime sizes itself.
-    num_network_threads: i32, "num.network.threads" = "3", AtLeast(1), Dynamic;
+    num_network_threads: i32, "num.network.threads" = "3", AtLeast(1), Fixed;
     /// Threads for requests; kept for files that set it, the runtime sizes itself.
-    num_io_threads: i32, "num.io.threads" = "8", AtLeast(1), Dynamic;
+    num_io_threads: i32, "num.io.threads" = "8", AtLeast(1), Fixed;
     /// Threads for background work; kept for files that set it.
-    background_threads: i32, "background.threads" = "10", AtLeast(1), Dynamic;
+    background_threads: i32, "background.threads" = "10", AtLeast(1), Fixed;
     /// SO_SNDBUF; -1: the system's.
     socket_send_buffer_bytes: i32, "socket.send.buffer.bytes" = "102400", AtLeast(-1), Fixed;
     /// SO_RCVBUF; -1: the system's.
@@ -262,13 +262,13 @@ settings! {
     /// A request of which only a part arrived for so long closes its connection (own key).
     connections_max_partial_request_ms: i64, "connections.max.partial.request.ms" = "60000", AtLeast(1), Fixed;
     /// Most connections (Kafka's default: any number).
-    max_connections: i32, "max.connections" = "4096", AtLeast(0), Dynamic;
+    max_connections: i32, "max.connections" = "4096", AtLeast(0), Fixed;
     /// Most connections of one address (Kafka's default: any number).
-    max_connections_per_ip: i32, "max.connections.per.ip" = "1024", AtLeast(0), Dynamic;
+    max_connections_per_ip: i32, "max.connections.per.ip" = "1024", AtLeast(0), Fixed;
     /// Most connections of named addresses, host:number, comma-separated.
-    max_connections_per_ip_overrides: String, "max.connections.per.ip.overrides" = "", Any, Dynamic;
+    max_connections_per_ip_overrides: String, "max.connections.per.ip.overrides" = "", Any, Fixed;
     /// New connections a second; more wait to be accepted (Kafka's default: any number).
-    max_connection_creation_rate: i32, "max.connection.creation.rate" = "200", AtLeast(0), Dynamic;
+    max_connection_creation_rate: i32, "max.connection.creation.rate" = "200", AtLeast(0), Fixed;
     /// Longest wait of a broker's own request.
     request_timeout_ms: i32, "request.timeout.ms" = "30000", AtLeast(1), Fixed;
     /// Most bytes that a fetch may return.
@@ -280,7 +280,7 @@ settings! {
     /// How often silent producers are looked for.
     producer_id_expiration_check_interval_ms: i32, "producer.id.expiration.check.interval.ms" = "600000", AtLeast(1), Fixed;
     /// Threads that fetch from other brokers, each.
-    num_replica_fetchers: i32, "num.replica.fetchers" = "1", AtLeast(1), Dynamic;
+    num_replica_fetchers: i32, "num.replica.fetchers" = "1", AtLeast(1), Fixed;
     /// A follower that did not catch up for so long leaves the in-sync replicas.
     replica_lag_time_max_ms: i64, "replica.lag.time.max.ms" = "30000", AtLeast(1), Fixed;
     /// Longest wait of a follower's fetch.

@@ -148,6 +148,14 @@ impl Log {
             }
             i += 1;
         }
+        let sealed = self.segments.len().saturating_sub(1);
+        for segment in self.segments.get_mut(first..sealed).unwrap_or_default() {
+            match segment.seal_indexes() {
+                // In memory they serve as well, and a full disk must not keep the log from starting.
+                Err(error) if !error.is_no_space() => return Err(error),
+                _ => {}
+            }
+        }
         self.next_offset = next_offset;
         report.synced_offsets_lost = (recovery_point - next_offset).max(0);
         for segment in self.segments.get(first..).unwrap_or_default() {

@@ -220,12 +220,33 @@ impl Segment {
 
     /// Largest timestamp and its batch; `None` when no record has one.
     pub(crate) fn largest(&self) -> Result<Option<TimeEntry>, StorageError> {
+        if self.size == 0 {
+            return Ok(None);
+        }
         if self.largest.get().is_none() {
-            // Written at seal and at close, so the last entry is the largest.
-            let last = self.time_index.last()?.unwrap_or(NO_TIME);
-            self.largest.get_or_init(|| last);
+            // Written at seal and at close, so the last entry is the largest; without any, the index was
+            // lost or no record has a timestamp.
+            let found = match self.time_index.last()? {
+                Some(last) => last,
+                None => self.walk_for_largest()?,
+            };
+            self.largest.get_or_init(|| found);
         }
         Ok(self.largest.get().copied().filter(|e| e.timestamp_ms >= 0))
+    }
+
+    fn walk_for_largest(&self) -> Result<TimeEntry, StorageError> {
+        let mut largest = NO_TIME;
+        let mut heads = self.heads(0)?;
+        while let Some(Placed { head, .. }) = heads.next()? {
+            if head.max_timestamp > largest.timestamp_ms {
+                largest = TimeEntry {
+                    timestamp_ms: head.max_timestamp,
+                    offset: head.last_offset(),
+                };
+            }
+        }
+        Ok(largest)
     }
 
     fn largest_known_ms(&self) -> i64 {

@@ -9,6 +9,9 @@ use sha1::{Digest, Sha1};
 
 use super::records::{Acl, AclList, ErrorCode, Id, perms};
 
+/// Longest ACL of a node: every access walks it.
+const ENTRIES_MAX: usize = 1000;
+
 /// `Ok` when one entry of `acl` grants one of the bits in `perm` to one of `who`.
 /// An empty ACL grants all, as in ZooKeeper; no request can set one.
 pub(super) fn check(acl: &[Acl], perm: i32, who: &[Id]) -> Result<(), ErrorCode> {
@@ -46,7 +49,7 @@ pub(super) fn fix_up(asked: &[Acl], who: &[Id]) -> Result<AclList, ErrorCode> {
             _ => return Err(ErrorCode::InvalidAcl),
         }
     }
-    if fixed.is_empty() {
+    if fixed.is_empty() || fixed.len() > ENTRIES_MAX {
         return Err(ErrorCode::InvalidAcl);
     }
     Ok(fixed.into())

@@ -41,6 +41,8 @@ pub struct ServerConfig {
     pub outbox_bytes_max: usize,
     /// Watches that one connection may hold; one more closes it.
     pub watches_max: usize,
+    /// Bytes that the paths of one connection's watches may take.
+    pub watch_bytes_max: usize,
     /// Time that a connection has to say who it is (`zookeeper.nio.sessionlessCnxnTimeout`).
     pub connect_timeout: Duration,
 }
@@ -61,6 +63,7 @@ impl ServerConfig {
             reply_bytes_max: 16 << 20,
             outbox_bytes_max: 8 << 20,
             watches_max: 100_000,
+            watch_bytes_max: 16 << 20,
             connect_timeout: Duration::from_secs(10),
         }
     }

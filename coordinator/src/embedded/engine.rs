@@ -26,6 +26,10 @@ use super::tree::Tree;
 use super::watches::{ConnectionId, Watches};
 use super::words::Stats;
 
+/// Identities that one connection may collect: each one that `auth` stands for makes every ACL
+/// longer.
+const IDENTITIES_MAX: usize = 16;
+
 /// Both clocks at one moment: deadlines run on the first, `Stat`s show the second.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
@@ -51,8 +55,8 @@ pub(super) enum Refusal {
     ZxidAhead { seen: i64, ours: i64 },
     #[error("the answer would be larger than {limit} bytes")]
     ReplyTooLarge { limit: usize },
-    #[error("it holds {limit} watches, the most allowed")]
-    TooManyWatches { limit: usize },
+    #[error("it holds more than {limit} watches, or {limit_bytes} bytes of paths to watch")]
+    TooManyWatches { limit: usize, limit_bytes: usize },
     #[error("it has no session")]
     NoSession,
 }
@@ -100,6 +104,7 @@ pub(super) struct Limits {
     snapshot_after_bytes: usize,
     pub(super) reply_bytes_max: usize,
     pub(super) watches_max: usize,
+    pub(super) watch_bytes_max: usize,
 }
 
 impl Limits {
@@ -111,6 +116,7 @@ impl Limits {
             snapshot_after_bytes: config.snapshot_after_bytes,
             reply_bytes_max: config.reply_bytes_max,
             watches_max: config.watches_max,
+            watch_bytes_max: config.watch_bytes_max,
         }
     }
 }
@@ -284,10 +290,12 @@ impl Engine {
         let known = match (scheme, secret) {
             ("digest", Some(secret)) => {
                 let identity = acl::digest_identity(secret);
-                if !peer.who.contains(&identity) {
+                let is_new = !peer.who.contains(&identity);
+                let may = !is_new || peer.who.len() < IDENTITIES_MAX;
+                if is_new && may {
                     peer.who.push(identity);
                 }
-                true
+                may
             }
             // The address is known since the connection was accepted.
             ("ip", _) => true,

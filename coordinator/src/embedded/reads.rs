@@ -239,8 +239,8 @@ impl Engine {
         let session = self.peers.get(&id).and_then(|peer| peer.session);
         let all = self.tree.ephemerals_of(session.unwrap_or(0));
         let prefix = match prefix.trim() {
-            "/" => "",
-            _ => prefix.trim_start(),
+            "" | "/" => "",
+            _ => prefix,
         };
         let paths: Vec<_> = all.filter(|path| path.starts_with(prefix)).collect();
         self.check_size(paths.iter().map(|path| path.len() + 4).sum())?;
@@ -267,9 +267,14 @@ impl Engine {
 
     fn check_watches(&self, id: ConnectionId) -> Result<(), Failure> {
         let limit = self.limits.watches_max;
-        match self.watches.count_of(id) < limit {
+        let limit_bytes = self.limits.watch_bytes_max;
+        let fits = self.watches.count_of(id) < limit && self.watches.bytes_of(id) < limit_bytes;
+        match fits {
             true => Ok(()),
-            false => Err(Failure::Close(Refusal::TooManyWatches { limit })),
+            false => Err(Failure::Close(Refusal::TooManyWatches {
+                limit,
+                limit_bytes,
+            })),
         }
     }
 

@@ -59,7 +59,14 @@ const ALL: Modes = ONE_SHOT | PERSISTENT | RECURSIVE;
 #[derive(Debug, Default)]
 struct Table {
     by_path: HashMap<Box<str>, BTreeMap<ConnectionId, Modes>>,
-    by_connection: HashMap<ConnectionId, HashSet<Box<str>>>,
+    by_connection: HashMap<ConnectionId, Paths>,
+}
+
+/// What one connection watches.
+#[derive(Debug, Default)]
+struct Paths {
+    paths: HashSet<Box<str>>,
+    bytes: usize,
 }
 
 impl Table {
@@ -67,8 +74,9 @@ impl Table {
         let modes = self.by_path.entry(path.into()).or_default();
         let modes = modes.entry(who).or_default();
         if *modes == 0 {
-            let paths = self.by_connection.entry(who).or_default();
-            paths.insert(path.into());
+            let theirs = self.by_connection.entry(who).or_default();
+            theirs.paths.insert(path.into());
+            theirs.bytes += path.len();
         }
         *modes |= mode;
     }
@@ -93,9 +101,10 @@ impl Table {
             if watchers.is_empty() {
                 self.by_path.remove(path);
             }
-            if let Some(paths) = self.by_connection.get_mut(&who) {
-                paths.remove(path);
-                if paths.is_empty() {
+            if let Some(theirs) = self.by_connection.get_mut(&who) {
+                theirs.paths.remove(path);
+                theirs.bytes -= path.len();
+                if theirs.paths.is_empty() {
                     self.by_connection.remove(&who);
                 }
             }
@@ -104,7 +113,8 @@ impl Table {
     }
 
     fn remove_all(&mut self, who: ConnectionId) {
-        for path in self.by_connection.remove(&who).unwrap_or_default() {
+        let theirs = self.by_connection.remove(&who).unwrap_or_default();
+        for path in theirs.paths {
             if let Some(watchers) = self.by_path.get_mut(&path) {
                 watchers.remove(&who);
                 if watchers.is_empty() {
@@ -127,11 +137,11 @@ impl Table {
     }
 
     fn count_of(&self, who: ConnectionId) -> usize {
-        self.by_connection.get(&who).map_or(0, HashSet::len)
+        self.by_connection.get(&who).map_or(0, |p| p.paths.len())
     }
 
     fn count(&self) -> usize {
-        self.by_connection.values().map(HashSet::len).sum()
+        self.by_connection.values().map(|p| p.paths.len()).sum()
     }
 }
 
@@ -185,9 +195,9 @@ impl Watches {
     /// Takes all watches of a closed connection away.
     pub(super) fn remove_connection(&mut self, who: ConnectionId) {
         if self.recursive > 0 {
-            let paths = self.data.by_connection.get(&who);
-            let modes = paths.into_iter().flatten();
-            let gone = modes.filter(|path| self.data.modes(path, who) & RECURSIVE != 0);
+            let theirs = self.data.by_connection.get(&who);
+            let paths = theirs.into_iter().flat_map(|theirs| &theirs.paths);
+            let gone = paths.filter(|path| self.data.modes(path, who) & RECURSIVE != 0);
             self.recursive -= gone.count();
         }
         self.data.remove_all(who);
@@ -219,6 +229,12 @@ impl Watches {
     /// Watched paths of one connection.
     pub(super) fn count_of(&self, who: ConnectionId) -> usize {
         self.data.count_of(who) + self.child.count_of(who)
+    }
+
+    /// Bytes of the watched paths of one connection.
+    pub(super) fn bytes_of(&self, who: ConnectionId) -> usize {
+        let of = |table: &Table| table.by_connection.get(&who).map_or(0, |p| p.bytes);
+        of(&self.data) + of(&self.child)
     }
 
     /// Watched paths of all connections.

@@ -10,9 +10,9 @@ use super::engine::Engine;
 const VERSION: &str = "3.8.4-nyala";
 
 /// Words that ZooKeeper knows; four other bytes are the length of a packet.
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 18] = [
     "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "ruok", "srst",
-    "srvr", "stat", "stmk", "wchc", "wchp", "wchs", "envr",
+    "srvr", "stat", "stmk", "wchc", "wchp", "wchs",
 ];
 
 /// The word, if the first four bytes of a connection are one.

@@ -102,10 +102,12 @@ fn nothing_is_left_of_a_closed_connection() {
         w.add(Mode::Recursive, "/d", who);
         w.add(Mode::Recursive, "/d", who);
     }
-    assert_eq!(w.count_of(ANN), 5);
+    assert_eq!((w.count_of(ANN), w.bytes_of(ANN)), (5, 10));
     w.remove_connection(ANN);
-    assert_eq!((w.count_of(ANN), w.count(), w.recursive), (0, 5, 1));
+    assert_eq!((w.count_of(ANN), w.bytes_of(ANN)), (0, 0));
+    assert_eq!((w.count(), w.recursive), (5, 1));
     assert_eq!(fire(&mut w, EventKind::Deleted, "/a"), [BOB]);
+    assert_eq!(w.bytes_of(BOB), 8);
     w.remove_connection(BOB);
     assert!(w.data.by_path.is_empty() && w.child.by_path.is_empty());
     assert!(w.data.by_connection.is_empty() && w.child.by_connection.is_empty());

@@ -1,0 +1,222 @@
+//! `nyala produce`: lines in, records out, every refused one named.
+
+use std::error::Error;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::ValueEnum;
+use nyala_client::Producer;
+use nyala_client::config::Acks;
+use nyala_client::error::{ProducerError, SendError};
+use nyala_client::producer::{Ack, Record};
+use nyala_client::wire::compression::Codec;
+use nyala_coordinator::ids::TopicName;
+use tokio::sync::mpsc;
+
+use super::entry::{EntryArgs, topic_name};
+use super::progress::Progress;
+use super::{lines, print_line, process};
+
+/// Acks that are waited for at a time; the producer's own buffer is the real limit.
+const ACKS_MAX: usize = 1 << 20;
+
+/// Flags of `nyala produce`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Topic to write to
+    #[arg(value_parser = topic_name)]
+    topic: TopicName,
+    #[command(flatten)]
+    entry: EntryArgs,
+    /// Read this file instead of standard input
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// What stands between key and value; without it lines have no key
+    #[arg(long, value_name = "C", value_parser = separator)]
+    key_separator: Option<String>,
+    /// Who must have a record before it counts: 0, 1 or all
+    #[arg(long, value_enum, default_value_t = AcksArg::All)]
+    acks: AcksArg,
+    /// Codec of the batches: none, gzip, snappy, lz4 or zstd
+    #[arg(long, value_name = "CODEC", default_value = "none")]
+    compression: Codec,
+    /// Longest time that a record is tried, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    timeout: u64,
+    /// Print the counts as JSON on standard output at the end
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum AcksArg {
+    #[value(name = "0")]
+    None,
+    #[value(name = "1")]
+    Leader,
+    #[value(name = "all", alias = "-1")]
+    All,
+}
+
+/// A separator as typed: `\t` is a tab, for shells that make one hard to write.
+fn separator(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("the separator is empty".to_owned()),
+        "\\t" => Ok("\t".to_owned()),
+        other => Ok(other.to_owned()),
+    }
+}
+
+/// What the task that waits for acks is told.
+enum Fate {
+    Sent(Ack, u64),
+    Refused(String),
+}
+
+pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    process::start_warnings();
+    process::block_on(main(args))?
+}
+
+async fn main(args: Args) -> Result<(), Box<dyn Error>> {
+    let name = args.file.as_ref().map(|f| f.display().to_string());
+    let read = lines::read(args.file.as_deref());
+    let (blocks, total) = read.map_err(|e| match name {
+        Some(name) => format!("{name}: {e}"),
+        None => format!("standard input: {e}"),
+    })?;
+    let producer = producer(&args).await?;
+    let (fates, waiting) = mpsc::channel(ACKS_MAX);
+    // A bar would tear what somebody types.
+    let shown = args.file.is_some() || !std::io::stdin().is_terminal();
+    let watcher = tokio::spawn(watch(waiting, Progress::new("produced", total, shown)));
+    let sent = tokio::select! {
+        sent = send(&args, &producer, blocks, &fates) => sent,
+        signal = process::stop_signal() => match signal {
+            Ok(()) => Err("interrupted before the end of the input".into()),
+            Err(error) => Err(error.into()),
+        },
+    };
+    drop(fates);
+    // What was read is settled in any case.
+    let flushed = producer.close().await;
+    let (progress, refused) = watcher.await?;
+    progress.finish();
+    if args.json {
+        let counts = serde_json::json!({
+            "topic": args.topic.as_str(),
+            "records": progress.records(),
+            "bytes": progress.bytes(),
+            "refused": refused,
+            "milliseconds": u64::try_from(progress.elapsed().as_millis()).unwrap_or(u64::MAX),
+        });
+        print_line(&counts.to_string())?;
+    }
+    eprintln!("nyala: {}", progress.summary());
+    sent?;
+    flushed?;
+    match refused {
+        0 => Ok(()),
+        1 => Err("1 record was refused, see above".into()),
+        n => Err(format!("{n} records were refused, see above").into()),
+    }
+}
+
+async fn producer(args: &Args) -> Result<Producer, Box<dyn Error>> {
+    let acks = match args.acks {
+        AcksArg::None => Acks::None,
+        AcksArg::Leader => Acks::Leader,
+        AcksArg::All => Acks::All,
+    };
+    let timeout = Duration::from_secs(args.timeout);
+    let built = Producer::builder()
+        .acks(acks)
+        .compression(args.compression)
+        .configure(|config| {
+            config.entry = args.entry.entry();
+            config.cluster.connection.client_id = "nyala-produce".to_owned();
+            // Lines are small and many: larger batches, and a moment to fill them.
+            config.linger = Duration::from_millis(5);
+            config.batch_bytes = 128 << 10;
+            config.block_max = timeout;
+        })
+        .delivery_timeout(timeout)
+        .build()
+        .await;
+    built.map_err(|error| match error {
+        ProducerError::Cluster(error) => args.entry.advise(&error),
+        other => other.into(),
+    })
+}
+
+async fn send(
+    args: &Args,
+    producer: &Producer,
+    mut blocks: mpsc::Receiver<lines::Block>,
+    fates: &mpsc::Sender<Fate>,
+) -> Result<(), Box<dyn Error>> {
+    while let Some(block) = blocks.recv().await {
+        for line in block? {
+            let bytes = u64::try_from(line.len() + 1).unwrap_or(0);
+            let fate = match record(args, line) {
+                Ok(record) => match producer.send(record).await {
+                    Ok(ack) => Fate::Sent(ack, bytes),
+                    // Neither this record nor any other will get through.
+                    Err(error @ (SendError::UnknownTopic { .. } | SendError::Closed)) => {
+                        return Err(error.into());
+                    }
+                    Err(error) => Fate::Refused(error.to_string()),
+                },
+                Err(reason) => Fate::Refused(reason),
+            };
+            fates.send(fate).await?;
+        }
+    }
+    Ok(())
+}
+
+fn record(args: &Args, line: Bytes) -> Result<Record, String> {
+    let Some(separator) = args.key_separator.as_deref() else {
+        return Ok(Record::new(args.topic.clone(), line));
+    };
+    let found = line
+        .windows(separator.len())
+        .position(|w| w == separator.as_bytes());
+    let at = found.ok_or_else(|| format!("no key: the line has no {separator:?}"))?;
+    let value = line.slice(at + separator.len()..);
+    Ok(Record::new(args.topic.clone(), value).with_key(line.slice(..at)))
+}
+
+/// Waits for acks in the order of the lines, and reports each record that was refused.
+async fn watch(mut waiting: mpsc::Receiver<Fate>, mut progress: Progress) -> (Progress, u64) {
+    let (mut line, mut refused) = (0_u64, 0_u64);
+    while let Some(fate) = waiting.recv().await {
+        line += 1;
+        let outcome = match fate {
+            Fate::Sent(ack, bytes) => ack.await.map(|_| bytes).map_err(|e| e.to_string()),
+            Fate::Refused(reason) => Err(reason),
+        };
+        match outcome {
+            Ok(bytes) => progress.add(1, bytes),
+            Err(reason) => {
+                refused += 1;
+                progress.say(&format!("line {line}: {reason}"));
+            }
+        }
+    }
+    (progress, refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn separators_may_be_long_or_a_tab() {
+        assert_eq!(separator("\\t"), Ok("\t".to_owned()));
+        assert_eq!(separator("::"), Ok("::".to_owned()));
+        assert!(separator("").is_err());
+    }
+}

@@ -1,0 +1,489 @@
+//! `nyala topic`: create, list, describe, alter, delete.
+//!
+//! The brokers do it all, by Kafka's own requests: what works here works with Kafka's tools.
+
+use std::error::Error;
+
+use nyala_client::Cluster;
+use nyala_client::error::ClusterError;
+use nyala_client::wire::ErrorCode;
+use nyala_client::wire::messages::create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsTopic,
+};
+use nyala_client::wire::messages::create_topics::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
+};
+use nyala_client::wire::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
+use nyala_client::wire::messages::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource,
+};
+use nyala_client::wire::messages::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
+use nyala_client::wire::messages::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseTopic,
+};
+use nyala_coordinator::ids::{TopicId, TopicName};
+use serde_json::{Value, json};
+
+use super::entry::{EntryArgs, ask_controller, key_value, topic_name, words};
+use super::{process, table};
+
+/// Milliseconds that a broker may take over a request.
+const TIMEOUT_MS: i32 = 30_000;
+/// Version 12 has all that is shown.
+const METADATA_VERSION_MAX: i16 = 12;
+/// `ConfigResource.Type.TOPIC`.
+const RESOURCE_TOPIC: i8 = 2;
+/// `ConfigSource.DYNAMIC_TOPIC_CONFIG`: set on the topic itself.
+const SOURCE_TOPIC: i8 = 1;
+/// `AlterConfigOp.OpType`.
+const OP_SET: i8 = 0;
+const OP_DELETE: i8 = 1;
+
+/// Flags of `nyala topic`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Create a topic
+    Create {
+        #[arg(value_parser = topic_name)]
+        name: TopicName,
+        /// Number of partitions; without it the broker's num.partitions
+        #[arg(long, value_name = "N", default_value_t = -1, hide_default_value = true)]
+        partitions: i32,
+        /// Copies of each; without it the broker's default.replication.factor
+        #[arg(long, value_name = "N", default_value_t = -1, hide_default_value = true)]
+        replication_factor: i16,
+        /// Setting of the topic; may be given many times
+        #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+        config: Vec<(String, String)>,
+        #[command(flatten)]
+        shared: Shared,
+    },
+    /// Print the names of all topics
+    List {
+        #[command(flatten)]
+        shared: Shared,
+    },
+    /// Print partitions, leaders, replicas and settings
+    Describe {
+        /// Topics; without any, all
+        #[arg(value_parser = topic_name)]
+        names: Vec<TopicName>,
+        #[command(flatten)]
+        shared: Shared,
+    },
+    /// Add partitions, set and unset settings
+    Alter {
+        #[arg(value_parser = topic_name)]
+        name: TopicName,
+        /// New number of partitions; it can only grow
+        #[arg(long, value_name = "N")]
+        partitions: Option<i32>,
+        /// Setting to set; may be given many times
+        #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+        config: Vec<(String, String)>,
+        /// Setting to go back to the broker's; may be given many times
+        #[arg(long, value_name = "KEY")]
+        delete_config: Vec<String>,
+        #[command(flatten)]
+        shared: Shared,
+    },
+    /// Delete topics with all their records
+    Delete {
+        #[arg(required = true, value_name = "NAME", value_parser = topic_name)]
+        names: Vec<TopicName>,
+        #[command(flatten)]
+        shared: Shared,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Shared {
+    #[command(flatten)]
+    entry: EntryArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    process::start_warnings();
+    process::block_on(main(args.command))?
+}
+
+async fn main(command: Command) -> Result<(), Box<dyn Error>> {
+    let (Command::Create { shared, .. }
+    | Command::List { shared }
+    | Command::Describe { shared, .. }
+    | Command::Alter { shared, .. }
+    | Command::Delete { shared, .. }) = &command;
+    let (cluster, json) = (shared.entry.connect().await?, shared.json);
+    match command {
+        Command::Create {
+            name,
+            partitions,
+            replication_factor,
+            config,
+            ..
+        } => {
+            let request = create_request(&name, partitions, replication_factor, config);
+            create(&cluster, &name, request, json).await
+        }
+        Command::List { .. } => list(&cluster, json).await,
+        Command::Describe { names, .. } => describe(&cluster, &names, json).await,
+        Command::Alter {
+            name,
+            partitions,
+            config,
+            delete_config,
+            ..
+        } => {
+            let nothing = partitions.is_none() && config.is_empty() && delete_config.is_empty();
+            if nothing {
+                let words = "nothing to alter: give --partitions, --config or --delete-config";
+                return Err(words.into());
+            }
+            if !(config.is_empty() && delete_config.is_empty()) {
+                alter_config(&cluster, &name, config, delete_config).await?;
+            }
+            if let Some(count) = partitions {
+                add_partitions(&cluster, &name, count).await?;
+            }
+            Ok(())
+        }
+        Command::Delete { names, .. } => delete(&cluster, &names).await,
+    }
+}
+
+fn create_request(
+    name: &TopicName,
+    num_partitions: i32,
+    replication_factor: i16,
+    config: Vec<(String, String)>,
+) -> CreateTopicsRequest {
+    let configs = config
+        .into_iter()
+        .map(|(name, value)| CreatableTopicConfig {
+            name,
+            value: Some(value),
+        });
+    CreateTopicsRequest {
+        topics: vec![CreatableTopic {
+            name: name.as_str().to_owned(),
+            num_partitions,
+            replication_factor,
+            assignments: Vec::new(),
+            configs: configs.collect(),
+        }],
+        timeout_ms: TIMEOUT_MS,
+        validate_only: false,
+    }
+}
+
+async fn create(
+    cluster: &Cluster,
+    name: &TopicName,
+    request: CreateTopicsRequest,
+    as_json: bool,
+) -> Result<(), Box<dyn Error>> {
+    let code =
+        |r: &CreateTopicsResponse| ErrorCode::from(r.topics.first().map_or(-1, |t| t.error_code));
+    let answer = ask_controller(cluster, &request, code).await?;
+    let topic = answer
+        .topics
+        .first()
+        .ok_or("the broker's answer is empty")?;
+    let code = ErrorCode::from(topic.error_code);
+    if code.is_error() {
+        return Err(refusal(name.as_str(), code, topic.error_message.as_deref()));
+    }
+    if as_json {
+        table::print_json(&json!({
+            "topic": topic.name,
+            "topic_id": topic.topic_id.to_string(),
+            "partitions": topic.num_partitions,
+            "replication_factor": topic.replication_factor,
+        }))?;
+    } else {
+        eprintln!("nyala: created topic {name}");
+    }
+    Ok(())
+}
+
+/// What the broker said about one topic, with what to do where that is clear.
+fn refusal(name: &str, code: ErrorCode, message: Option<&str>) -> Box<dyn Error> {
+    let words = words(code, message);
+    let advice = match code {
+        ErrorCode::UnknownTopicOrPartition => "\n  `nyala topic list` shows what there is",
+        ErrorCode::TopicAlreadyExists => "\n  `nyala topic alter` changes it",
+        _ => "",
+    };
+    format!("topic {name}: {words}{advice}").into()
+}
+
+async fn metadata(
+    cluster: &Cluster,
+    names: Option<&[TopicName]>,
+) -> Result<MetadataResponse, ClusterError> {
+    let wanted = names.map(|names| {
+        let each = names.iter().map(|name| MetadataRequestTopic {
+            name: Some(name.as_str().to_owned()),
+            ..MetadataRequestTopic::default()
+        });
+        each.collect()
+    });
+    let request = MetadataRequest {
+        topics: wanted,
+        allow_auto_topic_creation: false,
+        ..MetadataRequest::default()
+    };
+    let connection = cluster.any_connection().await?;
+    Ok(connection
+        .call_up_to(&request, METADATA_VERSION_MAX)
+        .await?)
+}
+
+async fn list(cluster: &Cluster, as_json: bool) -> Result<(), Box<dyn Error>> {
+    let answer = metadata(cluster, None).await?;
+    let mut names: Vec<String> = answer.topics.into_iter().filter_map(|t| t.name).collect();
+    names.sort_unstable();
+    if as_json {
+        table::print_json(&json!(names))?;
+    } else {
+        for name in names {
+            super::print_line(&name)?;
+        }
+    }
+    Ok(())
+}
+
+async fn describe(
+    cluster: &Cluster,
+    names: &[TopicName],
+    as_json: bool,
+) -> Result<(), Box<dyn Error>> {
+    let wanted = Some(names).filter(|names| !names.is_empty());
+    let mut topics = metadata(cluster, wanted).await?.topics;
+    topics.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut failure = None;
+    let mut described = Vec::new();
+    for topic in &mut topics {
+        let name = topic.name.clone().unwrap_or_default();
+        let code = ErrorCode::from(topic.error_code);
+        if code.is_error() {
+            failure = Some(refusal(&name, code, None));
+            continue;
+        }
+        topic.partitions.sort_by_key(|p| p.partition_index);
+        let config = overrides(cluster, &name).await?;
+        if as_json {
+            described.push(topic_json(topic, &config));
+        } else {
+            print_topic(topic, &config)?;
+        }
+    }
+    if as_json {
+        table::print_json(&Value::from(described))?;
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// Settings that are set on the topic itself.
+async fn overrides(cluster: &Cluster, name: &str) -> Result<Vec<(String, String)>, Box<dyn Error>> {
+    let request = DescribeConfigsRequest {
+        resources: vec![DescribeConfigsResource {
+            resource_type: RESOURCE_TOPIC,
+            resource_name: name.to_owned(),
+            configuration_keys: None,
+        }],
+        ..DescribeConfigsRequest::default()
+    };
+    let answer = cluster.ask(&request).await?;
+    let mut set = Vec::new();
+    for result in answer.results {
+        let code = ErrorCode::from(result.error_code);
+        if code.is_error() {
+            return Err(refusal(name, code, result.error_message.as_deref()));
+        }
+        let own = result.configs.into_iter();
+        let own = own.filter(|c| c.config_source == SOURCE_TOPIC);
+        set.extend(own.map(|c| (c.name, c.value.unwrap_or_default())));
+    }
+    set.sort();
+    Ok(set)
+}
+
+fn id_text(id: TopicId) -> Option<String> {
+    (id != TopicId::ZERO).then(|| id.to_string())
+}
+
+fn topic_json(topic: &MetadataResponseTopic, config: &[(String, String)]) -> Value {
+    let partitions = topic.partitions.iter().map(|p| {
+        json!({
+            "partition": p.partition_index,
+            "leader": p.leader_id,
+            "leader_epoch": p.leader_epoch,
+            "replicas": p.replica_nodes,
+            "isr": p.isr_nodes,
+        })
+    });
+    let config = config
+        .iter()
+        .map(|(k, v)| (k.clone(), Value::from(v.as_str())));
+    json!({
+        "topic": topic.name,
+        "topic_id": id_text(topic.topic_id),
+        "internal": topic.is_internal,
+        "partitions": partitions.collect::<Vec<_>>(),
+        "config": config.collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+fn print_topic(topic: &MetadataResponseTopic, config: &[(String, String)]) -> std::io::Result<()> {
+    let ids = |ids: &[i32]| ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
+    let config: Vec<String> = config.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let copies = topic
+        .partitions
+        .first()
+        .map_or(0, |p| p.replica_nodes.len());
+    let mut head = format!(
+        "topic {}  partitions {}  replication factor {copies}",
+        topic.name.as_deref().unwrap_or_default(),
+        topic.partitions.len()
+    );
+    if let Some(id) = id_text(topic.topic_id) {
+        head.push_str(&format!("  id {id}"));
+    }
+    if !config.is_empty() {
+        head.push_str(&format!("  config {}", config.join(" ")));
+    }
+    super::print_line(&head)?;
+    let rows: Vec<Vec<String>> = topic
+        .partitions
+        .iter()
+        .map(|p| {
+            let leader = match p.leader_id {
+                -1 => "none".to_owned(),
+                id => id.to_string(),
+            };
+            vec![
+                format!("  {}", p.partition_index),
+                leader,
+                ids(&p.replica_nodes),
+                ids(&p.isr_nodes),
+            ]
+        })
+        .collect();
+    table::print(&["  PARTITION", "LEADER", "REPLICAS", "ISR"], &rows)
+}
+
+async fn alter_config(
+    cluster: &Cluster,
+    name: &TopicName,
+    set: Vec<(String, String)>,
+    unset: Vec<String>,
+) -> Result<(), Box<dyn Error>> {
+    let set = set.into_iter().map(|(name, value)| AlterableConfig {
+        name,
+        config_operation: OP_SET,
+        value: Some(value),
+    });
+    let unset = unset.into_iter().map(|name| AlterableConfig {
+        name,
+        config_operation: OP_DELETE,
+        value: None,
+    });
+    let request = IncrementalAlterConfigsRequest {
+        resources: vec![AlterConfigsResource {
+            resource_type: RESOURCE_TOPIC,
+            resource_name: name.as_str().to_owned(),
+            configs: set.chain(unset).collect(),
+        }],
+        validate_only: false,
+    };
+    let answer = ask_controller(cluster, &request, |r| {
+        ErrorCode::from(r.responses.first().map_or(0, |r| r.error_code))
+    });
+    for result in answer.await?.responses {
+        let code = ErrorCode::from(result.error_code);
+        if code.is_error() {
+            return Err(refusal(
+                name.as_str(),
+                code,
+                result.error_message.as_deref(),
+            ));
+        }
+    }
+    eprintln!("nyala: changed the settings of topic {name}");
+    Ok(())
+}
+
+async fn add_partitions(
+    cluster: &Cluster,
+    name: &TopicName,
+    count: i32,
+) -> Result<(), Box<dyn Error>> {
+    let request = CreatePartitionsRequest {
+        topics: vec![CreatePartitionsTopic {
+            name: name.as_str().to_owned(),
+            count,
+            assignments: None,
+        }],
+        timeout_ms: TIMEOUT_MS,
+        validate_only: false,
+    };
+    let answer = ask_controller(cluster, &request, |r| {
+        ErrorCode::from(r.results.first().map_or(0, |r| r.error_code))
+    });
+    for result in answer.await?.results {
+        let code = ErrorCode::from(result.error_code);
+        if code.is_error() {
+            return Err(refusal(
+                name.as_str(),
+                code,
+                result.error_message.as_deref(),
+            ));
+        }
+    }
+    eprintln!("nyala: topic {name} has {count} partitions now");
+    Ok(())
+}
+
+async fn delete(cluster: &Cluster, names: &[TopicName]) -> Result<(), Box<dyn Error>> {
+    let texts = || names.iter().map(|n| n.as_str().to_owned());
+    let request = DeleteTopicsRequest {
+        topics: texts()
+            .map(|name| DeleteTopicState {
+                name: Some(name),
+                topic_id: TopicId::ZERO,
+            })
+            .collect(),
+        topic_names: texts().collect(),
+        timeout_ms: TIMEOUT_MS,
+    };
+    let answer = ask_controller(cluster, &request, |r| {
+        ErrorCode::from(r.responses.first().map_or(0, |r| r.error_code))
+    });
+    let mut failure = None;
+    for result in answer.await?.responses {
+        let name = result.name.unwrap_or_default();
+        let code = ErrorCode::from(result.error_code);
+        if code.is_error() {
+            let error = refusal(&name, code, result.error_message.as_deref());
+            // All are tried; each that fails is named.
+            if let Some(earlier) = failure.replace(error) {
+                eprintln!("nyala: {earlier}");
+            }
+        } else {
+            eprintln!("nyala: deleted topic {name}");
+        }
+    }
+    failure.map_or(Ok(()), Err)
+}
