@@ -15,6 +15,8 @@ mod groups_differential;
 mod groups_files;
 /// librdkafka in groups.
 mod groups_members;
+/// Produce, Fetch and ListOffsets as no honest client sends them.
+mod hostile_produce_fetch;
 /// Hostile framing, headers, bodies and administration.
 mod hostile_wire;
 /// Kafka's own tools against ours.
