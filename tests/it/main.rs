@@ -29,6 +29,8 @@ mod survives_kill;
 mod tidy;
 /// What a ZooKeeper does, against the embedded server and a real one.
 mod zookeeper_conformance;
+/// The same random requests to the embedded ZooKeeper and to a real one.
+mod zookeeper_differential;
 /// What the embedded ZooKeeper has answered survives kills, restarts and torn files.
 mod zookeeper_durability;
 /// Clients that others wrote, against the embedded ZooKeeper.

@@ -99,6 +99,10 @@ impl Journal {
         self.progress.clone()
     }
 
+    pub(super) fn durable_zxid(&self) -> i64 {
+        self.progress.borrow().zxid
+    }
+
     /// Queues one entry; the caller learns from `progress` when it is durable.
     pub(super) fn append(&self, zxid: i64, entry: &[u8]) {
         let mut queue = self.shared.queue.lock();

@@ -92,6 +92,10 @@ impl Outbox {
         self.closed.cancelled().await;
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.lock().messages.is_empty()
+    }
+
     /// Waits until the peer has taken enough of its answers.
     pub(super) async fn room(&self) {
         loop {
@@ -173,3 +177,6 @@ impl Outbox {
         Some(message)
     }
 }
+
+#[cfg(test)]
+mod tests;
