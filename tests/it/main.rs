@@ -23,6 +23,8 @@ mod hostile_wire;
 mod kafka_tools;
 /// Every znode, typed.
 mod registry;
+/// Log folders that Kafka and we open in turn.
+mod storage_kafka_files;
 /// kill -9 under load.
 mod survives_kill;
 /// Rules of style and layering, checked on the sources.
