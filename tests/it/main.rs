@@ -1,5 +1,7 @@
 //! The one integration test binary: every behaviour that needs more than one file of code.
 
+/// Administration by librdkafka and kcat.
+mod admin;
 /// The ZooKeeper session and what it promises.
 #[macro_use]
 mod session;

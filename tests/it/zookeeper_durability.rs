@@ -264,7 +264,7 @@ fn many_snapshots_and_restarts_change_nothing() {
 fn a_session_has_its_whole_timeout_from_the_restart_on() {
     let folder = tempfile::tempdir().expect("a folder");
     let zookeeper = EmbeddedZooKeeper::start(folder.path());
-    let mut kept = Client::hello(&zookeeper.address, &hello(5000)).expect("a session");
+    let mut kept = Client::hello(&zookeeper.address, &hello(1000)).expect("a session");
     let mut left = Client::hello(&zookeeper.address, &hello(1000)).expect("a session");
     kept.create("/kept", b"", 1).expect("free");
     left.create("/left", b"", 1).expect("free");

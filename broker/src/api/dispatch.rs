@@ -145,9 +145,9 @@ fn malformed_header(frame: &[u8], error: &dyn std::error::Error) -> CloseReason 
     }
 }
 
-/// Reads a whole body.
+/// Reads a body; bytes that follow it are ignored, as in Kafka.
 pub(super) fn decode<M: Message>(cx: &Context, body: &Bytes) -> Result<M, CloseReason> {
-    M::decode_body(&mut Reader::shared(body), cx.version)
+    M::decode_front(&mut Reader::shared(body), cx.version)
         .map_err(|error| malformed(M::KEY, cx.version, &error))
 }
 

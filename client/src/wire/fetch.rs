@@ -107,7 +107,8 @@ impl<'a> FetchView<'a> {
             }
             reader.end_tag(&tags);
         }
-        reader.end()?;
+        // As in Kafka, what follows a request is ignored.
+        reader.check()?;
         Ok(view)
     }
 

@@ -61,7 +61,8 @@ impl<'a> ProduceView<'a> {
             topics: Elements::walk(reader, version, TOPIC_BYTES_MIN, topic),
         };
         reader.skip_tags();
-        reader.end()?;
+        // As in Kafka, what follows a request is ignored.
+        reader.check()?;
         Ok(view)
     }
 

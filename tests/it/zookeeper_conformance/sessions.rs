@@ -117,15 +117,15 @@ fn silence_ends_the_session_and_its_ephemerals(at: &Place<'_>) {
 }
 
 fn pings_keep_a_session(at: &Place<'_>) {
-    let mut zk = Client::hello(at.address, &asking(2000)).expect("a session");
+    let mut zk = Client::hello(at.address, &asking(1000)).expect("a session");
     let path = at.path("e");
     zk.create(&path, b"", 1).expect("free");
     let mut pings = 0;
-    wait::until("more than two timeouts of pings", || {
+    wait::until("three timeouts of pings", || {
         assert_eq!(zk.events(), []);
         std::thread::sleep(Duration::from_millis(180));
         pings += 1;
-        if pings * 200 > 5000 {
+        if pings * 200 > 3000 {
             Ok(())
         } else {
             Err(pings)

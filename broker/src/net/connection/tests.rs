@@ -179,7 +179,6 @@ async fn unknown_keys_versions_and_broken_bodies_close() {
     };
     let anonymous = [0xff, 0xff];
     let too_many = [&anonymous[..], &[0, 0, 0, 1, 0x7f, 0xff, 0xff, 0xff]].concat();
-    let trailing = [&question(1)[..], b"x"].concat();
     let list_offsets = ApiKey::ListOffsets.code();
     for (frame, expected) in [
         (frame(9999, 0, &anonymous), "unknown api key"),
@@ -188,13 +187,6 @@ async fn unknown_keys_versions_and_broken_bodies_close() {
         (frame(list_offsets, 1, &too_many), "malformed"),
         (frame(list_offsets, 1, &[0x80, 0]), "malformed"),
         (vec![0, 0, 0, 3, 0, 2, 0], "malformed"),
-        (
-            {
-                let bytes = i32::try_from(trailing.len() - 4).unwrap().to_be_bytes();
-                [&bytes[..], &trailing[4..]].concat()
-            },
-            "malformed",
-        ),
     ] {
         let mut pair = pair(Limits::default()).await;
         pair.client.write_all(&frame).await.unwrap();

@@ -50,6 +50,15 @@ pub trait Message: Wire {
 
     /// Reads the rest of `reader` as this message.
     fn decode_body(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
+        let message = Self::decode_front(reader, version)?;
+        reader.end()?;
+        Ok(message)
+    }
+
+    /// Reads this message off the front of `reader`. For requests: Kafka ignores what follows one,
+    /// and librdkafka relies on it (its question for all topics, in Metadata 9 and later, ends in
+    /// three bytes too many).
+    fn decode_front(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
         if !(Self::MIN_VERSION..=Self::MAX_VERSION).contains(&version) {
             return Err(DecodeError::Version {
                 key: Self::KEY,
@@ -58,7 +67,7 @@ pub trait Message: Wire {
         }
         reader.set_flexible(version >= Self::FLEXIBLE_FROM);
         let message = Self::read(reader, version);
-        reader.end()?;
+        reader.check()?;
         Ok(message)
     }
 

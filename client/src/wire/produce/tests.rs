@@ -54,8 +54,7 @@ fn the_walk_sees_what_the_message_holds() {
             assert!(ProduceView::parse(&body[..length], version).is_err());
         }
         let longer = [&body[..], &[0]].concat();
-        let error = ProduceView::parse(&longer, version).unwrap_err();
-        assert_eq!(error, DecodeError::Trailing(1));
+        assert!(ProduceView::parse(&longer, version).is_ok());
     }
     assert!(ProduceView::parse(&[], 2).is_err());
     assert!(ProduceView::parse(&[], 12).is_err());
