@@ -2,7 +2,7 @@
 //! ids. Each broker has a session through a proxy that can be cut, logs and a partition table.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +37,10 @@ struct Member {
 
 impl Member {
     async fn start(place: &str, id: i32, folder: &Path) -> Self {
+        Self::start_on(place, id, vec![folder.join(format!("broker-{id}"))]).await
+    }
+
+    async fn start_on(place: &str, id: i32, dirs: Vec<PathBuf>) -> Self {
         let (address, chroot) = place.split_once('/').expect("a chroot");
         let proxy = Proxy::start(address).await;
         let session = connect(&format!("{}/{chroot}", proxy.address)).await;
@@ -48,7 +52,7 @@ impl Member {
         let live = Arc::new(Live::new(settings));
         let (logs, _) = LogDirs::open(
             LogDirsConfig {
-                dirs: vec![folder.join(format!("broker-{id}"))],
+                dirs,
                 recovery_threads_per_dir: 1,
                 min_free_bytes: 0,
             },
@@ -159,6 +163,8 @@ fn brokers_on_both_servers() {
         topics_are_made_led_extended_and_deleted,
         a_restart_alone_changes_no_leader,
         files_outlive_a_zookeeper_that_forgot_them,
+        a_mark_set_while_the_broker_was_away_deletes_its_files,
+        a_missing_log_is_not_made_anew_while_a_folder_is_offline,
         partitions_wait_for_their_broker,
         a_lost_session_leads_to_a_new_registration,
         the_controllers_seat_moves_on,
@@ -285,6 +291,46 @@ async fn files_outlive_a_zookeeper_that_forgot_them(place: String) {
         .expect("alive");
     assert_eq!(a.logs.logs().len(), 2, "the files are still there");
     other.close().await;
+    a.stop().await;
+}
+
+async fn a_mark_set_while_the_broker_was_away_deletes_its_files(place: String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let a = Member::start(&place, 1, folder.path()).await;
+    a.create("t", 2).await;
+    a.stop().await;
+    let other = Registry::new(connect(&place).await);
+    other
+        .mark_for_deletion(&tp("t", 0).topic)
+        .await
+        .expect("connected");
+    let a = Member::start(&place, 1, folder.path()).await;
+    a.seen("the deletion", |s| s.topics.is_empty()).await;
+    assert_eq!(a.logs.logs().len(), 0);
+    a.stop().await;
+    other.session().close().await;
+}
+
+async fn a_missing_log_is_not_made_anew_while_a_folder_is_offline(place: String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let a = Member::start(&place, 1, folder.path()).await;
+    a.create("t", 2).await;
+    a.stop().await;
+    // The folder's disk is not mounted, say: a file stands where it should be.
+    let own = folder.path().join("broker-1");
+    rustix::fs::rename(&own, folder.path().join("away")).expect("it is closed");
+    std::fs::write(&own, b"").expect("in its place");
+    let second = folder.path().join("second");
+    let a = Member::start_on(&place, 1, vec![own.clone(), second.clone()]).await;
+    a.create("u", 1).await;
+    a.leads("u", 0, 0).await;
+    assert!(a.table.get("t", 0).is_none(), "it must wait for its folder");
+    a.stop().await;
+    std::fs::remove_file(&own).expect("it is ours");
+    rustix::fs::rename(folder.path().join("away"), &own).expect("mounted again");
+    let a = Member::start_on(&place, 1, vec![own, second]).await;
+    a.leads("t", 1, 0).await;
+    a.leads("u", 0, 0).await;
     a.stop().await;
 }
 

@@ -41,6 +41,9 @@ pub(super) struct Follower {
     parts: Parts,
     marked: Marked,
     failed: BTreeSet<(TopicPartition, LeaderEpoch)>,
+    /// Led here before this start, without a log, while a log folder is offline: it may be there.
+    missing: BTreeSet<TopicPartition>,
+    settled: bool,
     /// Topics whose overrides were read since they were made.
     known: BTreeMap<TopicName, Option<TopicId>>,
     leading: watch::Sender<Arc<Leading>>,
@@ -55,6 +58,8 @@ impl Follower {
             parts,
             marked: Marked::new(),
             failed: BTreeSet::new(),
+            missing: BTreeSet::new(),
+            settled: false,
             known: BTreeMap::new(),
             leading,
             local,
@@ -106,6 +111,10 @@ impl Follower {
             *marks = Some(self.read_marks().await?);
         }
         self.read_new_configs(snapshot).await?;
+        if !self.settled {
+            self.settled = true;
+            self.look_at_disk(snapshot);
+        }
         let actions = diff(
             self.parts.this,
             snapshot,
@@ -165,17 +174,64 @@ impl Follower {
         Ok(())
     }
 
-    fn here(&self) -> BTreeMap<TopicPartition, Local> {
-        let all = self.parts.table.all();
-        all.into_iter()
-            .map(|(tp, partition)| {
-                let local = Local {
-                    topic_id: partition.topic_id(),
-                    leading: partition.leading(),
+    /// At the start: what the cluster says is here and is not, and the reverse.
+    fn look_at_disk(&mut self, snapshot: &ClusterSnapshot) {
+        let logs = self.parts.logs.logs();
+        let strays: Vec<String> = logs
+            .keys()
+            .filter(|tp| snapshot.partition(tp).is_none())
+            .map(ToString::to_string)
+            .collect();
+        if !strays.is_empty() {
+            let (count, some) = (strays.len(), strays.get(..10).unwrap_or(&strays).join(", "));
+            warn!("{count} logs belong to no topic of this cluster and are left alone: {some}");
+        }
+        let offline = self
+            .parts
+            .logs
+            .states()
+            .iter()
+            .any(|dir| dir.offline.is_some());
+        for (topic, info) in &snapshot.topics {
+            for (index, partition) in &info.partitions {
+                let leader = partition.state.as_ref().and_then(|s| s.leader);
+                let tp = TopicPartition {
+                    topic: topic.clone(),
+                    partition: *index,
                 };
-                (tp, local)
-            })
-            .collect()
+                if leader != Some(self.parts.this) || logs.contains_key(&tp) {
+                    continue;
+                }
+                if offline {
+                    error!("{tp} was led here, and may be in the log folder that is offline");
+                    self.missing.insert(tp);
+                } else {
+                    warn!("{tp} was led here, but its log is not here: it starts empty");
+                }
+            }
+        }
+    }
+
+    fn here(&self) -> BTreeMap<TopicPartition, Local> {
+        let served = self.parts.table.all().into_iter().map(|(tp, partition)| {
+            let local = Local {
+                topic_id: partition.topic_id(),
+                leading: partition.leading(),
+            };
+            (tp, local)
+        });
+        let mut here: BTreeMap<TopicPartition, Local> = served.collect();
+        if !self.marked.is_empty() {
+            // Not served since this broker started, but here to be deleted all the same.
+            let logs = self.parts.logs.logs().into_iter();
+            for (tp, log) in logs.filter(|(tp, _)| self.marked.contains_key(&tp.topic)) {
+                here.entry(tp).or_insert_with(|| Local {
+                    topic_id: log.lock().topic_id(),
+                    leading: None,
+                });
+            }
+        }
+        here
     }
 
     async fn carry_out(&mut self, action: Action) {
@@ -192,6 +248,10 @@ impl Follower {
                 topic_id,
                 epoch,
             } => {
+                if self.missing.contains(&partition) {
+                    self.failed.insert((partition, epoch));
+                    return;
+                }
                 let led = self.lead(&partition, topic_id, epoch).await;
                 self.failed.retain(|(tp, _)| *tp != partition);
                 if let Err(e) = led {

@@ -64,6 +64,7 @@ impl Membership {
     pub(super) async fn run(&self, mut snapshots: watch::Receiver<Arc<ClusterSnapshot>>) {
         let mut states = self.registry.session().states();
         let mut registered_in = states.borrow().generation();
+        self.await_seen(&mut snapshots).await;
         loop {
             let state = *states.borrow_and_update();
             if state.generation() != registered_in || matches!(state, SessionState::Lost { .. }) {

@@ -15,6 +15,7 @@ mod error;
 mod follow;
 mod found;
 mod membership;
+mod metadata;
 mod plan;
 mod producer_ids;
 mod topics;
@@ -76,6 +77,7 @@ pub struct Cluster {
     registry: Registry,
     view: ClusterView,
     configs: Arc<Configs>,
+    topic_ids: metadata::TopicIds,
     producer_ids: producer_ids::ProducerIds,
     membership: Arc<membership::Membership>,
     controller: controller::Seat,
@@ -125,6 +127,7 @@ impl Cluster {
         let cluster = Arc::new(Self {
             this,
             cluster_id: parts.cluster_id,
+            topic_ids: metadata::TopicIds::default(),
             producer_ids: producer_ids::ProducerIds::new(registry.clone(), this),
             registry,
             view,
@@ -198,10 +201,7 @@ impl Cluster {
     /// The topic with this id.
     #[must_use]
     pub fn topic_name(&self, id: TopicId) -> Option<TopicName> {
-        let snapshot = self.snapshot();
-        let mut topics = snapshot.topics.iter();
-        let found = topics.find(|(_, info)| info.id == Some(id));
-        found.map(|(name, _)| name.clone())
+        self.topic_ids.name(&self.snapshot(), id)
     }
 
     /// The broker's settings.
