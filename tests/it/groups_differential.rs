@@ -15,6 +15,9 @@ use harness::zookeeper::RealZooKeeper;
 
 use self::talk::Talk;
 
+/// A part of the script, with its name.
+type Part = (&'static str, fn(&mut Talk));
+
 /// Both sides start once; the parts use groups of their own.
 #[test]
 fn every_answer_of_the_group_apis_is_kafkas() {
@@ -25,7 +28,7 @@ fn every_answer_of_the_group_apis_is_kafkas() {
         "group.initial.rebalance.delay.ms=0",
         "offsets.topic.num.partitions=4",
     ]);
-    let parts: [(&str, fn(&mut Talk)); 5] = [
+    let parts: [Part; 5] = [
         ("finding the coordinator", talk::find_coordinator),
         ("dynamic members", dynamic::script),
         ("static members", static_members::script),

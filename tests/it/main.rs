@@ -15,6 +15,8 @@ mod full_disk;
 mod groups_differential;
 /// `__consumer_offsets` as a file, and Kafka's group tools.
 mod groups_files;
+/// Hostile group requests, over the wire.
+mod groups_hostile;
 /// librdkafka in groups.
 mod groups_members;
 /// Produce, Fetch and ListOffsets as no honest client sends them.

@@ -69,7 +69,14 @@ impl Groups {
             self.set_alarm(&cell, &mut inner);
             match allowed {
                 Err(error) => return all(error),
-                Ok(()) => self.append_offsets(&cell, &mut inner, &commit),
+                Ok(()) => {
+                    let appended = self.append_offsets(&cell, &mut inner, &commit);
+                    // A commit that is refused must not leave a group behind.
+                    if inner.group.generation() == 0 {
+                        self.drop_if_vacant(&cell, &mut inner);
+                    }
+                    appended
+                }
             }
         };
         let Some(pending) = pending else {

@@ -468,6 +468,12 @@ async fn hostile_syncs_are_refused() {
 async fn hostile_commits_are_answered_one_by_one() {
     let groups = fixture().await;
     assert_eq!(groups.commit("g", simple(Vec::new())).await, []);
+    groups.commit_one("g", -1).await.unwrap_err();
+    assert_eq!(
+        groups.list(&[], &[]).1,
+        [],
+        "refused commits leave no group behind"
+    );
     let with = |metadata: String| NewOffset {
         metadata,
         ..new_offset("long", 1)
