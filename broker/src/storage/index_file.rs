@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::{StorageError, durable, names};
@@ -23,6 +24,8 @@ pub(crate) struct IndexFile<const N: usize> {
     extension: &'static str,
     on_disk: OnceLock<OnDisk>,
     pending: Vec<[u8; N]>,
+    /// Entry that was found last: a reader that goes on finds its next one near.
+    found: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -41,6 +44,7 @@ impl<const N: usize> IndexFile<N> {
             extension,
             on_disk: OnceLock::new(),
             pending: Vec::new(),
+            found: AtomicU32::new(0),
         }
     }
 
@@ -124,6 +128,13 @@ impl<const N: usize> IndexFile<N> {
         }
         let (mut low, mut high) = (0, self.on_disk()?.entries);
         let block = u32::try_from(BLOCK_BYTES / N).unwrap_or(1);
+        // Sequential readers need one read of the file instead of one for every bisection.
+        let near = self.found.load(Ordering::Relaxed);
+        if near < high
+            && let Some(found) = self.last_in(near, high.min(near + block), high, &before)?
+        {
+            return Ok(Some(found));
+        }
         while high - low > block {
             let middle = low + (high - low) / 2;
             let mut entry = [0; N];
@@ -134,13 +145,33 @@ impl<const N: usize> IndexFile<N> {
                 high = middle;
             }
         }
+        self.last_in(low, high, high, &before)
+    }
+
+    /// The last of the entries `low..high` for which `before` holds. `None` where the first of them is
+    /// already behind, or where the one after the last of them may still be before.
+    fn last_in(
+        &self,
+        low: u32,
+        high: u32,
+        entries: u32,
+        before: &impl Fn(&[u8; N]) -> bool,
+    ) -> Result<Option<[u8; N]>, StorageError> {
         let mut bytes = [0; BLOCK_BYTES];
         let used = (high - low) as usize * N;
-        let entries = bytes.get_mut(..used).unwrap_or_default();
-        self.read_at(low, entries)?;
-        let (entries, _) = entries.as_chunks::<N>();
-        let count = entries.partition_point(&before);
-        Ok(count.checked_sub(1).and_then(|i| entries.get(i).copied()))
+        let block = bytes.get_mut(..used).unwrap_or_default();
+        self.read_at(low, block)?;
+        let (block, _) = block.as_chunks::<N>();
+        let count = block.partition_point(before);
+        let Some(last) = count.checked_sub(1) else {
+            return Ok(None);
+        };
+        if count == block.len() && high < entries {
+            return Ok(None);
+        }
+        let last_at = low + u32::try_from(last).unwrap_or(0);
+        self.found.store(last_at, Ordering::Relaxed);
+        Ok(block.get(last).copied())
     }
 
     /// Adds an entry, in memory.

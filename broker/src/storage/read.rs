@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use nyala_coordinator::ids::LeaderEpoch;
 
 use super::log::{BOUNDARIES_KEPT, Log};
-use super::segment::{Placed, Segment};
+use super::segment::Segment;
 use super::{ReadError, StorageError};
 
 /// What to read.
@@ -189,7 +189,7 @@ impl Log {
             (bound, bound_offset)
         } else {
             match self.fitting_end(segment, start, at)? {
-                Some(last) => (last.end(), last.head.last_offset() + 1),
+                Some(end) => end,
                 None => (start, at.offset),
             }
         };
@@ -214,10 +214,13 @@ impl Log {
         segment: &Segment,
         start: u64,
         at: &ReadAt,
-    ) -> Result<Option<Placed>, StorageError> {
+    ) -> Result<Option<(u64, i64)>, StorageError> {
         let limit = start.saturating_add(at.max_bytes as u64);
         match segment.last_end(start, limit)? {
-            None if at.at_least_one => segment.heads(start)?.next(),
+            None if at.at_least_one => {
+                let first = segment.heads(start)?.next()?;
+                Ok(first.map(|first| (first.end(), first.head.last_offset() + 1)))
+            }
             found => Ok(found),
         }
     }

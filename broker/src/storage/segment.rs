@@ -142,9 +142,7 @@ impl Segment {
 
     /// The first batch that ends at or behind `offset`.
     pub(crate) fn locate(&self, offset: i64) -> Result<Option<Placed>, StorageError> {
-        let hint = self.index.floor(offset);
-        let start = self.believe(hint)?;
-        let mut heads = self.heads(start)?;
+        let mut heads = self.heads_from(self.index.floor(offset))?;
         while let Some(placed) = heads.next()? {
             if placed.head.last_offset() >= offset {
                 return Ok(Some(placed));
@@ -153,58 +151,54 @@ impl Segment {
         Ok(None)
     }
 
-    /// The end of the last whole batch that ends at or before `limit`, from the batch start `start` on.
-    /// `None`: not even the first one does.
-    pub(crate) fn last_end(&self, start: u64, limit: u64) -> Result<Option<Placed>, StorageError> {
-        let hint = self.index.floor_position(limit);
-        let from = self.believe(hint)?.max(start);
+    /// Where the last whole batch ends that ends at or before `limit`, from the batch start `start` on,
+    /// and the offset behind it. `None`: not even the first one does.
+    pub(crate) fn last_end(
+        &self,
+        start: u64,
+        limit: u64,
+    ) -> Result<Option<(u64, i64)>, StorageError> {
+        let mut heads = self.heads_from(self.index.floor_position(limit))?;
+        if heads.position < start {
+            heads = self.heads(start)?;
+        }
         let mut last = None;
-        let mut heads = self.heads(from)?;
         while let Some(placed) = heads.next()? {
             if placed.end() > limit {
-                break;
+                // Where this one starts, the one before it ends.
+                let end = (placed.position, placed.head.base_offset);
+                return Ok(Some(end).filter(|_| placed.position > start));
             }
-            last = Some(placed);
-        }
-        if last.is_none() && from > start {
-            // The batch at the index entry is larger than what is left: the one before it ends there.
-            return self.batch_before(start, from);
+            last = Some((placed.end(), placed.head.last_offset() + 1));
         }
         Ok(last)
     }
 
-    fn batch_before(&self, start: u64, end: u64) -> Result<Option<Placed>, StorageError> {
-        let hint = self.index.floor_position(end.saturating_sub(1));
-        let mut heads = self.heads(self.believe(hint)?.max(start))?;
-        let mut last = None;
-        while heads.position < end
-            && let Some(placed) = heads.next()?
-        {
-            last = Some(placed);
-        }
-        Ok(last)
-    }
-
-    /// Position of an index entry, or 0 when there is none or when what lies there is not the batch that
-    /// the entry names: then the whole segment is searched, and the index is rebuilt later.
-    fn believe(&self, hint: Result<Option<IndexEntry>, StorageError>) -> Result<u64, StorageError> {
+    /// Walks the heads from an index entry on; from 0 when there is none or when what lies there is not
+    /// the batch that the entry names: then the whole segment is searched, and the index is rebuilt later.
+    fn heads_from(
+        &self,
+        hint: Result<Option<IndexEntry>, StorageError>,
+    ) -> Result<Heads<'_>, StorageError> {
         let Ok(hint) = hint else {
             self.index_damaged.store(true, Ordering::Relaxed);
-            return Ok(0);
+            return self.heads(0);
         };
-        let Some(entry) = hint else { return Ok(0) };
+        let Some(entry) = hint else {
+            return self.heads(0);
+        };
         let position = u64::from(entry.position);
-        let head = self.head_at(position)?;
-        let named = head.is_some_and(|head| {
+        let mut heads = self.heads(position)?;
+        let named = heads.peek()?.is_some_and(|head| {
             head.base_offset >= self.base_offset
                 && head.last_offset() <= entry.last_offset
                 && position + head.size as u64 <= self.size
         });
         if named {
-            return Ok(position);
+            return Ok(heads);
         }
         self.index_damaged.store(true, Ordering::Relaxed);
-        Ok(0)
+        self.heads(0)
     }
 
     fn head_at(&self, position: u64) -> Result<Option<BatchHead>, StorageError> {
@@ -393,7 +387,7 @@ impl Segment {
     pub(crate) fn resume_at(&mut self, recovery_point: i64) -> Result<u64, StorageError> {
         self.trim_indexes(recovery_point, self.size)?;
         let hint = self.index.last();
-        let position = self.believe(hint)?;
+        let position = self.heads_from(hint)?.position;
         // A power cut may have taken more of the time index than of the offset index.
         let newer = |head: BatchHead| head.max_timestamp > self.largest_known_ms();
         if position == 0 || self.head_at(position)?.is_some_and(newer) {
@@ -429,6 +423,14 @@ pub(crate) struct Heads<'a> {
 }
 
 impl Heads<'_> {
+    /// The head at the current position, if it is one.
+    fn peek(&mut self) -> Result<Option<BatchHead>, StorageError> {
+        if self.position + HEAD_BYTES as u64 > self.segment.size {
+            return Ok(None);
+        }
+        Ok(BatchHead::parse(self.head_bytes()?))
+    }
+
     /// The next batch, `None` at the end. What is no batch there is damage.
     pub(crate) fn next(&mut self) -> Result<Option<Placed>, StorageError> {
         if self.position >= self.segment.size {
