@@ -6,6 +6,7 @@
 mod error;
 mod listening;
 mod logs;
+mod ready;
 mod tasks;
 
 use std::net::SocketAddr;
@@ -92,6 +93,7 @@ impl Broker {
         let follow =
             Arc::clone(&groups).follow(cluster.leading(), cluster.subscribe(), rounds.stop_token());
         rounds.spawn("groups follow the cluster", follow);
+        ready::leads_its_partitions(&cluster).await;
         let mut listening = Tasks::default();
         let addresses = bound.addresses();
         bound.serve(

@@ -1,419 +1,373 @@
-//! Kafka 3.9.1's own tools against ours: what an operator types works unchanged.
+//! Kafka's own tools against `nyala dev`: what their users see must be what Kafka would show.
+//!
+//! Set `NYALA_TEST_KAFKA=1` to run the same tests against a real Kafka, which is how they were made.
 
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use harness::cluster::Dev;
-use harness::kafka::{java, start_tool, tool};
-use harness::wait;
+use harness::kafka::{KafkaBroker, tool, tool_reading};
+use harness::zookeeper::RealZooKeeper;
+use tempfile::TempDir;
 
-/// Runs a tool that must end well; its output.
-fn ok(folder: &Path, class: &str, args: &[&str]) -> String {
-    tool(folder, class, args).expect_success(&format!("{class} {args:?}"))
+/// The broker under test.
+enum Peer {
+    Ours(Dev),
+    Kafka {
+        broker: KafkaBroker,
+        _zookeeper: RealZooKeeper,
+        folder: TempDir,
+    },
 }
 
-/// Runs a tool with `input` as its standard input.
-fn pipe(folder: &Path, class: &str, args: &[&str], input: &str) {
-    let file = folder.join("stdin");
-    fs::write(&file, input).expect("input file");
-    let mut command: Command = java("256m", class, args);
-    let status = command
-        .stdin(fs::File::open(&file).expect("just written"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .expect("java runs");
-    assert!(status.success(), "{class} {args:?}: {status}");
+impl Peer {
+    fn start() -> Self {
+        if std::env::var_os("NYALA_TEST_KAFKA").is_none() {
+            return Self::Ours(Dev::start());
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let zookeeper = RealZooKeeper::start(folder.path());
+        let broker = KafkaBroker::start(folder.path(), 0, &zookeeper.address, &[]);
+        Self::Kafka {
+            broker,
+            _zookeeper: zookeeper,
+            folder,
+        }
+    }
+
+    fn bootstrap(&self) -> String {
+        match self {
+            Self::Ours(dev) => dev.bootstrap(),
+            Self::Kafka { broker, .. } => broker.address.clone(),
+        }
+    }
+
+    fn folder(&self) -> &Path {
+        match self {
+            Self::Ours(dev) => dev.folder(),
+            Self::Kafka { folder, .. } => folder.path(),
+        }
+    }
+
+    fn log_folder(&self) -> PathBuf {
+        match self {
+            Self::Ours(dev) => dev.log_folder(0),
+            Self::Kafka { broker, .. } => broker.log_folder.clone(),
+        }
+    }
+
+    fn stop(&mut self) {
+        match self {
+            Self::Ours(dev) => drop(dev.stop()),
+            Self::Kafka { broker, .. } => drop(broker.process.terminate()),
+        }
+    }
+
+    /// Runs a tool with `--bootstrap-server` and must see it succeed.
+    fn tool(&self, class: &str, args: &[&str]) -> String {
+        let bootstrap = self.bootstrap();
+        let mut all = vec!["--bootstrap-server", &bootstrap];
+        all.extend(args);
+        tool(self.folder(), class, &all).expect_success(&format!("{class} {args:?}"))
+    }
+
+    fn create(&self, topic: &str, partitions: &str) {
+        let args = ["--create", "--topic", topic, "--partitions", partitions];
+        self.tool("TopicCommand", &args);
+    }
+
+    fn produce(&self, topic: &str, lines: &str) {
+        let bootstrap = self.bootstrap();
+        let args = ["--bootstrap-server", &bootstrap, "--topic", topic];
+        tool_reading(self.folder(), "kafka.tools.ConsoleProducer", &args, lines)
+            .expect_success("ConsoleProducer");
+    }
+
+    fn consume(&self, topic: &str, count: usize, more: &[&str]) -> Vec<String> {
+        let count = count.to_string();
+        let mut args = vec![
+            "--topic",
+            topic,
+            "--max-messages",
+            &count,
+            "--timeout-ms",
+            "30000",
+        ];
+        args.extend(more);
+        let out = self.tool("consumer.ConsoleConsumer", &args);
+        out.lines().map(str::to_owned).collect()
+    }
 }
 
-fn create(folder: &Path, bootstrap: &str, topic: &str, partitions: &str) {
-    let args = [
-        "--bootstrap-server",
-        bootstrap,
-        "--create",
-        "--topic",
-        topic,
-        "--partitions",
-    ];
-    let out = ok(folder, "TopicCommand", &[&args[..], &[partitions]].concat());
-    assert!(out.contains(&format!("Created topic {topic}.")), "{out}");
+fn numbered(count: usize) -> (String, Vec<String>) {
+    let lines: Vec<String> = (0..count).map(|n| format!("record {n}")).collect();
+    (lines.join("\n") + "\n", lines)
 }
 
 #[test]
 fn topic_command_creates_describes_alters_and_deletes() {
-    let dev = Dev::start();
-    let (folder, bootstrap) = (dev.folder(), dev.bootstrap());
-    let topics = |args: &[&str]| {
-        let all = [&["--bootstrap-server", bootstrap.as_str()], args].concat();
-        tool(folder, "TopicCommand", &all)
-    };
-    let args = [
+    let peer = Peer::start();
+    let config = [
+        "--config",
+        "segment.bytes=1048576",
+        "--config",
+        "cleanup.policy=compact,delete",
+    ];
+    let mut create = vec!["--create", "--topic", "orders", "--partitions", "3"];
+    create.extend(config);
+    let out = peer.tool("TopicCommand", &create);
+    assert!(out.contains("Created topic orders."), "{out}");
+
+    let out = peer.tool("TopicCommand", &["--describe", "--topic", "orders"]);
+    assert!(out.contains("PartitionCount: 3"), "{out}");
+    assert!(out.contains("ReplicationFactor: 1"), "{out}");
+    assert!(out.contains("segment.bytes=1048576"), "{out}");
+    assert!(out.contains("cleanup.policy=compact,delete"), "{out}");
+    assert_eq!(out.matches("Leader: 0").count(), 3, "{out}");
+    assert_eq!(out.matches("Isr: 0").count(), 3, "{out}");
+
+    peer.tool(
+        "TopicCommand",
+        &["--alter", "--topic", "orders", "--partitions", "5"],
+    );
+    let out = peer.tool("TopicCommand", &["--describe", "--topic", "orders"]);
+    assert!(out.contains("PartitionCount: 5"), "{out}");
+
+    let bootstrap = peer.bootstrap();
+    let again = [
+        "--bootstrap-server",
+        &bootstrap,
         "--create",
         "--topic",
         "orders",
-        "--partitions",
-        "3",
-        "--replication-factor",
-        "1",
     ];
-    let with_config = [&args[..], &["--config", "retention.ms=3600000"]].concat();
-    let out = topics(&with_config).expect_success("create");
-    assert!(out.contains("Created topic orders."), "{out}");
-    let again = topics(&args);
-    assert!(!again.status.success());
-    let said = again.stdout + &again.stderr;
-    assert!(said.contains("Topic 'orders' already exists"), "{said}");
-
-    let out = topics(&["--describe", "--topic", "orders"]).expect_success("describe");
-    assert!(out.contains("PartitionCount: 3"), "{out}");
-    assert!(out.contains("ReplicationFactor: 1"), "{out}");
-    assert!(out.contains("retention.ms=3600000"), "{out}");
-    assert_eq!(out.matches("Leader: ").count(), 3, "{out}");
-    assert!(!out.contains("Leader: none"), "{out}");
-
-    topics(&["--alter", "--topic", "orders", "--partitions", "5"]).expect_success("alter");
-    wait::until("five partitions with leaders", || {
-        let out = topics(&["--describe", "--topic", "orders"]).expect_success("describe");
-        let five = out.contains("PartitionCount: 5") && !out.contains("Leader: none");
-        if five { Ok(()) } else { Err(out) }
-    });
-    let out = topics(&["--list"]).expect_success("list");
-    assert!(out.lines().any(|l| l == "orders"), "{out}");
-    let out = topics(&["--describe", "--unavailable-partitions"]).expect_success("unavailable");
-    assert_eq!(out.trim(), "");
-    topics(&["--delete", "--topic", "orders"]).expect_success("delete");
-    wait::until("the topic to be gone", || {
-        let out = topics(&["--list"]).expect_success("list");
-        if out.lines().any(|l| l == "orders") {
-            Err(out)
-        } else {
-            Ok(())
-        }
-    });
-    wait::until("its folders to be gone or renamed", || {
-        let names = fs::read_dir(dev.log_folder(0)).map_err(|e| e.to_string())?;
-        let names = names
-            .map_while(Result::ok)
-            .map(|e| e.file_name().into_string());
-        let left: Vec<_> = names
-            .filter_map(Result::ok)
-            .filter(|n| n.starts_with("orders-"))
-            .collect();
-        if left.iter().all(|n| n.ends_with("-delete")) {
-            Ok(())
-        } else {
-            Err(format!("{left:?}"))
-        }
-    });
-}
-
-#[test]
-fn console_producer_and_consumer_pass_records_in_a_group() {
-    let dev = Dev::start();
-    let (folder, bootstrap) = (dev.folder(), dev.bootstrap());
-    create(folder, &bootstrap, "chat", "2");
-    let lines: String = (0..500)
-        .map(|n| format!("key{}\tline {n}\n", n % 7))
-        .collect();
-    let args = [
+    let refused = tool(peer.folder(), "TopicCommand", &again);
+    let said = format!("{}{}", refused.stdout, refused.stderr);
+    assert!(said.contains("Topic 'orders' already exists."), "{said}");
+    let bad = [
         "--bootstrap-server",
         &bootstrap,
+        "--create",
         "--topic",
-        "chat",
-        "--property",
-        "parse.key=true",
+        "x",
+        "--config",
+        "retention.ms=-5",
     ];
-    let codec = ["--compression-codec", "zstd"];
-    pipe(
-        folder,
-        "kafka.tools.ConsoleProducer",
-        &[&args[..], &codec].concat(),
-        &lines,
+    let refused = tool(peer.folder(), "TopicCommand", &bad);
+    let said = format!("{}{}", refused.stdout, refused.stderr);
+    assert!(
+        said.contains("Invalid value -5 for configuration retention.ms"),
+        "{said}"
     );
-    let consume = |n: &str, extra: &[&str]| {
-        let args = [
-            "--bootstrap-server",
-            &bootstrap,
-            "--topic",
-            "chat",
-            "--group",
-            "readers",
-        ];
-        let all = [
-            &args[..],
-            &["--max-messages", n, "--timeout-ms", "30000"],
-            extra,
-        ]
-        .concat();
-        ok(folder, "consumer.ConsoleConsumer", &all)
-    };
-    let mut got: Vec<String> = consume("500", &["--from-beginning"])
-        .lines()
-        .map(str::to_owned)
-        .collect();
-    let mut sent: Vec<String> = (0..500).map(|n| format!("line {n}")).collect();
-    got.sort();
-    sent.sort();
-    assert_eq!(got, sent);
-    // The group goes on behind what it has read.
-    pipe(
-        folder,
-        "kafka.tools.ConsoleProducer",
-        &args,
-        "k\tone more\n",
-    );
-    assert_eq!(consume("1", &[]).trim(), "one more");
+
+    peer.tool("TopicCommand", &["--delete", "--topic", "orders"]);
+    let out = harness::wait::until("the topic to be gone", || {
+        let out = peer.tool("TopicCommand", &["--list"]);
+        if out.contains("orders") {
+            Err(out)
+        } else {
+            Ok(out)
+        }
+    });
+    assert!(!out.contains("orders"), "{out}");
 }
 
 #[test]
-fn consumer_group_command_describes_and_resets() {
-    let dev = Dev::start();
-    let (folder, bootstrap) = (dev.folder(), dev.bootstrap());
-    create(folder, &bootstrap, "events", "1");
-    let lines: String = (0..50).map(|n| format!("{n}\n")).collect();
-    let args = ["--bootstrap-server", &bootstrap, "--topic", "events"];
-    pipe(folder, "kafka.tools.ConsoleProducer", &args, &lines);
-    let group = ["--group", "g", "--from-beginning", "--max-messages", "50"];
-    ok(
-        folder,
-        "consumer.ConsoleConsumer",
-        &[&args[..], &group].concat(),
-    );
-    let groups = |args: &[&str]| {
-        let all = [&["--bootstrap-server", bootstrap.as_str()], args].concat();
-        ok(folder, "consumer.group.ConsumerGroupCommand", &all)
-    };
-    assert_eq!(groups(&["--list"]).trim(), "g");
-    let out = groups(&["--describe", "--group", "g"]);
-    let row: Vec<&str> = out
-        .lines()
-        .find(|l| l.starts_with("g "))
-        .unwrap_or("")
-        .split_whitespace()
-        .collect();
-    // GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG ...
+fn console_tools_and_groups() {
+    let peer = Peer::start();
+    peer.create("words", "1");
+    let (text, lines) = numbered(500);
+    peer.produce("words", &text);
+    let got = peer.consume("words", 500, &["--from-beginning", "--group", "readers"]);
+    assert_eq!(got, lines);
+
+    let group = ["--describe", "--group", "readers"];
+    let out = peer.tool("consumer.group.ConsumerGroupCommand", &group);
+    let row = out.lines().find(|l| l.starts_with("readers")).unwrap_or("");
+    let fields: Vec<&str> = row.split_whitespace().collect();
     assert_eq!(
-        row.get(1..6),
-        Some(&["events", "0", "50", "50", "0"][..]),
+        fields.get(1..6),
+        Some(["words", "0", "500", "500", "0"].as_slice()),
         "{out}"
     );
-    let out = groups(&["--describe", "--group", "g", "--state"]);
-    assert!(out.contains("Empty"), "{out}");
+    let out = peer.tool(
+        "consumer.group.ConsumerGroupCommand",
+        &["--list", "--state"],
+    );
+    assert!(out.contains("readers"), "{out}");
+
     let reset = [
-        "--reset-offsets",
         "--group",
-        "g",
+        "readers",
         "--topic",
-        "events",
+        "words",
+        "--reset-offsets",
         "--to-offset",
-        "20",
+        "490",
+        "--execute",
     ];
-    groups(&[&reset[..], &["--execute"]].concat());
-    let out = groups(&["--describe", "--group", "g"]);
-    assert!(out.contains(" 20 "), "{out}");
-    groups(&["--delete", "--group", "g"]);
-    assert_eq!(groups(&["--list"]).trim(), "");
+    peer.tool("consumer.group.ConsumerGroupCommand", &reset);
+    let got = peer.consume("words", 10, &["--group", "readers"]);
+    assert_eq!(got, lines[490..]);
+
+    peer.tool(
+        "consumer.group.ConsumerGroupCommand",
+        &["--delete", "--group", "readers"],
+    );
+    let out = peer.tool("consumer.group.ConsumerGroupCommand", &["--list"]);
+    assert!(!out.contains("readers"), "{out}");
 }
 
 #[test]
-fn config_command_alters_a_topic() {
-    let dev = Dev::start();
-    let (folder, bootstrap) = (dev.folder(), dev.bootstrap());
-    create(folder, &bootstrap, "settings", "1");
-    let config = |args: &[&str]| {
-        let entity = ["--bootstrap-server", &bootstrap, "--entity-type", "topics"];
-        let all = [&entity[..], &["--entity-name", "settings"], args].concat();
-        tool(folder, "kafka.admin.ConfigCommand", &all)
+fn config_command_changes_a_topic_and_a_broker() {
+    let peer = Peer::start();
+    peer.create("logs", "1");
+    let topic = ["--entity-type", "topics", "--entity-name", "logs"];
+    let run = |more: &[&str]| {
+        let mut args = topic.to_vec();
+        args.extend(more);
+        peer.tool("kafka.admin.ConfigCommand", &args)
     };
-    config(&[
+    let out = run(&[
         "--alter",
         "--add-config",
-        "retention.ms=1234567,max.message.bytes=5000",
-    ])
-    .expect_success("add");
-    let out = config(&["--describe"]).expect_success("describe");
-    assert!(out.contains("retention.ms=1234567"), "{out}");
-    assert!(out.contains("DYNAMIC_TOPIC_CONFIG"), "{out}");
-    let refused = config(&["--alter", "--add-config", "retention.ms=soon"]);
-    let said = refused.stdout + &refused.stderr;
-    assert!(said.contains("retention.ms"), "{said}");
-    config(&["--alter", "--delete-config", "retention.ms"]).expect_success("delete");
-    let out = config(&["--describe"]).expect_success("describe");
-    assert!(!out.contains("retention.ms=1234567"), "{out}");
-    assert!(out.contains("max.message.bytes=5000"), "{out}");
-    let out = config(&["--describe", "--all"]).expect_success("describe all");
-    assert!(out.contains("segment.bytes=1073741824"), "{out}");
-}
-
-#[test]
-fn verifiable_producer_and_consumer_agree() {
-    let dev = Dev::start();
-    let (folder, bootstrap) = (dev.folder(), dev.bootstrap());
-    create(folder, &bootstrap, "verified", "3");
-    let args = ["--bootstrap-server", &bootstrap, "--topic", "verified"];
-    let out = ok(
-        folder,
-        "VerifiableProducer",
-        &[&args[..], &["--max-messages", "5000"]].concat(),
-    );
-    let acked = out.matches("\"name\":\"producer_send_success\"").count();
-    assert_eq!(acked, 5000, "{}", &out[out.len().saturating_sub(2000)..]);
+        "retention.ms=60000,max.message.bytes=2000000",
+    ]);
     assert!(
-        !out.contains("producer_send_error"),
-        "no record was refused"
+        out.contains("Completed updating config for topic logs."),
+        "{out}"
     );
-    let group = [
-        "--group-id",
-        "verifiers",
-        "--reset-policy",
-        "earliest",
-        "--max-messages",
-        "5000",
-    ];
-    let mut consumer = start_tool(folder, "VerifiableConsumer", &[&args[..], &group].concat());
-    let ended = consumer.wait(Duration::from_secs(60));
-    let count = |line: &str| {
-        let behind = line.split("\"name\":\"records_consumed\"").nth(1)?;
-        let behind = behind.split("\"count\":").nth(1)?;
-        behind
-            .split(|c: char| !c.is_ascii_digit())
-            .next()?
-            .parse::<usize>()
-            .ok()
-    };
-    let read: usize = ended.stdout.lines().filter_map(count).sum();
-    assert_eq!(read, 5000, "{}", ended.stdout);
+    let out = run(&["--describe"]);
+    assert!(out.contains("retention.ms=60000"), "{out}");
+    assert!(out.contains("DYNAMIC_TOPIC_CONFIG:max.message.bytes=2000000, DEFAULT_CONFIG:message.max.bytes=1048588"), "{out}");
+    run(&["--alter", "--delete-config", "retention.ms"]);
+    let out = run(&["--describe"]);
+    assert!(!out.contains("retention.ms"), "{out}");
+    let out = run(&["--describe", "--all"]);
+    assert!(
+        out.contains("retention.ms=604800000 sensitive=false synonyms={}"),
+        "{out}"
+    );
+
+    let broker = ["--entity-type", "brokers", "--entity-name", "0"];
+    let mut alter = broker.to_vec();
+    alter.extend(["--alter", "--add-config", "log.retention.ms=70000"]);
+    peer.tool("kafka.admin.ConfigCommand", &alter);
+    harness::wait::until("the broker to show it", || {
+        let mut describe = broker.to_vec();
+        describe.push("--describe");
+        let out = peer.tool("kafka.admin.ConfigCommand", &describe);
+        if out.contains("log.retention.ms=70000") {
+            Ok(())
+        } else {
+            Err(out)
+        }
+    });
 }
 
 #[test]
-fn producer_performance_and_get_offset_shell_count_the_same() {
-    let dev = Dev::start();
-    let (folder, bootstrap) = (dev.folder(), dev.bootstrap());
-    create(folder, &bootstrap, "speed", "2");
-    let server = format!("bootstrap.servers={bootstrap}");
+fn verifiable_producer_and_consumer() {
+    let peer = Peer::start();
+    peer.create("verified", "2");
     let args = [
         "--topic",
-        "speed",
-        "--num-records",
-        "100000",
-        "--record-size",
-        "100",
-    ];
-    let props = [
+        "verified",
+        "--max-messages",
+        "2000",
         "--throughput",
         "-1",
-        "--producer-props",
-        &server,
-        "acks=all",
     ];
-    let out = ok(folder, "ProducerPerformance", &[&args[..], &props].concat());
-    assert!(out.contains("100000 records sent"), "{out}");
-    let shell = |time: &str| {
-        let args = [
-            "--bootstrap-server",
-            &bootstrap,
-            "--topic",
-            "speed",
-            "--time",
-            time,
-        ];
-        let out = ok(folder, "GetOffsetShell", &args);
-        out.lines()
-            .filter_map(|l| l.rsplit(':').next()?.parse::<i64>().ok())
-            .sum::<i64>()
-    };
-    assert_eq!(shell("latest"), 100_000);
-    assert_eq!(shell("earliest"), 0);
+    let out = peer.tool("VerifiableProducer", &args);
+    assert_eq!(
+        out.matches("producer_send_success").count(),
+        2000,
+        "{}",
+        last_line(&out)
+    );
+    let args = [
+        "--topic",
+        "verified",
+        "--group-id",
+        "verifiers",
+        "--max-messages",
+        "2000",
+        "--reset-policy",
+        "earliest",
+    ];
+    let out = peer.tool("VerifiableConsumer", &args);
+    let consumed: usize = out
+        .lines()
+        .filter(|l| l.contains("\"records_consumed\""))
+        .filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok())
+        .filter_map(|v| v.get("count").and_then(serde_json::Value::as_u64))
+        .filter_map(|count| usize::try_from(count).ok())
+        .sum();
+    assert!(consumed >= 2000, "{consumed} consumed: {}", last_line(&out));
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines().last().unwrap_or("")
 }
 
 #[test]
-fn dump_log_segments_reads_our_files() {
-    let mut dev = Dev::start();
-    let bootstrap = dev.bootstrap();
-    create(dev.folder(), &bootstrap, "dumped", "1");
-    let server = format!("bootstrap.servers={bootstrap}");
+fn performance_offsets_folders_and_a_dump_of_the_files() {
+    let mut peer = Peer::start();
+    peer.create("perf", "1");
+    let bootstrap = format!("bootstrap.servers={}", peer.bootstrap());
     let args = [
         "--topic",
-        "dumped",
+        "perf",
         "--num-records",
         "20000",
         "--record-size",
         "100",
-    ];
-    let props = [
         "--throughput",
         "-1",
         "--producer-props",
-        &server,
+        &bootstrap,
+        "acks=all",
         "compression.type=lz4",
     ];
-    ok(
-        dev.folder(),
-        "ProducerPerformance",
-        &[&args[..], &props].concat(),
+    let out =
+        tool(peer.folder(), "ProducerPerformance", &args).expect_success("ProducerPerformance");
+    assert!(out.contains("20000 records sent"), "{out}");
+    let out = peer.tool("GetOffsetShell", &["--topic", "perf"]);
+    assert!(out.contains("perf:0:20000"), "{out}");
+    let out = peer.tool("GetOffsetShell", &["--topic", "perf", "--time", "earliest"]);
+    assert!(out.contains("perf:0:0"), "{out}");
+    let out = peer.tool("LogDirsCommand", &["--describe", "--topic-list", "perf"]);
+    let json = out.lines().find(|l| l.starts_with('{')).unwrap_or("{}");
+    let json: serde_json::Value = serde_json::from_str(json).expect("JSON");
+    let size = json.pointer("/brokers/0/logDirs/0/partitions/0/size");
+    assert!(
+        size.and_then(serde_json::Value::as_u64) > Some(1000),
+        "{out}"
     );
-    dev.stop();
-    let partition = dev.log_folder(0).join("dumped-0");
-    let file = |name: &str| partition.join(name).to_string_lossy().into_owned();
-    let log = file("00000000000000000000.log");
-    let dump = |args: &[&str]| ok(dev.folder(), "kafka.tools.DumpLogSegments", args);
-    let out = dump(&["--deep-iteration", "--files", &log]);
-    assert_eq!(
-        out.matches("| offset: ").count(),
-        20_000,
-        "one line a record"
-    );
-    assert!(!out.contains("isvalid: false"));
-    let rest = [
-        "00000000000000000000.index",
-        "00000000000000000000.timeindex",
-    ]
-    .map(file);
-    for name in &rest {
-        let out = dump(&["--index-sanity-check", "--files", name]);
-        assert!(
-            !out.contains("mismatch") && !out.contains("corrupt"),
-            "{out}"
-        );
-        let out = dump(&["--verify-index-only", "--files", name]);
-        assert!(
-            !out.contains("Mismatches") && !out.contains("non monotonic"),
-            "{out}"
-        );
-    }
-}
 
-#[test]
-fn log_dirs_command_sees_sizes() {
-    let dev = Dev::start();
-    let (folder, bootstrap) = (dev.folder(), dev.bootstrap());
-    create(folder, &bootstrap, "sized", "1");
-    let args = ["--bootstrap-server", &bootstrap, "--topic", "sized"];
-    pipe(
-        folder,
-        "kafka.tools.ConsoleProducer",
-        &args,
-        &"x".repeat(1000),
-    );
-    let args = [
-        "--bootstrap-server",
-        &bootstrap,
-        "--describe",
-        "--topic-list",
-        "sized",
-    ];
-    let out = ok(folder, "LogDirsCommand", &args);
-    let size = out
-        .split("\"partition\":\"sized-0\",\"size\":")
-        .nth(1)
-        .unwrap_or("");
-    let size: u64 = size
-        .split(|c: char| !c.is_ascii_digit())
-        .next()
-        .unwrap_or("")
-        .parse()
-        .unwrap_or(0);
-    assert!((1000..2000).contains(&size), "{out}");
+    peer.stop();
+    let folder = peer.log_folder().join("perf-0");
+    let files: Vec<String> = std::fs::read_dir(&folder)
+        .expect("the partition's folder")
+        .filter_map(|entry| Some(entry.ok()?.path().to_string_lossy().into_owned()))
+        .filter(|path| {
+            [".log", ".index", ".timeindex"]
+                .iter()
+                .any(|end| path.ends_with(end))
+        })
+        .collect();
+    assert!(files.len() >= 3, "{files:?}");
+    let args = ["--deep-iteration", "--files", &files.join(",")];
+    let out =
+        tool(peer.folder(), "kafka.tools.DumpLogSegments", &args).expect_success("DumpLogSegments");
+    let records = out.lines().filter(|l| l.starts_with("| offset:")).count();
+    assert_eq!(records, 20000, "{}", last_line(&out));
+    assert!(out.contains("isvalid: true") && !out.contains("isvalid: false"));
+    for complaint in [
+        "Mismatches",
+        "mismatches",
+        "out of order",
+        "non-consecutive",
+        "Found timestamp mismatch",
+    ] {
+        assert!(!out.contains(complaint), "{complaint}");
+    }
 }

@@ -25,12 +25,12 @@ mod hostile_produce_fetch;
 mod hostile_wire;
 /// Kafka's own tools against ours.
 mod kafka_tools;
+/// kill -9 under load.
+mod kills;
 /// Every znode, typed.
 mod registry;
 /// Log folders that Kafka and we open in turn.
 mod storage_kafka_files;
-/// kill -9 under load.
-mod survives_kill;
 /// Rules of style and layering, checked on the sources.
 mod tidy;
 /// What a ZooKeeper does, against the embedded server and a real one.

@@ -10,7 +10,7 @@ use rdkafka::message::Message;
 use rdkafka::producer::FutureProducer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::wait::SOON;
+use crate::wait::{SOON, until};
 
 /// librdkafka's settings for `bootstrap`, with `extra` pairs on top.
 #[must_use]
@@ -93,9 +93,10 @@ pub fn committed(bootstrap: &str, group: &str, topic: &str, partitions: i32) -> 
     for partition in 0..partitions {
         list.add_partition(topic, partition);
     }
-    let list = consumer
-        .committed_offsets(list, SOON)
-        .expect("the group's coordinator answers");
+    // A coordinator that has just started says for a moment that it is none.
+    let list = until("the group's coordinator to answer", || {
+        consumer.committed_offsets(list.clone(), SOON)
+    });
     list.elements()
         .iter()
         .filter_map(|e| match e.offset() {

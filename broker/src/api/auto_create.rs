@@ -9,6 +9,7 @@ use std::time::Duration;
 use nyala_client::wire::ErrorCode;
 use nyala_coordinator::cluster::ClusterSnapshot;
 use nyala_coordinator::ids::{TopicName, TopicPartition};
+use tokio::time::{Instant, timeout_at};
 
 use super::Context;
 use crate::cluster::{Cluster, Leading, TopicError};
@@ -18,6 +19,10 @@ const TOPICS_MAX: usize = 100;
 /// How long an answer waits for leaders; without one it says LEADER_NOT_AVAILABLE.
 const LEADER_WAIT: Duration = Duration::from_secs(1);
 
+/// How long an answer waits for ZooKeeper. Answers leave a connection in order, so a longer wait
+/// would hold up the fetches behind it.
+const CREATE_WAIT: Duration = Duration::from_secs(2);
+
 /// Creates topics; says which ones were not, and why.
 pub(super) async fn create(cx: &Context, missing: &[TopicName]) -> HashMap<TopicName, ErrorCode> {
     let cluster = &cx.services.cluster;
@@ -25,11 +30,20 @@ pub(super) async fn create(cx: &Context, missing: &[TopicName]) -> HashMap<Topic
     let over = |name: &TopicName| (name.clone(), ErrorCode::PolicyViolation);
     let mut refused: HashMap<_, _> = beyond.iter().map(over).collect();
     let mut made = Vec::new();
+    let connected = cluster.registry().session().state().is_connected();
+    let deadline = Instant::now()
+        + if connected {
+            CREATE_WAIT
+        } else {
+            Duration::ZERO
+        };
     for name in wanted {
-        match cluster.auto_create(name.as_str()).await {
+        match timeout_at(deadline, cluster.auto_create(name.as_str())).await {
             // Somebody else was faster.
-            Ok(_) | Err(TopicError::Exists(_)) => made.push(name),
-            Err(error) => drop(refused.insert(name.clone(), ErrorCode::from(&error))),
+            Ok(Ok(_) | Err(TopicError::Exists(_))) => made.push(name),
+            Ok(Err(error)) => drop(refused.insert(name.clone(), ErrorCode::from(&error))),
+            // It may come into being yet; the client asks again.
+            Err(_) => drop(refused.insert(name.clone(), ErrorCode::LeaderNotAvailable)),
         }
     }
     if !made.is_empty() {

@@ -1,20 +1,29 @@
 //! The journal: a thread that writes what waits, syncs once for all of it, and says how far it is.
 //!
-//! Also writes snapshots and starts the next journal file after each. The first error ends it for
-//! good, with its reason kept: after a failed sync nobody knows what is on disk, and the next
-//! sync would lie. A file is magic `NYZKJNL1`, then records: u32 length, u32 CRC (IEEE) of the
+//! Also writes snapshots and starts the next journal file after each. Space is reserved ahead of
+//! the end, and a full disk is waited out. Any other error ends it for good, with its reason kept:
+//! after a failed sync nobody knows what is on disk, and the next sync would lie. A file is magic `NYZKJNL1`, then records: u32 length, u32 CRC (IEEE) of the
 //! entry, entry.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+use rustix::fs::{FallocateFlags, fallocate};
 use tokio::sync::watch;
 
 use super::config::SyncPolicy;
+
+/// Space kept allocated behind the end: this much can still be written on a disk that is full, enough
+/// for thousands of changes.
+const RESERVE_BYTES: u64 = 4 << 20;
+
+/// How often a write is tried again while the disk is full.
+const RETRY_EVERY: Duration = Duration::from_millis(200);
 
 pub(super) const MAGIC: &[u8; 8] = b"NYZKJNL1";
 
@@ -35,6 +44,8 @@ pub(super) struct Target {
     pub(super) sync: SyncPolicy,
     /// The file's name is not on disk yet: the folder needs a sync, too.
     pub(super) is_new: bool,
+    /// Up to here the file's space is allocated, as far as is known.
+    pub(super) reserved: u64,
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +95,8 @@ impl Journal {
             filled: Condvar::new(),
         });
         let (publish, progress) = watch::channel(Progress { zxid, broken: None });
+        let mut target = target;
+        target.reserve(target.file.metadata()?.len());
         let theirs = shared.clone();
         let thread = std::thread::Builder::new()
             .name("zookeeper-journal".to_owned())
@@ -216,7 +229,8 @@ fn run(mut target: Target, shared: &Shared, publish: &watch::Sender<Progress>) {
         let zxid = queue.zxid;
         drop(queue);
         let rotated = rotation.is_some();
-        if let Err(error) = target.write(&records, rotation, zxid, publish) {
+        let pen = Pen { shared, publish };
+        if let Err(error) = target.write(&records, rotation, zxid, &pen) {
             tracing::error!(%error, dir = %target.dir.display(), "the ZooKeeper journal is broken");
             publish.send_modify(|progress| progress.broken = Some(error.to_string().into()));
             return;
@@ -230,51 +244,120 @@ fn run(mut target: Target, shared: &Shared, publish: &watch::Sender<Progress>) {
     }
 }
 
+/// What the writing thread has at hand.
+struct Pen<'a> {
+    shared: &'a Shared,
+    publish: &'a watch::Sender<Progress>,
+}
+
+impl Pen<'_> {
+    /// Waits a little for space; `false` when the server stops meanwhile.
+    fn wait_for_space(&self) -> bool {
+        let mut queue = self.shared.queue.lock();
+        if !queue.closing {
+            let _ = self.shared.filled.wait_for(&mut queue, RETRY_EVERY);
+        }
+        !queue.closing
+    }
+}
+
 impl Target {
     fn write(
         &mut self,
         records: &[u8],
         rotation: Option<Rotation>,
         zxid: i64,
-        publish: &watch::Sender<Progress>,
+        pen: &Pen<'_>,
     ) -> io::Result<()> {
         let before = rotation.as_ref().map_or(records.len(), |r| r.before);
         let (before, after) = records.split_at_checked(before).unwrap_or((records, &[]));
         if let Some(rotation) = rotation {
-            self.append(before, rotation.zxid, publish)?;
-            self.rotate(&rotation)?;
+            self.append(before, rotation.zxid, pen)?;
+            match self.rotate(&rotation) {
+                // The journal just goes on; the next snapshot is due when it has grown again.
+                Err(e) if e.kind() == ErrorKind::StorageFull => {
+                    tracing::warn!(error = %e, "no room for a snapshot of ZooKeeper's data");
+                }
+                done => done?,
+            }
         } else {
-            self.append(before, zxid, publish)?;
+            self.append(before, zxid, pen)?;
         }
-        self.append(after, zxid, publish)
+        self.append(after, zxid, pen)
     }
 
-    fn append(
-        &mut self,
-        records: &[u8],
-        zxid: i64,
-        publish: &watch::Sender<Progress>,
-    ) -> io::Result<()> {
+    fn append(&mut self, records: &[u8], zxid: i64, pen: &Pen<'_>) -> io::Result<()> {
         if records.is_empty() {
             return Ok(());
         }
-        self.file.write_all(records)?;
+        self.write_when_there_is_room(records, pen)?;
         if self.sync == SyncPolicy::BeforeReply {
             self.file.sync_data()?;
             if std::mem::take(&mut self.is_new) {
                 sync_dir(&self.dir)?;
             }
         }
-        publish.send_modify(|progress| progress.zxid = zxid);
+        pen.publish.send_modify(|progress| progress.zxid = zxid);
         Ok(())
+    }
+
+    /// Appends `records` whole. On a full disk nothing is lost yet, since nothing was synced: what
+    /// was written of them is cut off again, and they are tried later.
+    fn write_when_there_is_room(&mut self, records: &[u8], pen: &Pen<'_>) -> io::Result<()> {
+        let end = self.file.metadata()?.len();
+        let mut told = false;
+        loop {
+            match self.file.write_all(records) {
+                Err(e) if e.kind() == ErrorKind::StorageFull => {
+                    self.file.set_len(end)?;
+                    self.reserved = end;
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::error!(dir = %self.dir.display(), "no space for ZooKeeper's journal: waiting for it");
+                    }
+                    if !pen.wait_for_space() {
+                        return Err(e);
+                    }
+                }
+                written => {
+                    written?;
+                    break;
+                }
+            }
+        }
+        self.reserve(end + records.len() as u64);
+        Ok(())
+    }
+
+    /// Allocates space behind `end`, without changing the file's size. That it cannot be had is no
+    /// error yet: what was allocated before is still there.
+    fn reserve(&mut self, end: u64) {
+        if self.reserved >= end + RESERVE_BYTES / 2 {
+            return;
+        }
+        let flags = FallocateFlags::KEEP_SIZE;
+        if fallocate(&self.file, flags, end, RESERVE_BYTES).is_ok() {
+            self.reserved = end + RESERVE_BYTES;
+        }
     }
 
     /// Puts the snapshot in place, starts the next journal and removes what both make needless.
     /// One older snapshot stays, with the journals from it on, should the new one rot.
     fn rotate(&mut self, rotation: &Rotation) -> io::Result<()> {
         let path = snapshot_path(&self.dir, rotation.zxid);
-        replace(&path, &rotation.snapshot)?;
-        self.file = create(&self.dir, rotation.zxid + 1)?;
+        let next = journal_path(&self.dir, rotation.zxid + 1);
+        let made =
+            replace(&path, &rotation.snapshot).and_then(|()| create(&self.dir, rotation.zxid + 1));
+        self.file = match made {
+            Ok(file) => file,
+            Err(error) => {
+                // Half of a rotation must not be taken for a whole one.
+                let _ = std::fs::remove_file(path.with_extension("tmp"));
+                let _ = std::fs::remove_file(&next);
+                return Err(error);
+            }
+        };
+        self.reserved = 0;
+        self.reserve(MAGIC.len() as u64);
         self.file.sync_all()?;
         sync_dir(&self.dir)?;
         let files = super::store::list(&self.dir)?;

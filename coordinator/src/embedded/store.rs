@@ -90,6 +90,7 @@ pub(super) fn open(config: &ServerConfig) -> Result<Store, OpenError> {
         file,
         sync: config.sync,
         is_new,
+        reserved: 0,
     };
     Ok(Store {
         state,

@@ -9,6 +9,7 @@ fn target(dir: &Path) -> Target {
         file: create(dir, 1).expect("a fresh folder"),
         sync: SyncPolicy::BeforeReply,
         is_new: true,
+        reserved: 0,
     }
 }
 

@@ -1,0 +1,50 @@
+//! Ready means: what the cluster says this broker leads is led, so that the first request finds it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nyala_coordinator::cluster::ClusterSnapshot;
+use nyala_coordinator::ids::{BrokerId, TopicPartition};
+
+use crate::cluster::{Cluster, Leading};
+
+/// A partition that cannot be opened must not keep the others from being served.
+const WAIT_MAX: Duration = Duration::from_secs(3);
+
+/// Waits, for a limited time, until this broker leads all that it is named leader of.
+pub(super) async fn leads_its_partitions(cluster: &Arc<Cluster>) {
+    let mut snapshots = cluster.subscribe();
+    let mut leading = cluster.leading();
+    let this = cluster.this_broker();
+    let all_led = async {
+        while !is_led(
+            this,
+            &snapshots.borrow_and_update(),
+            &leading.borrow_and_update(),
+        ) {
+            let alive = tokio::select! {
+                changed = snapshots.changed() => changed.is_ok(),
+                changed = leading.changed() => changed.is_ok(),
+            };
+            if !alive {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(WAIT_MAX, all_led).await.is_err() {
+        tracing::warn!("some partitions are not led yet; the others are served");
+    }
+}
+
+fn is_led(this: BrokerId, snapshot: &ClusterSnapshot, leading: &Leading) -> bool {
+    snapshot.topics.iter().all(|(topic, info)| {
+        info.partitions.iter().all(|(index, partition)| {
+            let leader = partition.state.as_ref().and_then(|state| state.leader);
+            leader != Some(this)
+                || leading.contains_key(&TopicPartition {
+                    topic: topic.clone(),
+                    partition: *index,
+                })
+        })
+    })
+}
