@@ -60,6 +60,7 @@ impl Log {
         } else {
             report = log.recover(hints.recovery_point, buffer)?;
             log.unsettled = true;
+            log.unsynced_bytes = report.bytes_scanned;
         }
         log.settle_offsets(&hints)?;
         Ok((log, report))
