@@ -282,6 +282,24 @@ mod tests {
     }
 
     #[test]
+    fn a_sync_that_failed_is_never_taken_for_done() {
+        let (_dir, syncer, _file) = syncer();
+        // A device that cannot be synced answers as a failing disk does.
+        let path = PathBuf::from("/dev/null");
+        let device = Arc::new(File::open(&path).expect("open"));
+        syncer.writes_to(device, path, false);
+        syncer.publish(1);
+        let error = syncer.sync().expect_err("refused");
+        assert!(error.to_string().contains("cannot sync"), "{error}");
+        syncer.pending.lock().files.clear();
+        assert!(
+            syncer.sync().is_err(),
+            "the second try must not say success"
+        );
+        assert_eq!(syncer.synced(), 0);
+    }
+
+    #[test]
     fn sealed_files_are_dropped_after_their_last_sync() {
         let (dir, syncer, _file) = syncer();
         let path = dir.path().join("g");

@@ -29,6 +29,8 @@
 //! Invariant: a store through a map only ever hits allocated file space (`mmap.rs`). Invariant: bytes
 //! before `tail` never change; bytes behind it are nobody's until committed, and are cut on recovery.
 
+#![deny(clippy::indexing_slicing)]
+
 mod append;
 mod batch_head;
 mod checkpoint;

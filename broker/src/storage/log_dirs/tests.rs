@@ -245,3 +245,211 @@ fn thousands_of_quiet_logs_are_cheap() {
     assert!(size_of::<Log>() + size_of::<super::super::segment::Segment>() < 1500);
     clean(dirs.close(0));
 }
+
+/// A small file system in memory; needs root, as the whole full-disk test of `tests/it` does.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(size: &str) -> Self {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let status = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(dir.path())
+            .status()
+            .expect("mount runs");
+        assert!(
+            status.success(),
+            "cannot mount a small file system (root is needed)"
+        );
+        Self(dir)
+    }
+
+    fn fill(&self) {
+        use std::io::Write;
+        let path = self.0.path().join("ballast");
+        let mut options = std::fs::File::options();
+        let mut file = options
+            .create(true)
+            .append(true)
+            .open(path)
+            .expect("create");
+        for size in [64 << 10, 4096, 1] {
+            while file.write_all(&vec![1; size]).is_ok() {}
+        }
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.0.path().join("ballast")).expect("removed");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let umount = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(self.0.path())
+            .status();
+        assert!(umount.is_ok());
+    }
+}
+
+fn read_everything(log: &Log) -> i64 {
+    let mut offset = log.log_start();
+    while offset < log.next_offset() {
+        let at = super::super::ReadAt {
+            offset,
+            max_bytes: 100_000,
+            at_least_one: true,
+            upper_bound: i64::MAX,
+        };
+        let slice = log.read(at).expect("read");
+        let bytes = slice.read_all().expect("bytes");
+        for batch in nyala_client::wire::batch::Batches::new(&bytes) {
+            assert!(batch.expect("whole").crc_ok());
+        }
+        offset = slice.next_offset;
+    }
+    offset
+}
+
+#[test]
+fn a_disk_filled_to_the_brim_is_an_error_that_passes() {
+    let disk = SmallDisk::mount("24m");
+    std::fs::write(disk.0.path().join("ballast"), vec![1; 4 << 20]).expect("ballast");
+    let root = disk.0.path().join("data");
+    let settings = LogConfig {
+        segment_bytes_max: 3 << 20,
+        retention_ms: None,
+        ..LogConfig::default()
+    };
+    let settings = Arc::new(settings);
+    let reopen = || LogDirs::open(config(&[&root]), &|_| Arc::clone(&settings), 0).expect("opens");
+    let (dirs, _) = reopen();
+    let names: Vec<_> = (0..3).map(|i| partition(&format!("t-{i}"))).collect();
+    for name in &names {
+        dirs.create(name, None, Arc::clone(&settings), 0)
+            .expect("created");
+    }
+    let fill = |dirs: &LogDirs| {
+        let mut full = 0;
+        for at in 0..20_000 {
+            let log = dirs
+                .log(&names[usize::try_from(at % 3).expect("small")])
+                .expect("there");
+            let mut log = log.lock();
+            let end = log.next_offset();
+            match log.append(&batch(1, 5000, at), &as_leader(0, at)) {
+                Ok(appended) => assert_eq!(appended.base_offset, end),
+                Err(AppendError::NoSpace(_)) => {
+                    assert_eq!(log.next_offset(), end);
+                    full += 1;
+                    if full > 50 {
+                        return;
+                    }
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+        panic!("never full");
+    };
+    fill(&dirs);
+    disk.fill();
+    fill(&dirs);
+    let ends: Vec<i64> = names
+        .iter()
+        .map(|name| read_everything(&dirs.log(name).expect("there").lock()))
+        .collect();
+    // The checkpoints cannot be written just now; that is told, and passes.
+    let report = dirs.checkpoint_round(0);
+    assert!(
+        report.failed.iter().all(|(_, e)| e.is_no_space()),
+        "{:?}",
+        report.failed
+    );
+    assert!(dirs.states()[0].offline.is_none());
+    dirs.workers.stop();
+    drop(dirs);
+
+    // Killed, and started again at 100% full: cutting the unused ends gives a little back, so fill it.
+    let (dirs, report) = reopen();
+    disk.fill();
+    assert!(report.offline.is_empty(), "{:?}", report.offline);
+    assert_eq!((report.logs, report.bytes_cut), (3, 0));
+    for (name, end) in names.iter().zip(&ends) {
+        assert_eq!(
+            read_everything(&dirs.log(name).expect("there").lock()),
+            *end
+        );
+    }
+    fill(&dirs);
+    disk.free();
+    for (name, end) in names.iter().zip(&ends) {
+        let log = dirs.log(name).expect("there");
+        let mut log = log.lock();
+        for at in 0..20 {
+            log.append(&batch(1, 5000, at), &as_leader(0, at))
+                .expect("goes on by itself");
+        }
+        assert!(read_everything(&log) >= end + 20);
+    }
+    clean(dirs.close(0));
+}
+
+#[test]
+fn min_free_bytes_holds_producers_back_and_lets_them_go_on() {
+    let disk = SmallDisk::mount("24m");
+    let root = disk.0.path().join("data");
+    let mut settings = config(&[&root]);
+    settings.min_free_bytes = 8 << 20;
+    let (dirs, _) = LogDirs::open(settings, &|_| Arc::default(), 0).expect("opens");
+    let log = dirs
+        .create(&partition("t-0"), None, Arc::default(), 0)
+        .expect("created");
+    let append = |at| log.lock().append(&batch(1, 50_000, at), &as_leader(0, at));
+    let refused = (0..1000)
+        .find_map(|at| append(at).err())
+        .expect("low at last");
+    assert!(
+        matches!(refused, AppendError::LowSpace { limit, .. } if limit == 8 << 20),
+        "{refused}"
+    );
+    let ballast = disk.0.path().join("ballast");
+    std::fs::write(&ballast, vec![1; 4 << 20]).expect("still space for others");
+    // Space returns: the look at it comes by itself, twice a second.
+    let end = log.lock().next_offset();
+    log.lock().set_high_watermark(end);
+    log.lock().delete_before(end).expect("deleted");
+    log.lock().roll(0).expect("rolled");
+    dirs.retain(0);
+    std::fs::remove_file(ballast).expect("removed");
+    let deadline = nyala_coordinator::clock::now() + std::time::Duration::from_secs(20);
+    while let Err(error) = append(0) {
+        assert!(nyala_coordinator::clock::now() < deadline, "still: {error}");
+        std::thread::yield_now();
+    }
+    clean(dirs.close(0));
+}
+
+#[test]
+fn many_waiters_share_a_sync() {
+    let root = tempfile::tempdir().expect("tempdir");
+    let (dirs, _) = open(&[root.path()]);
+    let log = dirs
+        .create(&partition("t-0"), None, Arc::default(), 0)
+        .expect("created");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("runtime");
+    let waits: Vec<_> = (0..100)
+        .map(|at| {
+            let mut log = log.lock();
+            log.append(&batch(1, 10, at), &as_leader(0, at))
+                .expect("appended");
+            log.durable(log.next_offset())
+        })
+        .collect();
+    let served = runtime.block_on(futures::future::join_all(waits));
+    assert!(served.iter().all(Result::is_ok));
+    assert_eq!(log.lock().recovery_point(), 100);
+    clean(dirs.close(0));
+}
