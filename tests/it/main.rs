@@ -2,6 +2,8 @@
 
 /// Administration by librdkafka and kcat.
 mod admin;
+/// Answers to administration, against a real Kafka.
+mod admin_differential;
 /// The ZooKeeper session and what it promises.
 #[macro_use]
 mod session;

@@ -9,9 +9,10 @@ use nyala_coordinator::ids::TopicName;
 use nyala_coordinator::registry::ConfigEntity;
 
 use super::brief::brief;
-use super::config_resource::{ConfigResource, Refusal};
+use super::config_resource::{BROKER_LOGGER, ConfigResource, Refusal};
 use super::{Context, Operation, Resource};
-use crate::cluster::{Alter, AlterConfigs};
+use crate::cluster::{Alter, AlterConfigs, ConfigError};
+use crate::config::{Change, Faults, Settings};
 
 /// Answers one request.
 pub(super) async fn handle(cx: &Context, request: AlterConfigsRequest) -> AlterConfigsResponse {
@@ -37,7 +38,11 @@ async fn alter(
     resource: &AlterConfigsResource,
     validate_only: bool,
 ) -> Result<(), Refusal> {
-    let entity = entity(cx, resource.resource_type, &resource.resource_name)?;
+    let kind = resource.resource_type;
+    if kind == BROKER_LOGGER {
+        return Err(Refusal::invalid(format!("Unknown resource type {kind}")));
+    }
+    let entity = entity(cx, kind, &resource.resource_name)?;
     let configs = resource.configs.iter();
     refuse_nulls(
         configs
@@ -58,16 +63,50 @@ async fn alter(
 /// Makes the change, or says why not.
 pub(super) async fn carry_out(cx: &Context, change: &AlterConfigs) -> Result<(), Refusal> {
     let altered = cx.services.cluster.alter_configs(change).await;
-    altered.map_err(|error| Refusal {
-        error: ErrorCode::from(&error),
-        message: Some(brief(&error)),
-    })
+    altered.map_err(|error| refusal(&change.entity, &error))
+}
+
+fn refusal(entity: &ConfigEntity, error: &ConfigError) -> Refusal {
+    let message = match error {
+        ConfigError::InvalidConfig(faults) => words(entity, faults),
+        other => other.to_string(),
+    };
+    Refusal {
+        error: match (entity, error) {
+            (ConfigEntity::Topic(_), _) => ErrorCode::from(error),
+            // Kafka's word for a setting of a broker that cannot be.
+            (_, ConfigError::InvalidConfig(_)) => ErrorCode::InvalidRequest,
+            _ => ErrorCode::from(error),
+        },
+        message: Some(brief(&message)),
+    }
+}
+
+/// Kafka names the resource as Java shows it, and all settings that are fixed as Scala does.
+fn words(entity: &ConfigEntity, faults: &Faults) -> String {
+    let fixed = faults
+        .0
+        .iter()
+        .filter(|fault| Settings::key(&fault.key).is_some_and(|key| key.change == Change::Fixed));
+    let fixed: Vec<_> = fixed.map(|fault| fault.key.as_str()).collect();
+    let (kind, name) = match entity {
+        ConfigEntity::Topic(name) => ("TOPIC", name.to_string()),
+        _ if !fixed.is_empty() => {
+            let keys = fixed.join(", ");
+            return format!("Cannot update these configs dynamically: Set({keys})");
+        }
+        ConfigEntity::Broker(id) => ("BROKER", id.to_string()),
+        ConfigEntity::BrokerDefault | ConfigEntity::Other(_) => ("BROKER", String::new()),
+    };
+    format!(
+        "Invalid config value for resource ConfigResource(type={kind}, name='{name}'): {faults}"
+    )
 }
 
 /// Whose overrides are meant, if the principal may change them.
 pub(super) fn entity(cx: &Context, kind: i8, name: &str) -> Result<ConfigEntity, Refusal> {
     let this = cx.services.cluster.this_broker();
-    let resource = ConfigResource::parse(kind, name, this)?;
+    let resource = ConfigResource::parse(kind, name, this, ", ")?;
     if let ConfigResource::Topic(name) = resource {
         if !cx.authorize(Operation::AlterConfigs, Resource::Topic(name)) {
             return Err(ErrorCode::TopicAuthorizationFailed.into());

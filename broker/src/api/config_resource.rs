@@ -55,15 +55,21 @@ impl From<ErrorCode> for Refusal {
 /// Numbers of Kafka's `ConfigResource.Type`.
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
-const BROKER_LOGGER: i8 = 8;
+pub(super) const BROKER_LOGGER: i8 = 8;
 
 impl<'a> ConfigResource<'a> {
     /// Reads type and name, as `this` broker may answer them.
-    pub(super) fn parse(kind: i8, name: &'a str, this: BrokerId) -> Result<Self, Refusal> {
+    /// `or_empty` is what Kafka adds about brokers: only a description says that none is all.
+    pub(super) fn parse(
+        kind: i8,
+        name: &'a str,
+        this: BrokerId,
+        or_empty: &str,
+    ) -> Result<Self, Refusal> {
         let own = |or_empty: &str| match name.parse::<i32>() {
             Ok(id) if id == this.0 => Ok(()),
             Ok(_) => Err(Refusal::invalid(format!(
-                "Unexpected broker id, expected {this}{or_empty} but received {name}"
+                "Unexpected broker id, expected {this}{or_empty}but received {name}"
             ))),
             Err(_) => Err(Refusal::invalid(format!(
                 "Broker id must be an integer, but it is: {name}"
@@ -72,14 +78,12 @@ impl<'a> ConfigResource<'a> {
         match kind {
             TOPIC => Ok(Self::Topic(name)),
             BROKER if name.is_empty() => Ok(Self::BrokerDefault),
-            BROKER => own(" or empty string,").map(|()| Self::Broker),
+            BROKER => own(or_empty).map(|()| Self::Broker),
             BROKER_LOGGER if name.is_empty() => {
                 Err(Refusal::invalid("Broker id must not be empty"))
             }
-            BROKER_LOGGER => own("").map(|()| Self::BrokerLogger),
-            _ => Err(Refusal::invalid(format!(
-                "Unsupported resource type: {kind}"
-            ))),
+            BROKER_LOGGER => own(" ").map(|()| Self::BrokerLogger),
+            _ => Err(ErrorCode::InvalidRequest.into()),
         }
     }
 }
@@ -90,7 +94,7 @@ mod tests {
 
     #[test]
     fn resources_are_read_as_this_broker_may_answer_them() {
-        let parse = |kind, name| ConfigResource::parse(kind, name, BrokerId(3));
+        let parse = |kind, name| ConfigResource::parse(kind, name, BrokerId(3), ", ");
         assert_eq!(parse(2, "t"), Ok(ConfigResource::Topic("t")));
         assert_eq!(parse(4, ""), Ok(ConfigResource::BrokerDefault));
         assert_eq!(parse(4, "3"), Ok(ConfigResource::Broker));

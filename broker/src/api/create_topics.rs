@@ -12,7 +12,8 @@ use nyala_coordinator::ids::TopicId;
 use super::admin_timeout::admin_timeout;
 use super::brief::brief;
 use super::{Context, Operation, Resource};
-use crate::cluster::{CreatedTopic, NewTopic};
+use crate::cluster::{CreatedTopic, NewTopic, TopicError};
+use crate::config::{Faults, topic_key};
 
 /// Partitions that one request may create, as in Kafka's KRaft controller.
 const PARTITIONS_MAX: usize = 10_000;
@@ -24,13 +25,11 @@ pub(super) async fn handle(cx: &Context, request: CreateTopicsRequest) -> Create
         *times.entry(topic.name.clone()).or_default() += 1;
     }
     let mut partitions_left = PARTITIONS_MAX;
-    // One answer a name: its result, or the place of its topic in `wanted`.
+    // In the order of the request: a result, or the place of the topic in `wanted`.
     let mut answers = Vec::new();
     let mut wanted = Vec::new();
     for topic in request.topics {
-        let Some(times) = times.remove(&topic.name) else {
-            continue;
-        };
+        let times = times.get(&topic.name).copied().unwrap_or_default();
         match check(cx, &topic, times, &mut partitions_left) {
             Ok(()) => {
                 answers.push((topic.name.clone(), Ok(wanted.len())));
@@ -47,7 +46,7 @@ pub(super) async fn handle(cx: &Context, request: CreateTopicsRequest) -> Create
     let topics = answers.into_iter().map(|(name, answer)| match answer {
         Ok(at) => match created.get(at) {
             Some(Ok(created)) => success(cx, name, created),
-            Some(Err(error)) => failure(name, error.into(), &error),
+            Some(Err(error)) => failure(name, error.into(), &words(error)),
             None => failure(name, ErrorCode::UnknownServerError, &"no answer"),
         },
         Err((error, message)) => failure(name, error, &message),
@@ -80,10 +79,10 @@ fn check(
     let null: Vec<_> = null.map(|config| config.name.as_str()).collect();
     if !null.is_empty() {
         let message = format!(
-            "Null value not supported for topic configs : {}",
+            "Null value not supported for topic configs: {}",
             null.join(",")
         );
-        return Err((ErrorCode::InvalidRequest, message));
+        return Err((ErrorCode::InvalidConfig, message));
     }
     // A count that no topic may have is refused for what it is, later.
     let count = match usize::try_from(topic.num_partitions) {
@@ -145,6 +144,16 @@ fn success(cx: &Context, name: String, created: &CreatedTopic) -> CreatableTopic
         },
         configs,
     }
+}
+
+/// Kafka names an unknown key before it looks at any value.
+fn words(error: &TopicError) -> String {
+    if let TopicError::InvalidConfig(Faults(faults)) = error
+        && let Some(fault) = faults.iter().find(|fault| topic_key(&fault.key).is_none())
+    {
+        return format!("Unknown topic config name: {}", fault.key);
+    }
+    error.to_string()
 }
 
 fn failure(name: String, error: ErrorCode, message: &impl ToString) -> CreatableTopicResult {

@@ -1,6 +1,6 @@
 //! DeleteTopics (key 20): by name, from version 6 on also by id.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use nyala_client::wire::ErrorCode;
 use nyala_client::wire::messages::delete_topics::{
@@ -32,45 +32,44 @@ pub(super) async fn handle(cx: &Context, request: DeleteTopicsRequest) -> Delete
             responses: asked.into_iter().map(refuse).collect(),
         };
     }
-    let mut seen = HashSet::new();
-    let mut responses = Vec::new();
-    let mut wanted = Vec::new();
+    // A topic that is named twice is deleted once and answered twice: places in `refs`.
+    let mut places: HashMap<DeleteKey, usize> = HashMap::new();
     let mut refs = Vec::new();
+    let mut answers = Vec::new();
     for topic in asked {
-        if !seen.insert((topic.name.clone(), topic.topic_id)) {
-            continue;
-        }
         let topic = named(cx, topic);
-        match refusal(cx, &topic) {
-            Some(error) => {
-                let message = error.message().to_owned();
-                responses.push(answer(topic, Some((error, message))));
-            }
-            None => {
-                refs.push(match &topic.name {
-                    Some(name) => TopicRef::Name(name.clone()),
-                    None => TopicRef::Id(topic.topic_id),
-                });
-                wanted.push(topic);
-            }
-        }
+        let place = match refusal(cx, &topic) {
+            Some(error) => Err((error, error.message().to_owned())),
+            None => Ok(*places
+                .entry((topic.name.clone(), topic.topic_id))
+                .or_insert_with(|| {
+                    refs.push(match &topic.name {
+                        Some(name) => TopicRef::Name(name.clone()),
+                        None => TopicRef::Id(topic.topic_id),
+                    });
+                    refs.len() - 1
+                })),
+        };
+        answers.push((topic, place));
     }
     let timeout = admin_timeout(request.timeout_ms);
     let outcomes = cx.services.cluster.delete_topics(refs, timeout).await;
-    for (topic, outcome) in wanted.into_iter().zip(outcomes) {
-        let error = outcome
-            .err()
-            .map(|error| (ErrorCode::from(&error), brief(&error)));
-        responses.push(answer(
-            topic,
-            error.map(|(code, text)| (in_version(cx, code), text)),
-        ));
-    }
+    let responses = answers.into_iter().map(|(topic, place)| {
+        let error = match place.map(|at| outcomes.get(at)) {
+            Ok(Some(Err(error))) => Some((in_version(cx, error.into()), brief(error))),
+            Ok(_) => None,
+            Err(refused) => Some(refused),
+        };
+        answer(topic, error)
+    });
     DeleteTopicsResponse {
         throttle_time_ms: 0,
-        responses,
+        responses: responses.collect(),
     }
 }
+
+/// What a topic is named by.
+type DeleteKey = (Option<String>, TopicId);
 
 /// The same with the name to an id, if there is one: the answer tells both.
 fn named(cx: &Context, topic: DeleteTopicState) -> DeleteTopicState {

@@ -30,10 +30,8 @@ pub(super) async fn handle(
             );
         }
         _ => {
-            return refused(
-                ErrorCode::UnsupportedEndpointType,
-                ErrorCode::UnsupportedEndpointType.message(),
-            );
+            let message = format!("Unsupported endpoint type {}", request.endpoint_type);
+            return refused(ErrorCode::UnsupportedEndpointType, &message);
         }
     }
     let snapshot = cx.services.cluster.snapshot();

@@ -10,6 +10,7 @@ use nyala_coordinator::ids::TopicName;
 use super::brief::brief;
 use super::config_resource::{ConfigResource, Refusal};
 use super::{Context, Operation, Resource};
+use crate::cluster::invalid_name;
 use crate::config::{Described, Kind, describe_broker};
 
 /// Answers one request.
@@ -28,7 +29,8 @@ pub(super) async fn handle(
         };
         DescribeConfigsResult {
             error_code: outcome.error.code(),
-            error_message: outcome.message,
+            // Kafka says the empty string where there is nothing to say.
+            error_message: Some(outcome.message.unwrap_or_default()),
             resource_type: resource.resource_type,
             resource_name: resource.resource_name,
             configs,
@@ -51,17 +53,20 @@ fn describe(cx: &Context, asked: &DescribeConfigsResource) -> Result<Vec<Describ
     let broker = cx.services.cluster.this_broker();
     let settings = cx.services.cluster.live().get();
     let name = asked.resource_name.as_str();
-    match ConfigResource::parse(asked.resource_type, name, broker)? {
+    match ConfigResource::parse(asked.resource_type, name, broker, " or empty string, ")? {
         ConfigResource::Topic(name) => {
             if !cx.authorize(Operation::DescribeConfigs, Resource::Topic(name)) {
                 return Err(ErrorCode::TopicAuthorizationFailed.into());
             }
             let name = TopicName::new(name).map_err(|error| Refusal {
                 error: ErrorCode::InvalidTopicException,
-                message: Some(brief(&format!("Topic name is invalid: {error}"))),
+                message: Some(brief(&invalid_name(name, &error))),
             })?;
             if !cx.services.cluster.snapshot().topics.contains_key(&name) {
-                return Err(ErrorCode::UnknownTopicOrPartition.into());
+                return Err(Refusal {
+                    error: ErrorCode::UnknownTopicOrPartition,
+                    message: None,
+                });
             }
             Ok(cx.services.cluster.topic_config(&name).describe(&settings))
         }
@@ -85,8 +90,9 @@ fn entries(
     shown: Shown,
 ) -> Vec<DescribeConfigsResourceResult> {
     let wanted = |name: &str| match &asked.configuration_keys {
-        Some(keys) => keys.iter().any(|key| key == name),
-        None => true,
+        // As in Kafka, an empty list asks for all.
+        Some(keys) if !keys.is_empty() => keys.iter().any(|key| key == name),
+        _ => true,
     };
     let described = described.into_iter().filter(|config| wanted(config.name));
     described.map(|config| entry(config, shown)).collect()

@@ -46,7 +46,7 @@ async fn alter(
     let entity = entity(cx, resource.resource_type, &resource.resource_name)?;
     let missing = |c: &&AlterableConfig| c.value.is_none() && c.config_operation != DELETE;
     let missing = resource.configs.iter().filter(missing);
-    refuse_nulls(missing.map(|c| format!("{}:{}", operation(c.config_operation), c.name)))?;
+    refuse_nulls(missing.map(|config| config.name.clone()))?;
     let changes = resource
         .configs
         .iter()
@@ -74,13 +74,4 @@ fn change(config: &AlterableConfig) -> Result<(String, Alter), Refusal> {
         }
     };
     Ok((config.name.clone(), change))
-}
-
-fn operation(number: i8) -> &'static str {
-    match number {
-        SET => "SET",
-        APPEND => "APPEND",
-        SUBTRACT => "SUBTRACT",
-        _ => "UNKNOWN",
-    }
 }

@@ -46,8 +46,9 @@ pub(super) async fn handle(cx: &Context, request: MetadataRequest) -> MetadataRe
         {
             topic.error_code = error.code();
         }
+        let hidden = ErrorCode::TopicAuthorizationFailed.code();
         topic.topic_authorized_operations = match &topic.name {
-            Some(name) if topic.error_code == ErrorCode::None.code() => {
+            Some(name) if topic.error_code != hidden => {
                 let asked = request.include_topic_authorized_operations;
                 operations::authorized(cx, Resource::Topic(name), asked)
             }

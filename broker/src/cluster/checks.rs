@@ -91,7 +91,7 @@ pub(super) fn check_new(
 }
 
 /// Kafka's `Topic.validate`.
-fn invalid_name(name: &str, e: &TopicNameError) -> TopicError {
+pub(crate) fn invalid_name(name: &str, e: &TopicNameError) -> TopicError {
     let reason = match e {
         TopicNameError::Empty => "the empty string is not allowed".to_owned(),
         TopicNameError::Dots => format!("'{name}' is not allowed"),

@@ -38,6 +38,7 @@ use crate::replication::Table;
 use crate::storage::LogDirs;
 
 pub use alter::{Alter, AlterConfigs};
+pub(crate) use checks::invalid_name;
 pub use configs::Configs;
 pub use error::{ConfigError, JoinError, ProducerIdError, TopicError};
 pub use found::{FoundError, broker_id, found};

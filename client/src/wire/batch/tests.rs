@@ -1,3 +1,5 @@
+//! Batches: what is built reads back; what is malformed is refused for what it is.
+
 use super::*;
 use crate::wire::compression::Codec;
 

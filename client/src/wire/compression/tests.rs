@@ -1,3 +1,5 @@
+//! Codecs: round trips, exact bounds, lies about lengths, bombs, garbage.
+
 use std::io::Write as _;
 
 use super::{Codec, CompressionError, compress, decompress};

@@ -1,3 +1,5 @@
+//! The walk and the reply by hand agree with the generated messages, in every version.
+
 use super::*;
 use crate::wire::Writer;
 use crate::wire::frame;

@@ -1,3 +1,5 @@
+//! One snapshot as clients of several versions and listeners see it, and what they may ask.
+
 use std::sync::Arc;
 
 use nyala_client::wire::messages::metadata::MetadataRequestTopic;
