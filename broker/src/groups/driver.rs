@@ -200,6 +200,7 @@ impl Groups {
     /// Applies an event to a group that is locked, and all that follows from it.
     fn apply(&self, cell: &Arc<Cell>, inner: &mut Inner, event: Event) {
         let now = self.now();
+        let before = inner.group.state();
         let mut effects = VecDeque::from(inner.group.apply(event, now));
         while let Some(effect) = effects.pop_front() {
             match effect {
@@ -211,6 +212,18 @@ impl Groups {
                 }
                 answer => inner.answer(answer),
             }
+        }
+        let (group, after) = (&*cell.id, inner.group.state());
+        if after != before {
+            let generation = inner.group.generation();
+            let (before, after) = (before.name(), after.name());
+            tracing::debug!(
+                group,
+                generation,
+                before,
+                after,
+                "the group's state changed"
+            );
         }
         self.set_alarm(cell, inner);
     }

@@ -1,14 +1,18 @@
 //! The driver on a log in memory, with tokio's paused time.
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::time::Duration;
 
 use nyala_client::wire::compression::Codec;
-use nyala_coordinator::ids::TopicName;
+use nyala_coordinator::cluster::{ClusterSnapshot, PartitionInfo, TopicInfo};
+use nyala_coordinator::ids::{LeaderEpoch, PartitionIndex, TopicId, TopicName, TopicPartition};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::groups::OFFSETS_TOPIC;
 use crate::groups::event::{JoinRefused, Joined, Leaving, Sync};
 use crate::groups::log::memory::MemoryLog;
 use crate::groups::member::{Client, MemberId};
@@ -613,6 +617,72 @@ async fn groups_are_listed_by_state_and_type() {
     );
     assert_eq!(names(&["Dead"], &[]), [""; 0]);
     assert_eq!(names(&[], &["consumer"]), [""; 0]);
+}
+
+/// A cluster that has these topics, each with one partition.
+fn cluster_of(topics: &[(&str, TopicId)]) -> Arc<ClusterSnapshot> {
+    let info = |id: TopicId| TopicInfo {
+        id: Some(id),
+        partitions: (0..PARTITIONS)
+            .map(|p| (PartitionIndex(p), PartitionInfo::default()))
+            .collect(),
+    };
+    let topics = topics
+        .iter()
+        .map(|(name, id)| (TopicName::new(name).unwrap(), Arc::new(info(*id))));
+    Arc::new(ClusterSnapshot {
+        topics: topics.collect(),
+        ..ClusterSnapshot::default()
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn groups_follow_what_is_led_and_which_topics_there_are() {
+    let (first, second) = (TopicId([1; 16]), TopicId([2; 16]));
+    let offsets = (OFFSETS_TOPIC, TopicId([3; 16]));
+    let groups = start(&Arc::new(MemoryLog::new()));
+    let led = |epoch: i32| {
+        let partition = |p| TopicPartition {
+            topic: TopicName::new(OFFSETS_TOPIC).unwrap(),
+            partition: PartitionIndex(p),
+        };
+        let led: BTreeMap<_, _> = (0..PARTITIONS)
+            .map(|p| (partition(p), LeaderEpoch(epoch)))
+            .collect();
+        Arc::new(led)
+    };
+    let (leading, follow_leading) = watch::channel(Arc::default());
+    let (cluster, follow_cluster) = watch::channel(Arc::new(ClusterSnapshot::default()));
+    let follow =
+        Arc::clone(&groups.groups).follow(follow_leading, follow_cluster, groups.stop.clone());
+    tokio::spawn(follow);
+    let settle = || tokio::time::sleep(Duration::from_millis(10));
+    settle().await;
+    assert_eq!(
+        groups.commit_one("g", 1).await,
+        Err(GroupError::NotCoordinator)
+    );
+    cluster.send_replace(cluster_of(&[("t", first), offsets]));
+    leading.send_replace(led(4));
+    settle().await;
+    groups.loaded().await;
+    assert_eq!(groups.commit_one("g", 1).await, Ok(()));
+    // Another epoch: somebody else may have led in between, so all is read again.
+    leading.send_replace(led(6));
+    settle().await;
+    groups.loaded().await;
+    assert_eq!(groups.offset("g", "t"), Ok(Some(1)));
+    // The topic is made again under its name: it has other records now.
+    cluster.send_replace(cluster_of(&[("t", second), offsets]));
+    settle().await;
+    assert_eq!(groups.offset("g", "t"), Ok(None));
+    assert_eq!(groups.commit_one("g", 2).await, Ok(()));
+    cluster.send_replace(cluster_of(&[offsets]));
+    settle().await;
+    assert_eq!(groups.offset("g", "t"), Ok(None));
+    leading.send_replace(Arc::default());
+    settle().await;
+    assert_eq!(groups.offset("g", "t"), Err(GroupError::NotCoordinator));
 }
 
 #[tokio::test(start_paused = true)]
