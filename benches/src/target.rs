@@ -130,7 +130,8 @@ fn start_nyala(folder: PathBuf) -> Result<Target> {
     })
 }
 
-fn start_kafka(folder: PathBuf) -> Result<Target> {
+/// Class path of the real Kafka.
+fn kafka_class_path() -> Result<String> {
     let fetched = Command::new(workspace().join("tests/kafka/fetch"))
         .stderr(Stdio::inherit())
         .output()
@@ -138,7 +139,11 @@ fn start_kafka(folder: PathBuf) -> Result<Target> {
     if !fetched.status.success() {
         bail!("tests/kafka/fetch failed");
     }
-    let class_path = String::from_utf8(fetched.stdout)?.trim().to_owned();
+    Ok(String::from_utf8(fetched.stdout)?.trim().to_owned())
+}
+
+fn start_kafka(folder: PathBuf) -> Result<Target> {
+    let class_path = kafka_class_path()?;
     let (zookeeper_port, port) = (free_port()?, free_port()?);
     let data = folder.join("zookeeper");
     let config = folder.join("zoo.cfg");

@@ -235,8 +235,7 @@ settings! {
     group_initial_rebalance_delay_ms: i32, "group.initial.rebalance.delay.ms" = "3000", AtLeast(0), Fixed;
     /// Most members of a group.
     group_max_size: i32, "group.max.size" = "2147483647", AtLeast(1), Fixed;
-    /// Most bytes of metadata in one JoinGroup, and of assignments in one SyncGroup. Ours: Kafka
-    /// has no such limit.
+    /// Most bytes of metadata in one JoinGroup, and of assignments in one SyncGroup (own key).
     group_metadata_max_bytes: i32, "group.metadata.max.bytes" = "4194304", AtLeast(1), Fixed;
 
     /// Threads of the network; kept for files that set it, the runtime sizes itself.
@@ -255,7 +254,7 @@ settings! {
     socket_listen_backlog_size: i32, "socket.listen.backlog.size" = "50", AtLeast(1), Fixed;
     /// Requests that may wait for their answer before no more are read.
     queued_max_requests: i32, "queued.max.requests" = "500", AtLeast(1), Fixed;
-    /// Bytes of requests in memory before no more are read; -1: any number (Kafka's default; here 256 MiB).
+    /// Bytes of requests in memory before no more are read; -1: any number (Kafka's default: -1).
     queued_max_request_bytes: i64, "queued.max.request.bytes" = "268435456", AtLeast(-1), Fixed;
     /// A connection that is idle for so long is closed.
     connections_max_idle_ms: i64, "connections.max.idle.ms" = "600000", AtLeast(-1), Fixed;

@@ -3,6 +3,8 @@
 //! One task goes round: find the coordinator, join, sync, read offsets, then heartbeats until the
 //! group changes. Rebalances are eager: everything is let go, and committed, before the next join.
 
+mod offsets;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,6 @@ use tokio::time::Instant;
 
 use super::alone::of_topics;
 use super::assignment::{Partitions, Subscriptions, assign_range};
-use super::delivery::Progress;
 use super::{Command, Parts, positions, protocol};
 use crate::cluster::{Cluster, Purpose};
 use crate::connection::Connection;
@@ -25,10 +26,6 @@ use crate::wire::messages::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
 };
 use crate::wire::messages::leave_group::{LeaveGroupRequest, MemberIdentity};
-use crate::wire::messages::offset_commit::{
-    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-};
-use crate::wire::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestTopic};
 use crate::wire::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 
 /// Pause before anything that failed is tried again.
@@ -283,53 +280,6 @@ impl Driver {
         Ok(())
     }
 
-    async fn committed(
-        &mut self,
-        connection: &Connection,
-        mine: &[TopicPartition],
-    ) -> Result<BTreeMap<TopicPartition, i64>, End> {
-        let mut topics: Vec<OffsetFetchRequestTopic> = Vec::new();
-        for target in mine {
-            match topics
-                .last_mut()
-                .filter(|t| t.name == target.topic.as_str())
-            {
-                Some(topic) => topic.partition_indexes.push(target.partition.0),
-                None => topics.push(OffsetFetchRequestTopic {
-                    name: target.topic.as_str().to_owned(),
-                    partition_indexes: vec![target.partition.0],
-                }),
-            }
-        }
-        let request = OffsetFetchRequest {
-            group_id: self.group.clone(),
-            topics: Some(topics),
-            ..OffsetFetchRequest::default()
-        };
-        loop {
-            let cap = OFFSET_FETCH_VERSION_MAX;
-            let fetched = connection.call_up_to(&request, cap).await?;
-            let partitions = fetched.topics.iter().flat_map(|t| &t.partitions);
-            let first = partitions.map(|p| p.error_code).find(|code| *code != 0);
-            match ErrorCode::from(first.unwrap_or(fetched.error_code)) {
-                ErrorCode::None => {}
-                ErrorCode::CoordinatorLoadInProgress | ErrorCode::UnstableOffsetCommit => {
-                    tokio::time::sleep(RETRY).await;
-                    continue;
-                }
-                code => return Err(self.end(code)),
-            }
-            let wanted = mine.iter().filter_map(|target| {
-                let topic = target.topic.as_str();
-                let topic = fetched.topics.iter().find(|t| t.name == topic)?;
-                let mut all = topic.partitions.iter();
-                let found = all.find(|p| p.partition_index == target.partition.0)?;
-                (found.committed_offset >= 0).then(|| (target.clone(), found.committed_offset))
-            });
-            return Ok(wanted.collect());
-        }
-    }
-
     /// Heartbeats, commits and commands, until the generation ends.
     async fn serve(&mut self, connection: &Connection) -> End {
         let config = Arc::clone(&self.parts.config);
@@ -396,62 +346,6 @@ impl Driver {
                 Err(End::Rejoin)
             }
             _ => Ok(()),
-        }
-    }
-
-    async fn commit(&self, connection: &Connection) -> Result<(), ConsumerError> {
-        let progress = self.parts.delivery.uncommitted();
-        if progress.is_empty() {
-            return Ok(());
-        }
-        let request = self.commit_request(&progress);
-        let answer = connection
-            .call(&request)
-            .await
-            .map_err(ClusterError::from)?;
-        let mut outcome = Ok(());
-        for done in &progress {
-            let topic = answer
-                .topics
-                .iter()
-                .find(|t| t.name == done.target.topic.as_str());
-            let mut partitions = topic.into_iter().flat_map(|t| &t.partitions);
-            let found = partitions.find(|p| p.partition_index == done.target.partition.0);
-            let code = found.map_or(ErrorCode::UnknownServerError, |p| p.error_code.into());
-            match code {
-                ErrorCode::None => self.parts.delivery.committed(done),
-                code => outcome = Err(self.refusal(code)),
-            }
-        }
-        outcome
-    }
-
-    fn commit_request(&self, progress: &[Progress]) -> OffsetCommitRequest {
-        let mut topics: Vec<OffsetCommitRequestTopic> = Vec::new();
-        for done in progress {
-            let partition = OffsetCommitRequestPartition {
-                partition_index: done.target.partition.0,
-                committed_offset: done.offset,
-                committed_metadata: Some(String::new()),
-                ..OffsetCommitRequestPartition::default()
-            };
-            match topics
-                .last_mut()
-                .filter(|t| t.name == done.target.topic.as_str())
-            {
-                Some(topic) => topic.partitions.push(partition),
-                None => topics.push(OffsetCommitRequestTopic {
-                    name: done.target.topic.as_str().to_owned(),
-                    partitions: vec![partition],
-                }),
-            }
-        }
-        OffsetCommitRequest {
-            group_id: self.group.clone(),
-            generation_id_or_member_epoch: self.generation,
-            member_id: self.member_id.clone(),
-            topics,
-            ..OffsetCommitRequest::default()
         }
     }
 

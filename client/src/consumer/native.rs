@@ -5,6 +5,8 @@
 //! to another member by then. The session's lease is watched: once it ends, everything is dropped,
 //! whatever the state of the connection says.
 
+mod member;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,18 +16,18 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use nyala_coordinator::clock;
 use nyala_coordinator::ids::{TopicName, TopicPartition};
-use nyala_coordinator::registry::{OwnerClaim, Registry, RegistryError, paths};
-use nyala_coordinator::session::{Op, Session, SessionState, ZkError};
+use nyala_coordinator::registry::Registry;
+use nyala_coordinator::session::{Session, SessionState};
 use nyala_coordinator::watched::Watched;
 use tokio::sync::{oneshot, watch};
 
 use super::alone::of_topics;
 use super::assignment::Subscriptions;
-use super::delivery::Progress;
 use super::offsets::GroupOffsets;
 use super::rebalance::{Effect, Event, FencingToken, Rebalance};
-use super::{Command, Parts, positions};
+use super::{Command, Parts};
 use crate::error::ConsumerError;
+use member::Member;
 
 /// Pause before a failed operation on ZooKeeper is tried again.
 const RETRY: Duration = Duration::from_millis(100);
@@ -53,17 +55,6 @@ enum Done {
     ),
     Forgotten,
     Left,
-}
-
-/// What operations need.
-#[derive(Clone, Debug)]
-struct Member {
-    registry: Registry,
-    group: Arc<str>,
-    id: Arc<str>,
-    offsets: Arc<GroupOffsets>,
-    /// Generation under which the member's znode is there: claims wait for it.
-    registered: Arc<watch::Sender<u64>>,
 }
 
 /// The driver's task.
@@ -452,160 +443,4 @@ async fn changed(
         }
     }
     std::future::pending().await
-}
-
-impl Member {
-    /// Creates the member's znode; goes on trying until the session ends.
-    async fn join(&self, subscription: &BTreeMap<String, i32>) {
-        loop {
-            let joined = self
-                .registry
-                .join_group(&self.group, &self.id, subscription);
-            match joined.await {
-                Ok(_) => return,
-                Err(error) => tracing::debug!(%error, "cannot register with the group yet"),
-            }
-            tokio::time::sleep(RETRY).await;
-        }
-    }
-
-    async fn watch_members(&self) -> Watched<Subscriptions> {
-        loop {
-            let (registry, group) = (self.registry.clone(), Arc::clone(&self.group));
-            let watched = Watched::start(move || {
-                let (registry, group) = (registry.clone(), Arc::clone(&group));
-                async move {
-                    let (members, watch) = registry.group_members(&group).await?;
-                    let each = members.into_iter().map(|m| {
-                        let topics = m.subscription.keys();
-                        let topics = topics.filter_map(|t| TopicName::new(t).ok());
-                        (m.id, topics.collect())
-                    });
-                    Ok::<_, RegistryError>((each.collect(), watch))
-                }
-            });
-            match watched.await {
-                Ok(watched) => return watched,
-                Err(error) => tracing::debug!(%error, "cannot list the group's members yet"),
-            }
-            tokio::time::sleep(RETRY).await;
-        }
-    }
-
-    async fn claim(&self, target: TopicPartition, generation: u64) -> Event {
-        let mut registered = self.registered.subscribe();
-        // The sender lives in `self`: this ends only by registration.
-        let _ = registered.wait_for(|now| *now == generation).await;
-        loop {
-            let claim = self
-                .registry
-                .claim_partition(&self.group, &target, &self.id);
-            match claim.await {
-                Ok(OwnerClaim::Ours { czxid }) => {
-                    let token = FencingToken(czxid);
-                    return Event::Claimed {
-                        generation,
-                        target,
-                        token,
-                    };
-                }
-                Ok(OwnerClaim::Taken { .. }) => return Event::Busy { generation, target },
-                Err(error) => tracing::debug!(%error, "cannot claim yet"),
-            }
-            tokio::time::sleep(RETRY).await;
-        }
-    }
-
-    async fn owner_gone(&self, target: &TopicPartition) {
-        loop {
-            match self.registry.partition_owner(&self.group, target).await {
-                Ok((None, _)) => return,
-                Ok((Some(_), gone)) => {
-                    // The watch is a hint; either way the owner is looked at again.
-                    let _ = tokio::time::timeout(OWNER_CHECK, gone.changed()).await;
-                }
-                Err(_) => tokio::time::sleep(RETRY).await,
-            }
-        }
-    }
-
-    /// Where to begin with a partition that is owned; `None`: not settled, try again.
-    async fn begin(
-        &self,
-        cluster: &crate::cluster::Cluster,
-        target: &TopicPartition,
-        token: FencingToken,
-        reset: crate::config::OffsetReset,
-    ) -> Result<Option<i64>, ConsumerError> {
-        if !self.offsets.owns(target, token).await {
-            return Ok(None);
-        }
-        let offset = match self.offsets.committed(target).await? {
-            Some(offset) => offset,
-            None => positions::reset(cluster, target, reset).await?,
-        };
-        let taken = self.offsets.take_over(target, offset, token).await?;
-        Ok(taken.map(|()| offset))
-    }
-
-    /// One commit, with patience for a ZooKeeper that is away for a moment.
-    async fn commit(&self, progress: &Progress) -> Result<(), ConsumerError> {
-        let mut tries = 0;
-        loop {
-            let outcome = self.offsets.commit(&progress.target, progress.offset).await;
-            match outcome {
-                Err(ConsumerError::Registry { error, .. }) if error.is_transient() && tries < 3 => {
-                    tries += 1;
-                    tokio::time::sleep(RETRY).await;
-                }
-                other => return other,
-            }
-        }
-    }
-
-    async fn commit_last(&self, progress: &Progress) {
-        if let Err(error) = self.commit(progress).await {
-            tracing::warn!(%error, "the last offset of a partition was not committed");
-        }
-    }
-
-    /// Deletes the owner znode if it is this session's. The member's own znode is checked in the
-    /// same transaction: it belongs to the session too, so a session that ended in between changes
-    /// nothing.
-    async fn release(&self, target: &TopicPartition) {
-        let path = paths::group_owner(&self.group, target);
-        let session = self.registry.session();
-        for _ in 0..50 {
-            match session.exists(&path).await {
-                Ok(None) => return,
-                Ok(Some(stat)) if Some(stat.ephemeral_owner) != session.session_id() => return,
-                Ok(Some(stat)) => {
-                    let check = Op::Check {
-                        path: paths::group_member(&self.group, &self.id),
-                        version: -1,
-                    };
-                    let delete = Op::Delete {
-                        path: path.clone(),
-                        version: Some(stat.version),
-                    };
-                    if session.multi(vec![check, delete]).await.is_ok() {
-                        return;
-                    }
-                }
-                Err(ZkError::Closed) => return,
-                Err(_) => {}
-            }
-            tokio::time::sleep(RETRY).await;
-        }
-        self.release_unregistered(target).await;
-    }
-
-    async fn release_unregistered(&self, target: &TopicPartition) {
-        while let Err(error) = self.registry.release_partition(&self.group, target).await {
-            if error.zk() == Some(&ZkError::Closed) {
-                return;
-            }
-            tokio::time::sleep(RETRY).await;
-        }
-    }
 }

@@ -1,0 +1,122 @@
+//! The offsets of a member of a brokers' group: read when a generation begins, committed as it goes.
+
+use std::collections::BTreeMap;
+
+use nyala_coordinator::ids::TopicPartition;
+
+use super::{Driver, End, OFFSET_FETCH_VERSION_MAX, RETRY};
+use crate::connection::Connection;
+use crate::consumer::delivery::Progress;
+use crate::error::{ClusterError, ConsumerError};
+use crate::wire::ErrorCode;
+use crate::wire::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use crate::wire::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestTopic};
+
+impl Driver {
+    /// What the group has committed of these partitions.
+    pub(super) async fn committed(
+        &mut self,
+        connection: &Connection,
+        mine: &[TopicPartition],
+    ) -> Result<BTreeMap<TopicPartition, i64>, End> {
+        let mut topics: Vec<OffsetFetchRequestTopic> = Vec::new();
+        for target in mine {
+            match topics
+                .last_mut()
+                .filter(|t| t.name == target.topic.as_str())
+            {
+                Some(topic) => topic.partition_indexes.push(target.partition.0),
+                None => topics.push(OffsetFetchRequestTopic {
+                    name: target.topic.as_str().to_owned(),
+                    partition_indexes: vec![target.partition.0],
+                }),
+            }
+        }
+        let request = OffsetFetchRequest {
+            group_id: self.group.clone(),
+            topics: Some(topics),
+            ..OffsetFetchRequest::default()
+        };
+        loop {
+            let cap = OFFSET_FETCH_VERSION_MAX;
+            let fetched = connection.call_up_to(&request, cap).await?;
+            let partitions = fetched.topics.iter().flat_map(|t| &t.partitions);
+            let first = partitions.map(|p| p.error_code).find(|code| *code != 0);
+            match ErrorCode::from(first.unwrap_or(fetched.error_code)) {
+                ErrorCode::None => {}
+                ErrorCode::CoordinatorLoadInProgress | ErrorCode::UnstableOffsetCommit => {
+                    tokio::time::sleep(RETRY).await;
+                    continue;
+                }
+                code => return Err(self.end(code)),
+            }
+            let wanted = mine.iter().filter_map(|target| {
+                let topic = target.topic.as_str();
+                let topic = fetched.topics.iter().find(|t| t.name == topic)?;
+                let mut all = topic.partitions.iter();
+                let found = all.find(|p| p.partition_index == target.partition.0)?;
+                (found.committed_offset >= 0).then(|| (target.clone(), found.committed_offset))
+            });
+            return Ok(wanted.collect());
+        }
+    }
+
+    /// Commits what was handled and not committed yet.
+    pub(super) async fn commit(&self, connection: &Connection) -> Result<(), ConsumerError> {
+        let progress = self.parts.delivery.uncommitted();
+        if progress.is_empty() {
+            return Ok(());
+        }
+        let request = self.commit_request(&progress);
+        let answer = connection
+            .call(&request)
+            .await
+            .map_err(ClusterError::from)?;
+        let mut outcome = Ok(());
+        for done in &progress {
+            let topic = answer
+                .topics
+                .iter()
+                .find(|t| t.name == done.target.topic.as_str());
+            let mut partitions = topic.into_iter().flat_map(|t| &t.partitions);
+            let found = partitions.find(|p| p.partition_index == done.target.partition.0);
+            let code = found.map_or(ErrorCode::UnknownServerError, |p| p.error_code.into());
+            match code {
+                ErrorCode::None => self.parts.delivery.committed(done),
+                code => outcome = Err(self.refusal(code)),
+            }
+        }
+        outcome
+    }
+
+    fn commit_request(&self, progress: &[Progress]) -> OffsetCommitRequest {
+        let mut topics: Vec<OffsetCommitRequestTopic> = Vec::new();
+        for done in progress {
+            let partition = OffsetCommitRequestPartition {
+                partition_index: done.target.partition.0,
+                committed_offset: done.offset,
+                committed_metadata: Some(String::new()),
+                ..OffsetCommitRequestPartition::default()
+            };
+            match topics
+                .last_mut()
+                .filter(|t| t.name == done.target.topic.as_str())
+            {
+                Some(topic) => topic.partitions.push(partition),
+                None => topics.push(OffsetCommitRequestTopic {
+                    name: done.target.topic.as_str().to_owned(),
+                    partitions: vec![partition],
+                }),
+            }
+        }
+        OffsetCommitRequest {
+            group_id: self.group.clone(),
+            generation_id_or_member_epoch: self.generation,
+            member_id: self.member_id.clone(),
+            topics,
+            ..OffsetCommitRequest::default()
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The operations of one member on ZooKeeper: each goes on trying until its session ends.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use nyala_coordinator::ids::{TopicName, TopicPartition};
+use nyala_coordinator::registry::{OwnerClaim, Registry, RegistryError, paths};
+use nyala_coordinator::session::{Op, ZkError};
+use nyala_coordinator::watched::Watched;
+use tokio::sync::watch;
+
+use super::{OWNER_CHECK, RETRY};
+use crate::consumer::assignment::Subscriptions;
+use crate::consumer::delivery::Progress;
+use crate::consumer::offsets::GroupOffsets;
+use crate::consumer::positions;
+use crate::consumer::rebalance::{Event, FencingToken};
+use crate::error::ConsumerError;
+
+/// What operations need.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub(super) registry: Registry,
+    pub(super) group: Arc<str>,
+    pub(super) id: Arc<str>,
+    pub(super) offsets: Arc<GroupOffsets>,
+    /// Generation under which the member's znode is there: claims wait for it.
+    pub(super) registered: Arc<watch::Sender<u64>>,
+}
+
+impl Member {
+    /// Creates the member's znode; goes on trying until the session ends.
+    pub(super) async fn join(&self, subscription: &BTreeMap<String, i32>) {
+        loop {
+            let joined = self
+                .registry
+                .join_group(&self.group, &self.id, subscription);
+            match joined.await {
+                Ok(_) => return,
+                Err(error) => tracing::debug!(%error, "cannot register with the group yet"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    pub(super) async fn watch_members(&self) -> Watched<Subscriptions> {
+        loop {
+            let (registry, group) = (self.registry.clone(), Arc::clone(&self.group));
+            let watched = Watched::start(move || {
+                let (registry, group) = (registry.clone(), Arc::clone(&group));
+                async move {
+                    let (members, watch) = registry.group_members(&group).await?;
+                    let each = members.into_iter().map(|m| {
+                        let topics = m.subscription.keys();
+                        let topics = topics.filter_map(|t| TopicName::new(t).ok());
+                        (m.id, topics.collect())
+                    });
+                    Ok::<_, RegistryError>((each.collect(), watch))
+                }
+            });
+            match watched.await {
+                Ok(watched) => return watched,
+                Err(error) => tracing::debug!(%error, "cannot list the group's members yet"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    pub(super) async fn claim(&self, target: TopicPartition, generation: u64) -> Event {
+        let mut registered = self.registered.subscribe();
+        // The sender lives in `self`: this ends only by registration.
+        let _ = registered.wait_for(|now| *now == generation).await;
+        loop {
+            let claim = self
+                .registry
+                .claim_partition(&self.group, &target, &self.id);
+            match claim.await {
+                Ok(OwnerClaim::Ours { czxid }) => {
+                    let token = FencingToken(czxid);
+                    return Event::Claimed {
+                        generation,
+                        target,
+                        token,
+                    };
+                }
+                Ok(OwnerClaim::Taken { .. }) => return Event::Busy { generation, target },
+                Err(error) => tracing::debug!(%error, "cannot claim yet"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    pub(super) async fn owner_gone(&self, target: &TopicPartition) {
+        loop {
+            match self.registry.partition_owner(&self.group, target).await {
+                Ok((None, _)) => return,
+                Ok((Some(_), gone)) => {
+                    // The watch is a hint; either way the owner is looked at again.
+                    let _ = tokio::time::timeout(OWNER_CHECK, gone.changed()).await;
+                }
+                Err(_) => tokio::time::sleep(RETRY).await,
+            }
+        }
+    }
+
+    /// Where to begin with a partition that is owned; `None`: not settled, try again.
+    pub(super) async fn begin(
+        &self,
+        cluster: &crate::cluster::Cluster,
+        target: &TopicPartition,
+        token: FencingToken,
+        reset: crate::config::OffsetReset,
+    ) -> Result<Option<i64>, ConsumerError> {
+        if !self.offsets.owns(target, token).await {
+            return Ok(None);
+        }
+        let offset = match self.offsets.committed(target).await? {
+            Some(offset) => offset,
+            None => positions::reset(cluster, target, reset).await?,
+        };
+        let taken = self.offsets.take_over(target, offset, token).await?;
+        Ok(taken.map(|()| offset))
+    }
+
+    /// One commit, with patience for a ZooKeeper that is away for a moment.
+    pub(super) async fn commit(&self, progress: &Progress) -> Result<(), ConsumerError> {
+        let mut tries = 0;
+        loop {
+            let outcome = self.offsets.commit(&progress.target, progress.offset).await;
+            match outcome {
+                Err(ConsumerError::Registry { error, .. }) if error.is_transient() && tries < 3 => {
+                    tries += 1;
+                    tokio::time::sleep(RETRY).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    pub(super) async fn commit_last(&self, progress: &Progress) {
+        if let Err(error) = self.commit(progress).await {
+            tracing::warn!(%error, "the last offset of a partition was not committed");
+        }
+    }
+
+    /// Deletes the owner znode if it is this session's. The member's own znode is checked in the
+    /// same transaction: it belongs to the session too, so a session that ended in between changes
+    /// nothing.
+    pub(super) async fn release(&self, target: &TopicPartition) {
+        let path = paths::group_owner(&self.group, target);
+        let session = self.registry.session();
+        for _ in 0..50 {
+            match session.exists(&path).await {
+                Ok(None) => return,
+                Ok(Some(stat)) if Some(stat.ephemeral_owner) != session.session_id() => return,
+                Ok(Some(stat)) => {
+                    let check = Op::Check {
+                        path: paths::group_member(&self.group, &self.id),
+                        version: -1,
+                    };
+                    let delete = Op::Delete {
+                        path: path.clone(),
+                        version: Some(stat.version),
+                    };
+                    if session.multi(vec![check, delete]).await.is_ok() {
+                        return;
+                    }
+                }
+                Err(ZkError::Closed) => return,
+                Err(_) => {}
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+        self.release_unregistered(target).await;
+    }
+
+    pub(super) async fn release_unregistered(&self, target: &TopicPartition) {
+        while let Err(error) = self.registry.release_partition(&self.group, target).await {
+            if error.zk() == Some(&ZkError::Closed) {
+                return;
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
