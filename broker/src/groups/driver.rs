@@ -13,7 +13,7 @@ mod membership;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -56,6 +56,8 @@ pub(crate) struct Groups {
     log: Arc<dyn OffsetsLog>,
     shards: RwLock<HashMap<i32, Arc<Shard>>>,
     partitions: AtomicI32,
+    /// Members of all groups that were told to come back with an id.
+    pending: AtomicUsize,
     alarms: Alarms,
     work: mpsc::UnboundedSender<Work>,
     started: Instant,
@@ -74,6 +76,7 @@ impl Groups {
             settings,
             log,
             shards: RwLock::default(),
+            pending: AtomicUsize::new(0),
             alarms: Alarms::default(),
             work,
             started: Instant::now(),
@@ -200,7 +203,7 @@ impl Groups {
     /// Applies an event to a group that is locked, and all that follows from it.
     fn apply(&self, cell: &Arc<Cell>, inner: &mut Inner, event: Event) {
         let now = self.now();
-        let before = inner.group.state();
+        let (before, pending) = (inner.group.state(), inner.group.pending_members());
         let mut effects = VecDeque::from(inner.group.apply(event, now));
         while let Some(effect) = effects.pop_front() {
             match effect {
@@ -213,6 +216,7 @@ impl Groups {
                 answer => inner.answer(answer),
             }
         }
+        self.count_pending(pending, inner.group.pending_members());
         let (group, after) = (&*cell.id, inner.group.state());
         if after != before {
             let generation = inner.group.generation();
@@ -313,6 +317,14 @@ impl Groups {
         }
         if inner.group.delete().is_ok() {
             self.forget(cell);
+        }
+    }
+
+    fn count_pending(&self, before: usize, after: usize) {
+        if after > before {
+            self.pending.fetch_add(after - before, Ordering::Relaxed);
+        } else if after < before {
+            self.pending.fetch_sub(before - after, Ordering::Relaxed);
         }
     }
 

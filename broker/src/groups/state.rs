@@ -326,7 +326,6 @@ impl Group {
         self.state == State::Empty && self.pending.is_empty()
     }
 
-    #[cfg(test)]
     /// How many members were told to come back with the id that they got.
     pub(crate) fn pending_members(&self) -> usize {
         self.pending.len()

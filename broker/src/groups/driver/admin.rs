@@ -133,7 +133,9 @@ impl Groups {
         for place in &places {
             inner.offsets.remove(place);
         }
+        let pending = inner.group.pending_members();
         inner.group.delete()?;
+        self.count_pending(pending, 0);
         self.forget(&cell);
         tracing::info!(group, offsets = places.len(), "group deleted");
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -15,6 +16,10 @@ use crate::groups::shard::{Cell, Waiter};
 
 /// Most protocols that one member may name.
 const PROTOCOLS_MAX: usize = 100;
+
+/// Most members of all groups together that were told to come back with an id: a flood of first
+/// joins, each for a group of its own, must not fill the memory before they expire.
+const PENDING_MAX: usize = 100_000;
 
 /// Bytes that an id made by us adds to the client's or instance's name.
 const ID_SUFFIX_BYTES: usize = 37;
@@ -40,6 +45,13 @@ pub(crate) struct JoinRequest {
     pub(crate) protocol_type: String,
     /// Protocols in order of preference.
     pub(crate) protocols: Vec<(String, Bytes)>,
+}
+
+impl JoinRequest {
+    /// A dynamic member of a client that knows of this is told its id first (KIP-394).
+    fn must_come_back(&self) -> bool {
+        self.knows_member_id_required && self.instance.is_none()
+    }
 }
 
 impl Groups {
@@ -137,6 +149,10 @@ impl Groups {
 
     /// What can be refused without the group.
     fn check_join(&self, request: &JoinRequest) -> Result<(), GroupError> {
+        let announces = request.member.is_empty() && request.must_come_back();
+        if announces && self.pending.load(Ordering::Relaxed) >= PENDING_MAX {
+            return Err(GroupError::CoordinatorNotAvailable);
+        }
         if !self
             .settings
             .session_timeout_ms
@@ -180,10 +196,11 @@ fn join_of(request: JoinRequest) -> Join {
         }
         false => MemberId::unknown(),
     };
+    let must_know_id = request.must_come_back();
     Join {
         member: MemberId::from(request.member),
         fresh,
-        must_know_id: request.knows_member_id_required && request.instance.is_none(),
+        must_know_id,
         instance: request.instance.map(Arc::from),
         can_skip_assignment: request.can_skip_assignment,
         client: request.client,

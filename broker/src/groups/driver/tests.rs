@@ -435,8 +435,10 @@ async fn groups_of_first_joins_that_never_come_back_vanish() {
         assert!(!refused.member.is_unknown());
     }
     assert_eq!(groups.list(&[], &[]).1.len(), 1000);
+    assert_eq!(groups.pending.load(Ordering::Relaxed), 1000);
     tokio::time::sleep(Duration::from_millis(6100)).await;
     assert_eq!(groups.list(&[], &[]).1.len(), 0);
+    assert_eq!(groups.pending.load(Ordering::Relaxed), 0);
     // A first join that is refused leaves no group, either.
     let request = JoinRequest {
         protocols: Vec::new(),
@@ -444,6 +446,33 @@ async fn groups_of_first_joins_that_never_come_back_vanish() {
     };
     groups.join("g", request).await.unwrap_err();
     assert_eq!(groups.list(&[], &[]).1.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_joins_of_all_groups_together_are_bounded() {
+    let groups = fixture().await;
+    let first = || JoinRequest {
+        knows_member_id_required: true,
+        ..join("c")
+    };
+    let mut refused = 0;
+    for n in 0..100_010 {
+        let refusal = groups
+            .join(&format!("g{}", n % 50), first())
+            .await
+            .unwrap_err();
+        match refusal.error {
+            GroupError::MemberIdRequired => {}
+            GroupError::CoordinatorNotAvailable => refused += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(refused, 10);
+    // Those who are in, and those who have an id, are served meanwhile.
+    groups.enter("others", "c").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let refusal = groups.join("g", first()).await.unwrap_err();
+    assert_eq!(refusal.error, GroupError::MemberIdRequired);
 }
 
 /// `hostile-inputs.md` 47: a follower's assignment is not looked at, unknown members are told.
