@@ -3,6 +3,8 @@
 
 /// What is wrong before a request is even read: lengths, keys, versions, pace.
 mod frames;
+/// Large batches, which are received straight into the log.
+mod large;
 /// What is wrong with a fetch or a question about offsets.
 mod reads;
 /// What is wrong with the records of a produce request.

@@ -11,6 +11,7 @@ use nyala_client::wire::frame::{self, RequestHeader};
 use nyala_client::wire::messages::api_versions::{ApiVersion, ApiVersionsResponse};
 use nyala_client::wire::{ApiKey, DecodeError, EncodeError, ErrorCode, Message, Reader};
 
+use super::produce_direct::Direct;
 use super::reply::{CloseReason, Later, LaterKind, Payload, Reply};
 use super::{Api, Context, Principal, Run, Services, fetch, find, produce};
 
@@ -40,6 +41,17 @@ impl Peer {
             Ok(reply) => reply,
             Err(reason) => Reply::Close(reason),
         }
+    }
+
+    /// Begins to receive a large produce request straight into a log, where it may go that way; all
+    /// of `received`, the front of a frame of `frame_bytes`, is taken then.
+    pub(crate) fn begin_direct(
+        &self,
+        frame_bytes: usize,
+        received: &[u8],
+        now_ms: i64,
+    ) -> Option<Direct> {
+        Direct::begin(self, frame_bytes, received, now_ms)
     }
 
     fn route(

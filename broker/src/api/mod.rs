@@ -43,6 +43,7 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod operations;
 mod produce;
+mod produce_direct;
 mod produce_refused;
 mod record_check;
 pub(crate) mod reply;
@@ -54,6 +55,7 @@ pub(crate) use context::authorize;
 pub use context::{Context, Operation, Principal, Resource, Services};
 pub(crate) use dispatch::Peer;
 pub use fetch_session::FetchSessions;
+pub(crate) use produce_direct::Direct;
 pub(crate) use reply::{CloseReason, Later, LaterAnswer, LaterKind, Payload, Reply};
 
 use bytes::Bytes;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use nyala_client::wire::frame::RequestHeader;
 use nyala_client::wire::produce::{ProducePartitionReply, ProduceReply, ProduceView};
 use nyala_client::wire::{ApiKey, ErrorCode};
@@ -15,7 +15,7 @@ use nyala_coordinator::ids::TopicName;
 use tokio::time::Instant;
 
 use super::dispatch::{Peer, malformed, unanswerable};
-use super::record_check::check;
+use super::record_check::{BatchRefusal, check};
 use super::reply::{CloseReason, Later, LaterKind, Payload, Reply};
 use super::{Operation, Resource, authorize, is_internal};
 use crate::replication::{Acks, AppendError, Partition, Receipt, WaitError};
@@ -36,7 +36,7 @@ struct Request<'a> {
 }
 
 /// Result of one partition, as the answer carries it.
-struct Outcome {
+pub(super) struct Outcome {
     error: ErrorCode,
     message: Option<String>,
     record: Option<i32>,
@@ -46,11 +46,11 @@ struct Outcome {
 }
 
 /// An append that may not be acknowledged yet.
-struct Pending {
-    partition: Arc<Partition>,
-    receipt: Receipt,
-    /// Where its error code stands in the payload of the answer.
-    error_at: usize,
+pub(super) struct Pending {
+    pub(super) partition: Arc<Partition>,
+    pub(super) receipt: Receipt,
+    /// Where its error code stands in the answer.
+    pub(super) error_at: usize,
 }
 
 /// Handles one request whose header was read.
@@ -87,13 +87,23 @@ pub(super) fn handle(
     let frame = reply
         .finish(0, &[])
         .map_err(|error| unanswerable(ApiKey::Produce, version, &error))?;
+    Ok(answer(frame, pending, view.timeout_ms, out))
+}
+
+/// Gives the finished answer away, or keeps it back until nothing is left to wait for.
+pub(super) fn answer(
+    frame: Bytes,
+    pending: Vec<Pending>,
+    timeout_ms: i32,
+    out: &mut Payload,
+) -> Reply {
     if pending.is_empty() {
         out.push_bytes(&frame);
-        return Ok(Reply::Now);
+        return Reply::Now;
     }
-    let timeout_ms = view.timeout_ms.clamp(0, TIMEOUT_MS_MAX).unsigned_abs();
+    let timeout_ms = timeout_ms.clamp(0, TIMEOUT_MS_MAX).unsigned_abs();
     let deadline = Instant::now() + Duration::from_millis(timeout_ms.into());
-    Ok(Reply::Later(hold_back(frame.into(), pending, deadline)))
+    Reply::Later(hold_back(frame.into(), pending, deadline))
 }
 
 impl Request<'_> {
@@ -174,12 +184,8 @@ impl Request<'_> {
             return Err(Outcome::failed(ErrorCode::InvalidTopicException));
         }
         let config = partition.config();
-        let batch =
-            check(records, self.version, &config, self.now_ms).map_err(|refusal| Outcome {
-                message: Some(refusal.to_string()),
-                record: refusal.record(),
-                ..Outcome::failed(ErrorCode::from(&refusal))
-            })?;
+        let batch = check(records, self.version, &config, self.now_ms)
+            .map_err(|refusal| Outcome::refused(&refusal))?;
         match partition.append(&batch, Origin::Client, self.acks, self.now_ms) {
             Ok(receipt) => Ok((partition, receipt)),
             Err(error) => Err(Outcome::of_append(&error)),
@@ -187,7 +193,7 @@ impl Request<'_> {
     }
 }
 
-fn must_wait(acks: Acks, receipt: &Receipt) -> bool {
+pub(super) fn must_wait(acks: Acks, receipt: &Receipt) -> bool {
     receipt.durable.is_some() || acks == Acks::All && !receipt.replicated
 }
 
@@ -203,7 +209,7 @@ impl Outcome {
         }
     }
 
-    fn of(receipt: &Receipt) -> Self {
+    pub(super) fn of(receipt: &Receipt) -> Self {
         Self {
             base_offset: receipt.appended.base_offset,
             append_time_ms: receipt.appended.log_append_time_ms,
@@ -212,7 +218,16 @@ impl Outcome {
         }
     }
 
-    fn of_append(error: &AppendError) -> Self {
+    /// A batch that is not let in.
+    pub(super) fn refused(refusal: &BatchRefusal) -> Self {
+        Self {
+            message: Some(refusal.to_string()),
+            record: refusal.record(),
+            ..Self::failed(ErrorCode::from(refusal))
+        }
+    }
+
+    pub(super) fn of_append(error: &AppendError) -> Self {
         let code = ErrorCode::from(error);
         if code == ErrorCode::KafkaStorageError || code == ErrorCode::UnknownServerError {
             tracing::debug!(%error, "append failed");
@@ -223,7 +238,7 @@ impl Outcome {
         }
     }
 
-    fn write(&self, index: i32, reply: &mut ProduceReply) {
+    pub(super) fn write(&self, index: i32, reply: &mut ProduceReply) {
         let message = self.message.as_deref();
         let record = self.record.map(|record| (record, message));
         reply.partition(&ProducePartitionReply {

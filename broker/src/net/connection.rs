@@ -20,12 +20,14 @@ use super::input::{GRANT_FREE_BYTES, Input};
 use super::limits::{Limits, RECEIVE_BYTES_PER_SECOND};
 use super::memory::RequestMemory;
 use super::send::{Broken, Outbox, Sent};
-use crate::api::{CloseReason, Peer, Reply};
+use crate::api::{CloseReason, Direct, Peer, Reply};
 
 /// Unsent bytes, file ranges included, above which no further request is handled.
 const UNSENT_BYTES_MAX: u64 = 1024 * 1024;
 /// Answers that wait for one another, above which no further request is handled.
 const QUEUED_MAX: usize = 1000;
+/// Bytes that are received into a log at once: others may wait for the log meanwhile.
+const DIRECT_BYTES_MAX: usize = 512 * 1024;
 /// Bytes that are read ahead while requests wait: enough to notice that the peer has gone.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
 
@@ -78,6 +80,8 @@ struct State {
     moved: Instant,
     /// Whole frames may be waiting in `input`.
     unhandled: bool,
+    /// The frame that is being received straight into a log, and its length.
+    direct: Option<(Direct, usize)>,
 }
 
 impl Connection {
@@ -89,6 +93,7 @@ impl Connection {
             ending: None,
             moved: clock::now(),
             unhandled: false,
+            direct: None,
         };
         let ended = self.drive(&mut stream, &mut state, stop).await;
         drop(stream);
@@ -119,7 +124,7 @@ impl Connection {
             {
                 return ended;
             }
-            let wants = wants(state);
+            let wants = self.wants(state);
             if wants == Wants::Bytes {
                 state.input.make_room();
             }
@@ -142,6 +147,12 @@ impl Connection {
                     }
                     Err(error) => return error.into(),
                 },
+                ready = writer.as_ref().readable(), if wants == Wants::Direct => {
+                    match ready.and_then(|()| receive(state, writer.as_ref())) {
+                        Ok(()) => {}
+                        Err(error) => return error.into(),
+                    }
+                }
                 grant = self.memory.take(wants.grant_bytes()), if wants.grant_bytes() > 0 => {
                     state.input.grant = Some(grant);
                 }
@@ -166,7 +177,10 @@ impl Connection {
     /// Handles what is there and sends what may leave; says whether the socket takes no more.
     async fn turn(&mut self, state: &mut State, stream: &TcpStream) -> Result<bool, Ended> {
         loop {
-            if state.unhandled {
+            if state.direct.is_some() {
+                end_direct(state);
+            }
+            if state.unhandled && state.direct.is_none() {
                 self.handle_frames(state);
             }
             if state.outbox.is_empty() {
@@ -211,6 +225,23 @@ impl Connection {
         state.input.consume(at);
     }
 
+    /// What to read next; begins to receive into a log where that is possible.
+    fn wants(&self, state: &mut State) -> Wants {
+        let wants = wants(state);
+        let may_begin = wants == Wants::Bytes && state.direct.is_none() && may_handle(state);
+        if may_begin
+            && state.input.grant.is_some()
+            && let Ok(Some(bytes)) = state.input.frame_bytes(0)
+            && let Some(received) = state.input.bytes.get(4..)
+            && let Some(direct) = self.peer.begin_direct(bytes, received, clock::wall_ms())
+        {
+            state.direct = Some((direct, bytes));
+            state.input.take_front();
+            return Wants::Direct;
+        }
+        wants
+    }
+
     /// How often deadlines are looked at: precise to a quarter of the shortest one.
     fn check_interval(&self) -> Duration {
         let shortest = self.limits.idle.min(self.limits.receive);
@@ -222,7 +253,10 @@ impl Connection {
         if let Some(begun) = state.input.begun()
             && !state.unhandled
         {
-            let frame = state.input.frame_bytes(0).ok().flatten().unwrap_or(0);
+            let frame = match &state.direct {
+                Some((_, bytes)) => *bytes,
+                None => state.input.frame_bytes(0).ok().flatten().unwrap_or(0),
+            };
             let extra = Duration::from_secs(frame as u64 / RECEIVE_BYTES_PER_SECOND);
             let age = now.saturating_duration_since(begun);
             if age > self.limits.receive + extra {
@@ -249,6 +283,8 @@ enum Wants {
     Nothing,
     /// More bytes.
     Bytes,
+    /// More records, into the log.
+    Direct,
     /// Leave to receive a large frame of so many bytes.
     Grant(usize),
 }
@@ -257,7 +293,7 @@ impl Wants {
     fn grant_bytes(self) -> usize {
         match self {
             Self::Grant(bytes) => bytes,
-            Self::Nothing | Self::Bytes => 0,
+            Self::Nothing | Self::Bytes | Self::Direct => 0,
         }
     }
 }
@@ -265,6 +301,13 @@ impl Wants {
 fn wants(state: &State) -> Wants {
     if state.ending.is_some() {
         return Wants::Nothing;
+    }
+    if let Some((direct, _)) = &state.direct {
+        return if direct.remaining() > 0 {
+            Wants::Direct
+        } else {
+            Wants::Bytes
+        };
     }
     if state.unhandled {
         // Handling waits for something else: read on only to notice that the peer has gone.
@@ -277,6 +320,45 @@ fn wants(state: &State) -> Wants {
         }
         _ => Wants::Bytes,
     }
+}
+
+/// Receives into the log what has come.
+fn receive(state: &mut State, stream: &TcpStream) -> io::Result<()> {
+    let Some((direct, _)) = &mut state.direct else {
+        return Ok(());
+    };
+    let read = direct.fill_with(|room| {
+        let bytes = room.len().min(DIRECT_BYTES_MAX);
+        stream.try_read(room.get_mut(..bytes).unwrap_or_default())
+    });
+    match read {
+        Ok(0) => {
+            state.ending.get_or_insert(Ended::ByPeer);
+        }
+        Ok(_) => state.moved = clock::now(),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// Ends the frame that went into a log, once all of it is here.
+fn end_direct(state: &mut State) {
+    let here = state.input.bytes.len();
+    let done =
+        |(direct, _): &mut (Direct, usize)| direct.remaining() == 0 && here >= direct.tail_bytes();
+    let Some((direct, _)) = state.direct.take_if(done) else {
+        return;
+    };
+    let tail_bytes = direct.tail_bytes();
+    let tail = state.input.bytes.get(..tail_bytes).unwrap_or_default();
+    match direct.finish(tail, clock::wall_ms(), state.outbox.tail()) {
+        Reply::Now | Reply::None => {}
+        Reply::Later(later) => state.outbox.push_later(later),
+        Reply::Close(reason) => state.ending = Some(reason.into()),
+    }
+    state.input.end_front(tail_bytes);
+    state.unhandled = true;
 }
 
 fn may_handle(state: &State) -> bool {

@@ -83,6 +83,20 @@ impl Input {
         }
     }
 
+    /// All that is here was taken as the front of a large frame whose rest goes elsewhere.
+    pub(crate) fn take_front(&mut self) {
+        self.bytes.clear();
+        // What comes next is the front of another one: no more of it than is needed to see that.
+        self.read_bytes = READ_BYTES_MIN;
+    }
+
+    /// The rest of that frame has come; `tail_bytes` of it lie here.
+    pub(crate) fn end_front(&mut self, tail_bytes: usize) {
+        self.grant = None;
+        self.begun = None;
+        self.bytes.advance(tail_bytes.min(self.bytes.len()));
+    }
+
     /// Makes room for the next read: the rest of the frame at the front, at most as much again as
     /// is there already.
     pub(crate) fn make_room(&mut self) {
@@ -110,7 +124,7 @@ impl Input {
 
     /// When the frame at the front began to arrive; `None` when nothing is half-read.
     pub(crate) fn begun(&self) -> Option<Instant> {
-        self.begun.filter(|_| !self.bytes.is_empty())
+        self.begun
     }
 
     /// Gives memory back when nothing is buffered.

@@ -1,3 +1,6 @@
+//! Sessions as readers open, continue, forge and forget them.
+//! Every test drives the cache alone: no log, no clock.
+
 use super::*;
 
 fn principal() -> Principal {

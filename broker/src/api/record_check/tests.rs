@@ -1,3 +1,6 @@
+//! Batches as producers should not make them, and the one refusal that each deserves.
+//! Bytes only: no log and no socket.
+
 use nyala_client::wire::batch::{BatchBuilder, BatchOptions};
 use nyala_client::wire::compression::CompressionError;
 
