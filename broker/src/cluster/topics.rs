@@ -3,7 +3,7 @@
 //! Everything that can be refused is refused before anything is written. A call answers when the
 //! change is seen here (and led here, where this broker leads), or when its time is out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,9 +73,12 @@ impl Cluster {
     ) -> Vec<Result<CreatedTopic, TopicError>> {
         let mut answers = Vec::with_capacity(topics.len());
         let mut made = Vec::new();
+        let mut times: HashMap<&str, usize> = HashMap::new();
         for topic in &topics {
-            let twice = topics.iter().filter(|t| t.name == topic.name).count() > 1;
-            let answer = if twice {
+            *times.entry(&topic.name).or_default() += 1;
+        }
+        for topic in &topics {
+            let answer = if times.get(topic.name.as_str()) > Some(&1) {
                 let text = "Found multiple entries for this topic.".to_owned();
                 Err(TopicError::InvalidRequest(text))
             } else {
