@@ -8,10 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use nyala_client::wire::batch::BatchHead;
+use nyala_client::wire::compression::Codec;
 use nyala_client::wire::frame::RequestHeader;
 use nyala_client::wire::produce::{ProducePartitionReply, ProduceReply, ProduceView};
 use nyala_client::wire::{ApiKey, ErrorCode};
 use nyala_coordinator::ids::TopicName;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
 use super::dispatch::{Peer, malformed, unanswerable};
@@ -24,6 +27,8 @@ use crate::storage::Origin;
 /// Lowest version that is served; lower ones are advertised for the sake of old librdkafka, which
 /// looks for version 0 before it compresses (KAFKA-18659).
 pub(super) const SERVED_FROM: i16 = 3;
+/// Compressed batches up to this size are checked on the spot: well below a millisecond.
+const COMPRESSED_BYTES_QUICK: usize = 32 * 1024;
 /// Longest wait for replicas, whatever the request says.
 const TIMEOUT_MS_MAX: i32 = 300_000;
 
@@ -184,12 +189,28 @@ impl Request<'_> {
             return Err(Outcome::failed(ErrorCode::InvalidTopicException));
         }
         let config = partition.config();
-        let batch = check(records, self.version, &config, self.now_ms)
-            .map_err(|refusal| Outcome::refused(&refusal))?;
+        let batch = off_worker(records, || {
+            check(records, self.version, &config, self.now_ms)
+        })
+        .map_err(|refusal| Outcome::refused(&refusal))?;
         match partition.append(&batch, Origin::Client, self.acks, self.now_ms) {
             Ok(receipt) => Ok((partition, receipt)),
             Err(error) => Err(Outcome::of_append(&error)),
         }
+    }
+}
+
+/// Runs the check of a batch; where that means to decompress a lot, the other connections of this
+/// thread go to another one first.
+fn off_worker<T>(records: &[u8], check: impl FnOnce() -> T) -> T {
+    let compressed = |head: BatchHead<'_>| head.codec() != Ok(Codec::None);
+    let long = records.len() > COMPRESSED_BYTES_QUICK
+        && BatchHead::parse(records).is_ok_and(compressed)
+        && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+    if long {
+        tokio::task::block_in_place(check)
+    } else {
+        check()
     }
 }
 

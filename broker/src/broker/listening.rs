@@ -3,7 +3,8 @@
 //! Bound before the broker registers, since a port 0 is known only then; served after, since a
 //! request needs the cluster.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use nyala_coordinator::clock;
@@ -113,6 +114,7 @@ pub(super) fn limits(settings: &Settings) -> Limits {
     Limits {
         connections_max: count(settings.max_connections),
         connections_per_ip_max: count(settings.max_connections_per_ip),
+        connections_per_ip_overrides: overrides(settings),
         connections_per_second_max: u32::try_from(settings.max_connection_creation_rate)
             .unwrap_or(0),
         request_bytes_max: count(settings.socket_request_max_bytes),
@@ -123,6 +125,20 @@ pub(super) fn limits(settings: &Settings) -> Limits {
         receive_buffer_bytes: buffer(settings.socket_receive_buffer_bytes),
         ..Limits::default()
     }
+}
+
+/// `max.connections.per.ip.overrides`, names resolved; what names nothing has no effect.
+fn overrides(settings: &Settings) -> HashMap<IpAddr, usize> {
+    let hosts = settings.connection_overrides().unwrap_or_default();
+    let resolve = |(host, max): (String, usize)| {
+        let found = (host.as_str(), 0).to_socket_addrs();
+        if let Err(error) = &found {
+            tracing::warn!(host, %error, "max.connections.per.ip.overrides names an unknown host");
+        }
+        let found = found.into_iter().flatten();
+        found.map(move |address| (address.ip().to_canonical(), max))
+    };
+    hosts.into_iter().flat_map(resolve).collect()
 }
 
 /// A setting that is bounded below by 0, as a count.

@@ -169,6 +169,7 @@ impl Connection {
                 }
                 () = stopped.as_mut(), if state.ending.is_none() => {
                     state.ending = Some(Ended::Shutdown);
+                    state.outbox.drop_reading();
                 }
             }
         }

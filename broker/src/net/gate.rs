@@ -15,6 +15,7 @@ use super::limits::Limits;
 pub(crate) struct Gate {
     open: Arc<Semaphore>,
     per_ip_max: usize,
+    per_ip_overrides: HashMap<IpAddr, usize>,
     per_ip: Mutex<HashMap<IpAddr, usize>>,
     rate: Mutex<Bucket>,
 }
@@ -63,6 +64,7 @@ impl Gate {
                 limits.connections_max.min(Semaphore::MAX_PERMITS),
             )),
             per_ip_max: limits.connections_per_ip_max,
+            per_ip_overrides: limits.connections_per_ip_overrides.clone(),
             per_ip: Mutex::new(HashMap::new()),
             rate: Mutex::new(Bucket {
                 rate,
@@ -91,9 +93,11 @@ impl Gate {
         ip: IpAddr,
         permit: OwnedSemaphorePermit,
     ) -> Option<Place> {
+        let ip = ip.to_canonical();
+        let max = *self.per_ip_overrides.get(&ip).unwrap_or(&self.per_ip_max);
         let mut per_ip = self.per_ip.lock();
         let count = per_ip.entry(ip).or_insert(0);
-        if *count >= self.per_ip_max {
+        if *count >= max {
             if *count == 0 {
                 per_ip.remove(&ip);
             }
@@ -129,7 +133,8 @@ mod tests {
     #[tokio::test]
     async fn one_address_gets_its_share_and_no_more() {
         let gate = Gate::new(&Limits {
-            connections_per_ip_max: 2,
+            connections_per_ip_max: 1,
+            connections_per_ip_overrides: HashMap::from([(IP, 2)]),
             ..Limits::default()
         });
         let mut places = Vec::new();

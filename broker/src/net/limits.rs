@@ -1,5 +1,7 @@
 //! Every bound of the network side, each under its Kafka key where Kafka has one.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Bounds for one broker's listeners, all of them on by default.
@@ -9,6 +11,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// `max.connections.per.ip`: open connections of one address; more are closed at once.
     pub connections_per_ip_max: usize,
+    /// `max.connections.per.ip.overrides`: another number for some addresses.
+    pub connections_per_ip_overrides: HashMap<IpAddr, usize>,
     /// `max.connection.creation.rate`: new connections a second; more wait to be accepted.
     pub connections_per_second_max: u32,
     /// `socket.request.max.bytes`: largest frame.
@@ -36,6 +40,7 @@ impl Default for Limits {
         Self {
             connections_max: 4096,
             connections_per_ip_max: 1024,
+            connections_per_ip_overrides: HashMap::new(),
             connections_per_second_max: 200,
             request_bytes_max: 100 * 1024 * 1024,
             queued_bytes_max: 256 * 1024 * 1024,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nyala_coordinator::clock;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,7 @@ pub struct Shared {
     limits: Arc<Limits>,
     gate: Arc<Gate>,
     memory: Arc<RequestMemory>,
+    complaints: Arc<Complaints>,
 }
 
 impl Shared {
@@ -33,6 +35,7 @@ impl Shared {
             gate: Gate::new(&limits),
             memory: RequestMemory::new(limits.queued_bytes_max),
             limits: Arc::new(limits),
+            complaints: Arc::default(),
         }
     }
 }
@@ -131,20 +134,63 @@ impl Listener {
             memory: Arc::clone(&self.shared.memory),
         };
         let name = Arc::clone(&self.name);
+        let complaints = Arc::clone(&self.shared.complaints);
         async move {
             let ended = connection.run(stream, stop).await;
             drop(place);
-            log_end(&name, peer, &ended);
+            complaints.log_end(&name, peer, &ended);
         }
     }
 }
 
-/// One line for a connection that we closed; what peers do by themselves is no news.
-fn log_end(listener: &str, peer: SocketAddr, ended: &Ended) {
-    match ended {
-        Ended::Refused(reason) => {
-            tracing::info!(listener, %peer, %reason, "connection closed");
+/// Lines about closed connections in one second; what comes on top is only counted.
+const LINES_PER_SECOND_MAX: u32 = 10;
+
+/// Keeps a flood of bad connections from becoming a flood of log lines.
+#[derive(Debug, Default)]
+struct Complaints {
+    /// The current second, its lines, and what was left out since the last line.
+    state: parking_lot::Mutex<(i64, u32, u64)>,
+}
+
+impl Complaints {
+    /// One line for a connection that we closed; what peers do by themselves is no news.
+    fn log_end(&self, listener: &str, peer: SocketAddr, ended: &Ended) {
+        let Ended::Refused(reason) = ended else {
+            tracing::debug!(listener, %peer, reason = %ended, "connection ended");
+            return;
+        };
+        if let Some(left_out) = self.admit(clock::wall_ms() / 1000) {
+            tracing::info!(listener, %peer, %reason, left_out, "connection closed");
         }
-        other => tracing::debug!(listener, %peer, reason = %other, "connection ended"),
+    }
+
+    /// Whether a line may be written in this second, and how many were not before it.
+    fn admit(&self, second: i64) -> Option<u64> {
+        let mut state = self.state.lock();
+        let (current, lines, left_out) = &mut *state;
+        if *current != second {
+            (*current, *lines) = (second, 0);
+        }
+        if *lines >= LINES_PER_SECOND_MAX {
+            *left_out += 1;
+            return None;
+        }
+        *lines += 1;
+        Some(std::mem::take(left_out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_complaints_becomes_a_few_lines_and_a_count() {
+        let complaints = Complaints::default();
+        let written = (0..100).filter(|_| complaints.admit(1).is_some()).count();
+        assert_eq!(written, 10);
+        assert_eq!(complaints.admit(2), Some(90));
+        assert_eq!(complaints.admit(2), Some(0));
     }
 }

@@ -150,6 +150,14 @@ impl Outbox {
         }
     }
 
+    /// Gives up answers that only wait for news.
+    pub(crate) fn drop_reading(&mut self) {
+        self.queue.retain(|entry| match entry {
+            Entry::Waiting(later) => later.kind != LaterKind::Reading,
+            Entry::Ready(_) => true,
+        });
+    }
+
     /// The requests whose effects must be completed although nobody reads their answers any more.
     pub(crate) fn into_unfinished(self) -> Vec<Later> {
         let laters = self.queue.into_iter().filter_map(|entry| match entry {
