@@ -275,3 +275,6 @@ fn last_stable(log: &Log) -> i64 {
     log.first_unstable_offset()
         .map_or(watermark, |offset| offset.min(watermark))
 }
+
+#[cfg(test)]
+mod tests;

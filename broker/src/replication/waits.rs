@@ -38,6 +38,12 @@ impl Waits {
         }
     }
 
+    /// Whether nobody waits.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.lock().is_empty()
+    }
+
     fn add(&self, waiter: &Arc<Waiter>) {
         let mut list = self.list.lock();
         list.push(Arc::clone(waiter));
