@@ -549,7 +549,8 @@ fn a_frozen_server_suspends_the_session_and_ends_its_lease() {
         })
         .await;
         let fenced = frozen.elapsed();
-        assert!(fenced < TIMEOUT * 3 / 4, "fenced only after {fenced:?}");
+        // What counts is that it ends before the server may give the session up.
+        assert!(fenced < TIMEOUT, "fenced only after {fenced:?}");
         eprintln!("noticed after {noticed:?}, fenced after {fenced:?}");
         zookeeper.process.signal(Signal::CONT);
         wait_for(&s, "connected", SessionState::is_connected).await;
