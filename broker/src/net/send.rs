@@ -24,7 +24,7 @@ const PIECE_BYTES: u64 = 1024 * 1024;
 /// Distance of the probes for residence: the kernel reads ahead in larger steps than this.
 const PROBE_STRIDE_BYTES: u64 = 128 * 1024;
 /// After this much, other connections of the thread get their turn.
-const TURN_BYTES: u64 = 4 * 1024 * 1024;
+const TURN_BYTES: u64 = 1024 * 1024;
 /// Memory that an empty outbox keeps.
 const KEEP_BYTES: usize = 64 * 1024;
 
