@@ -311,6 +311,9 @@ pub enum ConsumerError {
         /// The fault.
         error: RegistryError,
     },
+    /// The session of the group ended before the answer: it is not known whether it was done.
+    #[error("the session with the group ended before the answer came")]
+    Interrupted,
     /// The consumer has no group, so there is nothing to commit to.
     #[error("the consumer has no group to commit to")]
     NoGroup,

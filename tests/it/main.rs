@@ -29,6 +29,12 @@ mod hostile_wire;
 mod kafka_tools;
 /// kill -9 under load.
 mod kills;
+/// What a user types: topics, groups, lines in and out.
+mod native_cli;
+/// Groups that meet in ZooKeeper.
+mod native_groups;
+/// Our producer through failures, and next to other clients.
+mod native_producer;
 /// Every znode, typed.
 mod registry;
 /// Log folders that Kafka and we open in turn.

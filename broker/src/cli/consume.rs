@@ -40,6 +40,9 @@ pub(super) struct Args {
     /// End when nothing has come for so long
     #[arg(long, value_name = "MILLISECONDS")]
     timeout_ms: Option<u64>,
+    /// A member of a group that is silent for so long is replaced
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1000..=3_600_000))]
+    session_timeout_ms: u64,
     #[command(flatten)]
     show: Show,
 }
@@ -134,7 +137,7 @@ async fn consumer(args: &Args) -> Result<Consumer, Box<dyn Error>> {
             config.cluster.connection.client_id = "nyala-consume".to_owned();
             config.poll_records_max = BATCH_RECORDS;
         })
-        .session_timeout(Duration::from_secs(10))
+        .session_timeout(Duration::from_millis(args.session_timeout_ms))
         .build()
         .await;
     built.map_err(|error| match error {

@@ -30,6 +30,8 @@ use crate::wire::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssign
 
 /// Pause before anything that failed is tried again.
 const RETRY: Duration = Duration::from_millis(100);
+/// Tries without a coordinator before that is worth a warning.
+const MISSED_ALARM: u32 = 50;
 /// The versions that are spoken here; newer ones add nothing that is used.
 const FIND_COORDINATOR_VERSION_MAX: i16 = 2;
 const JOIN_VERSION_MAX: i16 = 5;
@@ -86,8 +88,16 @@ impl Driver {
     /// Runs until the member has left, or is aborted.
     pub(super) async fn run(mut self) {
         let mut coordinator = None;
+        let mut missed = 0_u32;
         loop {
             let end = self.round(&mut coordinator).await;
+            missed = match end {
+                End::NoCoordinator => missed.saturating_add(1),
+                _ => 0,
+            };
+            if missed == MISSED_ALARM {
+                tracing::warn!(group = %self.group, "no coordinator for the group yet, still trying");
+            }
             match end {
                 End::Rejoin => self.let_go(coordinator.as_ref()).await,
                 End::NoCoordinator => {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use nyala_coordinator::clock;
 use nyala_coordinator::ids::TopicPartition;
-use nyala_coordinator::session::Lease;
+use nyala_coordinator::session::{Session, SessionState};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
@@ -61,6 +61,8 @@ struct State {
     /// Partition that was served last: the next one goes first.
     served: Option<TopicPartition>,
     last_poll: Option<Instant>,
+    /// The session that the shares were claimed under.
+    generation: u64,
     closed: bool,
 }
 
@@ -69,8 +71,8 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Delivery {
     state: Mutex<State>,
-    /// Nothing is handed out while it does not hold.
-    lease: Option<Lease>,
+    /// What the partitions are held by, in a ZooKeeper group.
+    session: Option<Session>,
     /// Most bytes that wait, over all partitions.
     waiting_bytes_max: usize,
     /// Something to hand out has arrived.
@@ -96,14 +98,35 @@ pub(crate) struct Progress {
 }
 
 impl Delivery {
-    pub(crate) fn new(waiting_bytes_max: usize, lease: Option<Lease>) -> Self {
+    pub(crate) fn new(waiting_bytes_max: usize, session: Option<Session>) -> Self {
         Self {
             state: Mutex::new(State::default()),
-            lease,
+            session,
             waiting_bytes_max,
             arrived: Notify::new(),
             hungry: Notify::new(),
         }
+    }
+
+    /// From here on shares are claimed under this session; there must be none left of another.
+    pub(crate) fn set_generation(&self, generation: u64) {
+        let mut state = self.state.lock();
+        debug_assert!(state.generation == generation || state.shares.is_empty());
+        state.generation = generation;
+    }
+
+    /// Whether what was claimed under `generation` is certainly still held. While the connection is
+    /// away nothing is handed out, although the lease may hold: a session can be ended early, from
+    /// the server's side. The lease is read first: once a later session has renewed it, the state
+    /// cannot be that of this one any more.
+    fn holds(&self, generation: u64) -> bool {
+        let Some(session) = &self.session else {
+            return true;
+        };
+        let lease = session.lease().holds();
+        let state = session.state();
+        lease
+            && matches!(state, SessionState::Connected { generation: now, .. } if now == generation)
     }
 
     /// Starts to read a partition at `offset`.
@@ -308,7 +331,15 @@ impl Delivery {
         if state.closed {
             return Err(ConsumerError::Closed);
         }
-        let State { shares, served, .. } = &mut *state;
+        let State {
+            shares,
+            served,
+            generation,
+            ..
+        } = &mut *state;
+        if !self.holds(*generation) {
+            return Ok(Vec::new());
+        }
         let order: Vec<TopicPartition> = turns(shares, served.as_ref());
         for target in order {
             let Some(share) = shares.get_mut(&target) else {
@@ -318,7 +349,7 @@ impl Delivery {
             let read = share.read(&target, max, &mut records);
             // Looked at last, after all decoding: a process that was paused must not hand out
             // what may be another's by now.
-            if self.lease.as_ref().is_some_and(|lease| !lease.holds()) {
+            if !self.holds(*generation) {
                 share.rewind(offset);
                 return Ok(Vec::new());
             }

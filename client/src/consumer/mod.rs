@@ -56,6 +56,9 @@ use delivery::Delivery;
 /// Longest that leaving a group takes.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Longest time without a look at what may be handed out.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// What the handle asks of the driver.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -96,8 +99,8 @@ impl Consumer {
             cluster.want(topic);
         }
         let session = cluster.session().filter(|_| config.group.is_some());
-        let lease = session.map(nyala_coordinator::session::Session::lease);
-        let delivery = Arc::new(Delivery::new(config.waiting_bytes_max, lease));
+        let held_by = session.cloned();
+        let delivery = Arc::new(Delivery::new(config.waiting_bytes_max, held_by));
         let (commands, requests) = mpsc::channel(16);
         let parts = Parts {
             config: Arc::clone(&config),
@@ -149,10 +152,13 @@ impl Consumer {
             if !records.is_empty() {
                 return Ok(records);
             }
-            let arrived = self.delivery.arrived.notified();
-            if tokio::time::timeout_at(deadline, arrived).await.is_err() {
+            let now = Instant::now();
+            if now >= deadline {
                 return Ok(Vec::new());
             }
+            // A look now and then: a session that comes back makes no noise of its own.
+            let arrived = self.delivery.arrived.notified();
+            let _ = tokio::time::timeout_at(deadline.min(now + LOOK_INTERVAL), arrived).await;
         }
     }
 
@@ -213,7 +219,7 @@ impl Consumer {
         let (reply, answer) = oneshot::channel();
         let sent = self.commands.send(command(reply)).await;
         sent.map_err(|_| ConsumerError::Closed)?;
-        answer.await.unwrap_or(Err(ConsumerError::Closed))
+        answer.await.unwrap_or(Err(ConsumerError::Interrupted))
     }
 }
 

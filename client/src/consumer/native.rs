@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::future::BoxFuture;
+use futures::future::{AbortHandle, Abortable, BoxFuture};
 use futures::stream::FuturesUnordered;
 use nyala_coordinator::clock;
 use nyala_coordinator::ids::{TopicName, TopicPartition};
@@ -44,7 +44,6 @@ enum Done {
     Registered(u64, Option<Watched<Subscriptions>>),
     Started {
         target: TopicPartition,
-        attempt: u64,
         token: FencingToken,
         offset: i64,
     },
@@ -53,7 +52,7 @@ enum Done {
         Vec<TopicPartition>,
         Option<Reply>,
     ),
-    Forgotten,
+    Nothing,
     Left,
 }
 
@@ -70,9 +69,9 @@ pub(super) struct Driver {
     subscriptions: Subscriptions,
     /// What is owned, by the machine's word.
     owned: BTreeMap<TopicPartition, FencingToken>,
-    /// Starts under way; one that is not named here any more has been overtaken.
-    starting: BTreeMap<TopicPartition, u64>,
-    attempts: u64,
+    /// Starts under way. One that is overtaken is stopped at once: it would write the offset of a
+    /// partition that is another's by then.
+    starting: BTreeMap<TopicPartition, AbortHandle>,
     /// Everything that was ever claimed, to be cleared under a new session.
     touched: BTreeSet<TopicPartition>,
     committing: bool,
@@ -105,7 +104,6 @@ impl Driver {
             subscriptions: Subscriptions::new(),
             owned: BTreeMap::new(),
             starting: BTreeMap::new(),
-            attempts: 0,
             touched: BTreeSet::new(),
             committing: false,
             closing: None,
@@ -184,12 +182,19 @@ impl Driver {
             self.session_down();
         }
         self.ops = FuturesUnordered::new();
+        self.starting.clear();
+        self.parts.delivery.remove_all();
+        self.parts.delivery.set_generation(generation);
         self.committing = false;
         self.generation = generation;
+        if self.closing.is_some() {
+            // What was to be released went with the session.
+            self.leave_done();
+        }
         let offsets = Arc::clone(&self.member.offsets);
         self.ops.push(Box::pin(async move {
             offsets.forget_all().await;
-            Done::Forgotten
+            Done::Nothing
         }));
     }
 
@@ -227,12 +232,12 @@ impl Driver {
             }
             Effect::Revoke(target) => {
                 self.owned.remove(&target);
-                self.starting.remove(&target);
+                self.stop_start(&target);
                 self.revoke(target);
             }
             Effect::Drop(target) => {
                 self.owned.remove(&target);
-                self.starting.remove(&target);
+                self.stop_start(&target);
                 self.parts.delivery.remove(&target);
             }
             Effect::Release(target) => self.ops.push(Box::pin(async move {
@@ -274,22 +279,21 @@ impl Driver {
     }
 
     fn start(&mut self, target: TopicPartition, token: FencingToken) {
-        self.attempts += 1;
-        let attempt = self.attempts;
-        self.starting.insert(target.clone(), attempt);
+        self.stop_start(&target);
+        let (stop, stopped) = AbortHandle::new_pair();
+        self.starting.insert(target.clone(), stop);
         let (member, cluster) = (self.member.clone(), self.parts.cluster.clone());
         let (delivery, reset) = (
             Arc::clone(&self.parts.delivery),
             self.parts.config.offset_reset,
         );
-        self.ops.push(Box::pin(async move {
+        let begun = async move {
             loop {
                 let begun = member.begin(&cluster, &target, token, reset).await;
                 match begun {
                     Ok(Some(offset)) => {
                         return Done::Started {
                             target,
-                            attempt,
                             token,
                             offset,
                         };
@@ -300,7 +304,17 @@ impl Driver {
                 }
                 tokio::time::sleep(RETRY).await;
             }
-        }));
+        };
+        let begun = Abortable::new(begun, stopped);
+        self.ops.push(Box::pin(
+            async move { begun.await.unwrap_or(Done::Nothing) },
+        ));
+    }
+
+    fn stop_start(&mut self, target: &TopicPartition) {
+        if let Some(start) = self.starting.remove(target) {
+            start.abort();
+        }
     }
 
     fn revoke(&mut self, target: TopicPartition) {
@@ -380,7 +394,7 @@ impl Driver {
     fn done(&mut self, done: Done) {
         match done {
             Done::Event(event) => self.apply(event),
-            Done::Forgotten => {}
+            Done::Nothing => {}
             Done::Left => self.leave_done(),
             Done::Registered(generation, members) => {
                 if let Some(members) = members {
@@ -392,14 +406,11 @@ impl Driver {
             }
             Done::Started {
                 target,
-                attempt,
                 token,
                 offset,
             } => {
-                if self.starting.get(&target) == Some(&attempt) {
-                    self.starting.remove(&target);
-                    self.parts.delivery.assign(target, offset, Some(token));
-                }
+                self.starting.remove(&target);
+                self.parts.delivery.assign(target, offset, Some(token));
             }
             Done::Committed(outcome, fenced, reply) => {
                 self.committing = false;
