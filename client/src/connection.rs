@@ -449,3 +449,6 @@ impl Wires {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,8 @@ mod hostile_wire;
 mod kafka_tools;
 /// kill -9 under load.
 mod kills;
+/// Our consumer in a group of brokers, beside librdkafka.
+mod native_classic;
 /// What a user types: topics, groups, lines in and out.
 mod native_cli;
 /// Groups that meet in ZooKeeper.

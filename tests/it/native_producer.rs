@@ -1,6 +1,6 @@
 //! Our producer: through a broker that dies, stands still or refuses, and next to other clients.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use harness::cluster::{Dev, DevOptions, kcat, nyala};
@@ -31,7 +31,14 @@ fn topic(name: &str) -> TopicName {
 }
 
 fn start(name: &str, partitions: &str) -> (Dev, Runtime) {
-    let dev = Dev::start_with(DevOptions::default());
+    start_with(1, name, partitions)
+}
+
+fn start_with(brokers: usize, name: &str, partitions: &str) -> (Dev, Runtime) {
+    let dev = Dev::start_with(DevOptions {
+        brokers,
+        ..DevOptions::default()
+    });
     let args = ["topic", "create", name, "--partitions", partitions];
     let bootstrap = ["--bootstrap", &dev.bootstrap()];
     nyala(dev.folder(), &[&args[..], &bootstrap].concat()).expect_success("create");
@@ -230,8 +237,8 @@ fn what_cannot_be_is_said_at_once() {
 }
 
 #[test]
-fn records_without_key_go_round_in_batches() {
-    let (dev, runtime) = start("round", "4");
+fn records_without_key_go_round_in_batches_over_all_brokers() {
+    let (dev, runtime) = start_with(2, "round", "4");
     let counts = runtime.block_on(async {
         let built = Producer::builder().zookeeper(dev.zookeeper());
         let built = built.linger(Duration::from_secs(5)).batch_bytes(2000);
@@ -242,6 +249,14 @@ fn records_without_key_go_round_in_batches() {
             acks.push(producer.send(record).await.expect("room"));
         }
         producer.flush().await.expect("the broker lives");
+        let topology = producer.cluster().topology();
+        assert_eq!(topology.brokers.len(), 2);
+        let leaders = topology
+            .topics
+            .get("round")
+            .map(|t| t.slots.iter().map(|s| s.broker));
+        let leaders: BTreeSet<_> = leaders.expect("it was written to").collect();
+        assert_eq!(leaders.len(), 2, "both lead something");
         let mut counts: BTreeMap<i32, usize> = BTreeMap::new();
         for ack in acks {
             let placed = ack.await.expect("the broker lives");
