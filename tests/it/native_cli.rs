@@ -232,6 +232,17 @@ fn errors_say_what_happened_to_what_and_what_to_do() {
 }
 
 #[test]
+fn a_reader_that_goes_away_ends_the_command() {
+    let dev = start();
+    std::fs::write(dev.folder().join("three"), "a\nb\nc\n").expect("writable");
+    on(&dev, &["produce", "three", "--file", "three"]).expect_success("produce");
+    let bootstrap = dev.bootstrap();
+    let script = format!("$NYALA consume three --from-beginning --bootstrap {bootstrap} | head -1");
+    let printed = shell(dev.folder(), &script).expect_success(&script);
+    assert_eq!(printed, "a\n");
+}
+
+#[test]
 fn an_interrupt_ends_well_and_keeps_what_was_printed() {
     let dev = start();
     std::fs::write(dev.folder().join("three"), "a\nb\nc\n").expect("writable");

@@ -9,6 +9,7 @@ use nyala_client::config::OffsetReset;
 use nyala_client::consumer::ConsumerRecord;
 use nyala_client::error::{ClusterError, ConsumerError};
 use nyala_coordinator::ids::TopicName;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::time::Instant;
 
 use super::entry::{EntryArgs, topic_name};
@@ -181,6 +182,9 @@ async fn print(
             if quiet.is_some_and(|q| last.elapsed() >= q) {
                 return Ok(End::Quiet);
             }
+            if reader_gone() {
+                return Ok(End::ReaderGone);
+            }
             continue;
         }
         last = Instant::now();
@@ -190,6 +194,15 @@ async fn print(
             Err(error) => return Err(format!("standard output: {error}").into()),
         }
     }
+}
+
+/// Whether nobody reads our output any more: without records to print, no write would tell.
+fn reader_gone() -> bool {
+    let out = io::stdout();
+    let mut fds = [PollFd::new(&out, PollFlags::empty())];
+    // A failed look is as good as none.
+    let _ = poll(&mut fds, Some(&Timespec::default()));
+    fds.iter().any(|fd| fd.revents().contains(PollFlags::ERR))
 }
 
 /// Prints and flushes one batch: only then may its offsets be committed.
