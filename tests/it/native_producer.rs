@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use harness::cluster::{Dev, DevOptions, kcat, nyala};
 use harness::history::History;
-use harness::kafka::free_port;
+use harness::kafka::{KafkaBroker, free_port};
 use harness::rdkafka::read_all;
 use harness::wait;
+use harness::zookeeper::RealZooKeeper;
 use nyala_client::Consumer;
 use nyala_client::Producer;
 use nyala_client::config::OffsetReset;
@@ -327,4 +328,41 @@ fn every_codec_reads_the_same_to_us_and_to_kcat_both_ways() {
             .collect();
         assert_eq!(values, lines, "{} from kcat to us", codec.name());
     }
+}
+
+#[test]
+fn the_native_way_leads_to_a_real_kafka_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let zookeeper = RealZooKeeper::start(folder.path());
+    let kafka = KafkaBroker::start(folder.path(), 0, &zookeeper.address, &["num.partitions=3"]);
+    let runtime = Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        for codec in CODECS {
+            let name = topic(&format!("real-{}", codec.name()));
+            let built = Producer::builder().zookeeper(&zookeeper.address);
+            let producer = built.compression(codec).build().await.expect("a cluster");
+            for n in 0..300 {
+                let record = Record::new(name.clone(), n.to_string()).with_key(n.to_string());
+                drop(producer.send(record).await.expect("room"));
+            }
+            producer.close().await.expect("settled");
+            let built = Consumer::builder().zookeeper(&zookeeper.address);
+            let built = built
+                .group("real")
+                .topics([name])
+                .session_timeout(Duration::from_secs(5));
+            let built = built.offset_reset(OffsetReset::Earliest).build().await;
+            let mut consumer = built.expect("a cluster");
+            let mut values = BTreeSet::new();
+            while values.len() < 300 {
+                let records = consumer.poll(wait::SOON).await.expect("good records");
+                assert!(!records.is_empty(), "only {} came", values.len());
+                let texts = records.iter().map(|r| r.value.clone().unwrap_or_default());
+                values.extend(texts.map(|v| v.to_vec()));
+            }
+            assert_eq!(consumer.assignment().len(), 3);
+            consumer.close().await.expect("it leaves well");
+        }
+    });
+    drop(kafka);
 }
