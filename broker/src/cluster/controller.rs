@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use nyala_coordinator::cluster::ClusterSnapshot;
 use nyala_coordinator::ids::{BrokerId, TopicId, TopicName};
-use nyala_coordinator::registry::{Controllership, Election, FencedError, Registry, RegistryError};
+use nyala_coordinator::registry::{
+    Controllership, Election, FencedError, NewState, Registry, RegistryError,
+};
 use nyala_coordinator::session::{SessionState, Watch, ZkError};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -197,6 +199,9 @@ impl Controller {
         if !plan.is_empty() {
             info!("{} partitions get a leader or lose it", plan.len());
             self.registry.write_states(&term.proof, &plan).await?;
+            // Planned again from a snapshot without them, they would only be refused.
+            let written = snapshots.wait_for(|s| is_written(s, &plan));
+            let _in_time = tokio::time::timeout(CATCH_UP_MAX, written).await.is_ok();
         }
         term.incarnations.settle(&snapshot);
         let waiting = self.delete(term, &marked, &snapshot).await?;
@@ -285,6 +290,14 @@ impl Controller {
             .any(|h| *h != self.this && snapshot.brokers.contains_key(h));
         (!here || waited >= OWN_DELETION_MAX) && (!others || waited >= OTHERS_SEE_MARK)
     }
+}
+
+/// Whether `snapshot` shows what was planned, or what came after it.
+fn is_written(snapshot: &ClusterSnapshot, plan: &[NewState]) -> bool {
+    plan.iter().all(|new| {
+        let now = snapshot.partition(&new.partition);
+        now.is_none_or(|p| p.state.as_ref().map(|s| s.version) > new.version)
+    })
 }
 
 /// What a term remembers.

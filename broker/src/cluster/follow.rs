@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt};
 use nyala_coordinator::clock;
 use nyala_coordinator::cluster::ClusterSnapshot;
 use nyala_coordinator::ids::{BrokerId, LeaderEpoch, TopicId, TopicName, TopicPartition};
@@ -23,6 +24,9 @@ use crate::storage::{LogConfig, LogDirs, StorageError};
 
 /// Pause after a read that failed.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
+
+/// Logs that are opened at a time.
+const LEADS_AT_A_TIME: usize = 8;
 
 /// Topics that this broker has partitions of.
 pub(super) type LocalTopics = BTreeSet<TopicName>;
@@ -125,9 +129,19 @@ impl Follower {
         for action in &actions {
             debug!(?action, "partition");
         }
+        let mut leads = Vec::new();
         for action in actions {
-            self.carry_out(action).await;
+            match action {
+                Action::Lead {
+                    partition,
+                    topic_id,
+                    epoch,
+                } => leads.push((partition, topic_id, epoch)),
+                Action::Resign { partition } => self.resign(&partition),
+                Action::Delete { partition } => self.delete(partition).await,
+            }
         }
+        self.lead_all(leads).await;
         self.publish();
         Ok(())
     }
@@ -234,32 +248,35 @@ impl Follower {
         here
     }
 
-    async fn carry_out(&mut self, action: Action) {
-        match action {
-            Action::Resign { partition } => {
-                if let Some(p) = self.parts.table.find(&partition) {
-                    p.resign();
-                    info!("{partition} is no longer led here");
-                }
-            }
-            Action::Delete { partition } => self.delete(partition).await,
-            Action::Lead {
-                partition,
-                topic_id,
-                epoch,
-            } => {
-                if self.missing.contains(&partition) {
-                    self.failed.insert((partition, epoch));
-                    return;
-                }
-                let led = self.lead(&partition, topic_id, epoch).await;
-                self.failed.retain(|(tp, _)| *tp != partition);
-                if let Err(e) = led {
-                    error!("{partition} cannot be led in epoch {epoch}: {e}");
-                    self.failed.insert((partition, epoch));
-                }
-            }
+    fn resign(&self, id: &TopicPartition) {
+        if let Some(partition) = self.parts.table.find(id) {
+            partition.resign();
+            info!("{id} is no longer led here");
         }
+    }
+
+    /// Several at a time: most of the work is waiting for the disk.
+    async fn lead_all(&mut self, leads: Vec<(TopicPartition, Option<TopicId>, LeaderEpoch)>) {
+        let me = &*self;
+        let attempts = leads.into_iter().map(|(id, topic_id, epoch)| async move {
+            if me.missing.contains(&id) {
+                return Some((id, epoch));
+            }
+            let led = me.lead(&id, topic_id, epoch).await;
+            led.err().map(|e| {
+                error!("{id} cannot be led in epoch {epoch}: {e}");
+                (id, epoch)
+            })
+        });
+        let attempts = stream::iter(attempts).buffer_unordered(LEADS_AT_A_TIME);
+        let failed: Vec<_> = attempts
+            .filter_map(|failed| async { failed })
+            .collect()
+            .await;
+        for (id, _) in &failed {
+            self.failed.retain(|(tp, _)| tp != id);
+        }
+        self.failed.extend(failed);
     }
 
     async fn lead(
