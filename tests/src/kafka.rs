@@ -5,6 +5,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
 use crate::cluster::name_of;
 use crate::process::{Ended, Process, run, run_reading};
 use crate::wait;
@@ -98,6 +100,21 @@ pub(crate) fn wait_for_port(process: &mut Process, port: u16) {
     });
 }
 
+/// Waits until the broker sees itself in its metadata: its port answers before that, and until then
+/// it refuses to create topics for want of brokers.
+fn wait_for_itself(address: &str) {
+    let client: BaseConsumer = crate::rdkafka::config(address, &[])
+        .create()
+        .expect("legal settings");
+    wait::until("the broker in its own metadata", || {
+        match client.fetch_metadata(None, Duration::from_secs(5)) {
+            Ok(metadata) if metadata.brokers().is_empty() => Err("no broker".to_owned()),
+            Ok(_) => Ok(()),
+            Err(e) => Err(e.to_string()),
+        }
+    });
+}
+
 /// A real Kafka broker in ZooKeeper mode.
 #[derive(Debug)]
 pub struct KafkaBroker {
@@ -132,6 +149,7 @@ impl KafkaBroker {
         let mut command = java("512m", "kafka.Kafka", &[&file.to_string_lossy()]);
         let mut process = Process::start(&format!("kafka-{id}"), folder, &mut command);
         wait_for_port(&mut process, port);
+        wait_for_itself(&address);
         Self {
             process,
             address,
