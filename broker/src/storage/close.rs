@@ -1,6 +1,7 @@
 //! Closing a log, keeping it small while it is idle, and bounding what a crash would cost it.
 
 use super::log::Log;
+use super::segment::Segment;
 use super::{AppendError, StorageError};
 
 /// A log without appends for so long gives its window and its allocated, unused end back.
@@ -38,9 +39,11 @@ impl Log {
         self.active_mut().seal_indexes()?;
         self.snapshot()?;
         self.syncer.sync()?;
-        for segment in &self.segments {
+        for segment in &mut self.segments {
             segment.sync_indexes_if_open()?;
+            segment.release_files();
         }
+        self.syncer.forget_files();
         self.note_synced();
         self.unsettled = false;
         Ok(())
@@ -66,6 +69,14 @@ impl Log {
         if idle && self.tail.as_ref().is_some_and(|tail| tail.is_idle()) {
             let trimmed = self.trim();
             trimmed.map_err(|error| self.broken(error))?;
+        }
+        if idle && self.tail.is_none() {
+            // Thousands of quiet logs must not hold a descriptor for every file; one with unsynced bytes
+            // stays open where the sync needs it.
+            self.segments.iter_mut().for_each(Segment::release_files);
+            if self.syncer.synced() == self.next_offset {
+                self.syncer.forget_files();
+            }
         }
         let interval = self.config.index_interval_bytes;
         for segment in &mut self.segments {

@@ -92,6 +92,11 @@ impl Syncer {
         });
     }
 
+    /// Closes the files of a log whose last sync is done.
+    pub(crate) fn forget_files(&self) {
+        self.pending.lock().files.clear();
+    }
+
     /// After a truncation: the log ends at `offset`, no file but the active one counts.
     pub(crate) fn reset(&self, offset: i64) {
         let _syncing = self.syncing.lock();

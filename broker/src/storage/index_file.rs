@@ -221,6 +221,13 @@ impl<const N: usize> IndexFile<N> {
         Ok(())
     }
 
+    /// Closes the file if nothing waits to be written; it is opened again when needed.
+    pub(crate) fn release(&mut self) {
+        if self.pending.is_empty() {
+            self.on_disk = OnceLock::new();
+        }
+    }
+
     /// Keeps the first `entries` ones.
     pub(crate) fn truncate(&mut self, entries: u32) -> Result<(), StorageError> {
         let path = self.path();

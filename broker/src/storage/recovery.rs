@@ -158,7 +158,8 @@ impl Log {
         }
         self.next_offset = next_offset;
         report.synced_offsets_lost = (recovery_point - next_offset).max(0);
-        for segment in self.segments.get(first..).unwrap_or_default() {
+        let found = self.segments.get(first..).unwrap_or_default();
+        for segment in found.iter().filter(|segment| segment.size > 0) {
             // What was found is in the file, but who knows since when: the next sync covers it.
             let file = Arc::clone(segment.file()?);
             self.syncer.writes_to(file, segment.path(), true);

@@ -68,6 +68,7 @@ impl Log {
         if active.size > 0 {
             let cut = active.cut(active.size);
             cut.map_err(|error| self.syncer.fail(error))?;
+            self.active_mut().release_indexes();
             self.segments.push(next);
         } else {
             // Only its base was too far below; an empty segment is replaced, not kept.

@@ -328,6 +328,18 @@ impl Segment {
         self.time_index.file().sync_if_open()
     }
 
+    /// Closes the index files until they are needed again.
+    pub(crate) fn release_indexes(&mut self) {
+        self.index.file_mut().release();
+        self.time_index.file_mut().release();
+    }
+
+    /// Closes all files until they are needed again. Slices that were handed out stay readable.
+    pub(crate) fn release_files(&mut self) {
+        self.release_indexes();
+        self.file = OnceLock::new();
+    }
+
     /// Cuts the file to `size`. No window over it may live.
     pub(crate) fn cut(&self, size: u64) -> Result<(), StorageError> {
         self.file()?

@@ -243,6 +243,13 @@ fn thousands_of_quiet_logs_are_cheap() {
         .sum();
     assert_eq!(bytes, 0, "nothing is allocated before the first append");
     assert!(size_of::<Log>() + size_of::<super::super::segment::Segment>() < 1500);
+    dirs.retain(super::super::close::IDLE_MS + 1);
+    let open_files = std::fs::read_dir("/proc/self/fd").expect("list");
+    let ours = open_files.filter(|entry| {
+        let target = entry.as_ref().ok().and_then(|e| e.path().read_link().ok());
+        target.is_some_and(|t| t.starts_with(root.path()))
+    });
+    assert!(ours.count() < 10, "quiet logs hold no descriptors");
     clean(dirs.close(0));
 }
 
