@@ -86,11 +86,21 @@ pub(crate) fn protocol_map(text: &str) -> Result<ProtocolMap, Fault> {
     Ok(map)
 }
 
+/// Whether two listeners may have one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ports {
+    /// They are bound here: each needs its own.
+    Distinct,
+    /// They are what others connect to: a balancer may stand in front of both.
+    MayRepeat,
+}
+
 /// Reads the value of `key`, a list of listeners.
 pub(crate) fn listeners(
     key: &str,
     text: &str,
     protocols: &ProtocolMap,
+    ports: Ports,
 ) -> Result<Vec<Listener>, Fault> {
     let mut found: Vec<Listener> = Vec::new();
     for item in list(text) {
@@ -116,6 +126,7 @@ pub(crate) fn listeners(
             ));
         }
         if port != 0
+            && ports == Ports::Distinct
             && found
                 .iter()
                 .any(|other| other.port == port && other.host == host)
@@ -168,7 +179,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Vec<Listener>, Fault> {
         let map = protocol_map("PLAINTEXT:PLAINTEXT,INSIDE:PLAINTEXT,SSL:SSL").expect("legal");
-        listeners("listeners", text, &map)
+        listeners("listeners", text, &map, Ports::Distinct)
     }
 
     #[test]

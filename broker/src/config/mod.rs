@@ -4,6 +4,7 @@
 //! keys, `topic` the topic keys, `settings` layers file and dynamic values and checks across
 //! keys, `describe` shows them as `DescribeConfigs` does. Knows nothing of sockets, logs or znodes.
 
+mod addresses;
 mod describe;
 mod key;
 mod listener;

@@ -4,7 +4,6 @@
 //! default; among synonyms of one layer the finest unit wins, as in Kafka.
 
 use super::key::{Bound, Change, Fault, Faults, Key, Setting, list};
-use super::listener::{Listener, SecurityProtocol, listeners, protocol_map};
 use super::{KEYS, Properties, Settings, Values};
 
 /// The explicit values of a broker, weakest first.
@@ -202,59 +201,8 @@ impl Settings {
             "At least one log directory must be defined via log.dirs or log.dir".to_owned(),
         );
         faults.extend(self.connection_overrides().err());
-        faults.extend(self.listen_on().err());
-        faults.extend(self.advertise().err());
+        faults.extend(self.address_faults());
         faults
-    }
-
-    /// Listeners to bind.
-    pub fn listen_on(&self) -> Result<Vec<Listener>, Fault> {
-        let protocols = protocol_map(&self.listener_security_protocol_map)?;
-        let found = listeners("listeners", &self.listeners, &protocols)?;
-        let secured = |l: &&Listener| l.protocol != SecurityProtocol::Plaintext;
-        if let Some(listener) = found.iter().find(secured) {
-            return Err(Fault::new(
-                "listeners",
-                &self.listeners,
-                format!(
-                    "{} is not supported yet, only PLAINTEXT is",
-                    listener.protocol.as_str()
-                ),
-            ));
-        }
-        Ok(found)
-    }
-
-    /// Listeners to publish: `advertised.listeners`, or else those to bind.
-    pub fn advertise(&self) -> Result<Vec<Listener>, Fault> {
-        let Some(text) = &self.advertised_listeners else {
-            return self.listen_on();
-        };
-        let key = "advertised.listeners";
-        let protocols = protocol_map(&self.listener_security_protocol_map)?;
-        let found = listeners(key, text, &protocols)?;
-        if found.iter().any(|l| l.host == "0.0.0.0" || l.host == "::") {
-            return Err(Fault::new(
-                key,
-                text,
-                "advertised.listeners cannot use the nonroutable meta-address 0.0.0.0. Use a routable IP address.",
-            ));
-        }
-        let bound = self.listen_on()?;
-        if let Some(extra) = found
-            .iter()
-            .find(|l| !bound.iter().any(|b| b.name == l.name))
-        {
-            return Err(Fault::new(
-                key,
-                text,
-                format!(
-                    "advertised.listeners listener names must be equal to or a subset of the ones defined in listeners; {} is not",
-                    extra.name
-                ),
-            ));
-        }
-        Ok(found)
     }
 
     /// `max.connections.per.ip.overrides` as pairs of host and number.

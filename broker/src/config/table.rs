@@ -77,6 +77,8 @@ settings! {
     listener_security_protocol_map: String, "listener.security.protocol.map" = PROTOCOL_MAP, Any, Fixed;
     /// Listener between brokers; unset: the one whose protocol is `security.inter.broker.protocol`.
     inter_broker_listener_name: Option<String>, "inter.broker.listener.name" = unset, Any, Fixed;
+    /// Listener for the controller's requests; unset: the one between brokers.
+    control_plane_listener_name: Option<String>, "control.plane.listener.name" = unset, Any, Fixed;
     /// Protocol between brokers.
     security_inter_broker_protocol: String, "security.inter.broker.protocol" = "PLAINTEXT", OneOf(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]), Fixed;
 

@@ -97,14 +97,6 @@ fn dynamic_values_win_over_the_file() {
 }
 
 #[test]
-fn advertised_listeners_are_a_subset_and_routable() {
-    let ok = "listeners=A://:1,B://:2\nlistener.security.protocol.map=A:PLAINTEXT,B:PLAINTEXT\n";
-    assert!(load(&format!("{ok}advertised.listeners=A://host:1")).is_ok());
-    assert!(load(&format!("{ok}advertised.listeners=C://host:1")).is_err());
-    assert!(load(&format!("{ok}advertised.listeners=A://0.0.0.0:1")).is_err());
-}
-
-#[test]
 fn free_space_floor_scales_with_the_disk() {
     let (s, _) = load("").expect("legal");
     assert_eq!(s.min_free_bytes_of(1 << 40), (1 << 40) / 50);
