@@ -138,26 +138,23 @@ impl Reply {
 impl Connection {
     /// Connects to `address` (`host:port`) and asks for the versions that the broker serves.
     pub async fn connect(address: &str, config: ConnectionConfig) -> Result<Self, ConnectionError> {
-        let failed = |reason: String| ConnectionError::Connect {
-            address: address.to_owned(),
-            reason,
-        };
-        let opened = tokio::time::timeout(config.connect_timeout, TcpStream::connect(address));
-        let stream = match opened.await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(failed(error.to_string())),
-            Err(_) => {
-                let limit = config.connect_timeout.as_millis();
-                return Err(failed(format!("no answer within {limit} ms")));
-            }
-        };
-        stream
-            .set_nodelay(true)
-            .map_err(|e| failed(e.to_string()))?;
+        let stream = open(address, config.connect_timeout).await?;
         let mut shared = Self::start(stream, address, config);
         shared.versions = Self::ask_versions(&shared).await?;
         Ok(Self {
             shared: Arc::new(shared),
+        })
+    }
+
+    /// As [`Self::connect`], but asks for nothing: brokers know one another's versions by
+    /// `inter.broker.protocol.version`. Only [`Self::send`] with a version works on it.
+    pub async fn connect_plain(
+        address: &str,
+        config: ConnectionConfig,
+    ) -> Result<Self, ConnectionError> {
+        let stream = open(address, config.connect_timeout).await?;
+        Ok(Self {
+            shared: Arc::new(Self::start(stream, address, config)),
         })
     }
 
@@ -353,6 +350,23 @@ impl Shared {
             answer,
         })
     }
+}
+
+/// A socket to `address` (`host:port`), without delay for small frames.
+pub async fn open(address: &str, limit: Duration) -> Result<TcpStream, ConnectionError> {
+    let failed = |reason: String| ConnectionError::Connect {
+        address: address.to_owned(),
+        reason,
+    };
+    let stream = match tokio::time::timeout(limit, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(failed(error.to_string())),
+        Err(_) => return Err(failed(format!("no answer within {} ms", limit.as_millis()))),
+    };
+    stream
+        .set_nodelay(true)
+        .map_err(|e| failed(e.to_string()))?;
+    Ok(stream)
 }
 
 /// The connection's task: both halves of the socket, and the queue of answers that are due.

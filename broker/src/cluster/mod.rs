@@ -34,7 +34,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{Live, TopicConfig};
-use crate::replication::Table;
+use crate::replication::{FetcherParts, FetcherSettings, Fetchers, Peers, PeersConfig, Table};
 use crate::storage::LogDirs;
 
 pub use alter::{Alter, AlterConfigs};
@@ -82,6 +82,8 @@ pub struct Cluster {
     producer_ids: producer_ids::ProducerIds,
     membership: Arc<membership::Membership>,
     controller: controller::Seat,
+    peers: Arc<Peers>,
+    fetchers: Arc<Fetchers>,
     leading: watch::Receiver<Arc<Leading>>,
     tasks: parking_lot::Mutex<Vec<AbortOnDropHandle<()>>>,
 }
@@ -96,6 +98,13 @@ impl Cluster {
         let membership =
             membership::Membership::join(registry.clone(), this, parts.registration).await?;
         let membership = Arc::new(membership);
+        let settings = parts.configs.live().get();
+        let peers = Peers::new(PeersConfig::of(&settings, this), view.subscribe());
+        let fetchers = Fetchers::new(FetcherParts {
+            peers: Arc::clone(&peers),
+            settings: FetcherSettings::of(&settings),
+            broker_epoch: membership.epoch(),
+        });
         let (follower, leading) = follow::Follower::new(follow::Parts {
             this,
             registry: registry.clone(),
@@ -135,6 +144,8 @@ impl Cluster {
             configs: parts.configs,
             membership,
             controller: seat,
+            peers,
+            fetchers,
             leading,
             tasks: parking_lot::Mutex::new(tasks),
         });
@@ -199,6 +210,12 @@ impl Cluster {
         self.leading.clone()
     }
 
+    /// Connections to the other brokers.
+    #[must_use]
+    pub fn peers(&self) -> &Arc<Peers> {
+        &self.peers
+    }
+
     /// The topic with this id.
     #[must_use]
     pub fn topic_name(&self, id: TopicId) -> Option<TopicName> {
@@ -254,6 +271,7 @@ impl Cluster {
             // An error is the cancellation that was asked for.
             let _ = task.await;
         }
+        self.fetchers.close().await;
         self.controller.leave(&self.registry).await;
         self.membership.leave().await;
     }

@@ -181,6 +181,14 @@ impl Settings {
                 self.replica_lag_time_max_ms
             ),
         );
+        check(
+            self.replica_fetch_wait_max_ms <= self.replica_socket_timeout_ms,
+            "replica.socket.timeout.ms",
+            format!(
+                "replica.socket.timeout.ms should always be at least replica.fetch.wait.max.ms ({}) to prevent unnecessary socket timeouts",
+                self.replica_fetch_wait_max_ms
+            ),
+        );
         for (key, zero) in [
             ("log.retention.ms", self.log_retention_ms == Some(0)),
             (

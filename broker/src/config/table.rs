@@ -288,6 +288,26 @@ settings! {
     replica_fetch_wait_max_ms: i32, "replica.fetch.wait.max.ms" = "500", AtLeast(0), Fixed;
     /// Bytes of each partition in a follower's fetch.
     replica_fetch_max_bytes: i32, "replica.fetch.max.bytes" = "1048576", AtLeast(0), Fixed;
+    /// Bytes that a follower's fetch waits for.
+    replica_fetch_min_bytes: i32, "replica.fetch.min.bytes" = "1", AtLeast(0), Fixed;
+    /// Bytes of all partitions in a follower's fetch.
+    replica_fetch_response_max_bytes: i32, "replica.fetch.response.max.bytes" = "10485760", AtLeast(0), Fixed;
+    /// Longest pause of a partition after a failed fetch; the first pauses are shorter.
+    replica_fetch_backoff_ms: i32, "replica.fetch.backoff.ms" = "1000", AtLeast(0), Fixed;
+    /// Longest wait of a follower for an answer of its leader.
+    replica_socket_timeout_ms: i32, "replica.socket.timeout.ms" = "30000", AtLeast(1), Fixed;
+    /// Receive buffer of a follower's socket; -1: as the system likes (Kafka's default: 65536).
+    replica_socket_receive_buffer_bytes: i32, "replica.socket.receive.buffer.bytes" = "-1", AtLeast(-1), Fixed;
+    /// Longest wait of the controller for a broker's answer.
+    controller_socket_timeout_ms: i32, "controller.socket.timeout.ms" = "30000", AtLeast(1), Fixed;
+    /// Bytes a second that throttled replicas of this broker's leaders may send; unset: any number.
+    leader_replication_throttled_rate: Option<i64>, "leader.replication.throttled.rate" = unset, AtLeast(0), Dynamic;
+    /// Bytes a second that throttled replicas of this broker may fetch; unset: any number.
+    follower_replication_throttled_rate: Option<i64>, "follower.replication.throttled.rate" = unset, AtLeast(0), Dynamic;
+    /// Windows that the rate of replication is measured over.
+    replication_quota_window_num: i32, "replication.quota.window.num" = "11", AtLeast(1), Fixed;
+    /// Length of each of them.
+    replication_quota_window_size_seconds: i32, "replication.quota.window.size.seconds" = "1", AtLeast(1), Fixed;
     /// Whether transactions are verified before their first append (KIP-890).
     transaction_partition_verification_enable: bool, "transaction.partition.verification.enable" = "true", Any, Dynamic;
 }
