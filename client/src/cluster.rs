@@ -5,6 +5,7 @@
 //! Producer, consumer and the command line stand on this and do not know which way was taken.
 
 mod bootstrap;
+mod merge;
 mod pool;
 mod topology;
 mod zookeeper;
@@ -13,6 +14,7 @@ pub use topology::{BrokerAddress, PartitionTopology, TopicTopology, Topology};
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nyala_coordinator::ids::{BrokerId, TopicName};
@@ -29,6 +31,9 @@ use crate::wire::Request;
 use pool::Pool;
 pub(crate) use pool::Purpose;
 
+/// How long one broker may think about a question that any other could answer as well.
+const ANY_BROKER_WAIT: Duration = Duration::from_secs(5);
+
 /// A handle; clones share the snapshot and the connections, which end with the last of them.
 #[derive(Clone, Debug)]
 pub struct Cluster {
@@ -39,16 +44,21 @@ pub struct Cluster {
 struct Shared {
     config: ClusterConfig,
     topology: watch::Receiver<Arc<Topology>>,
-    pool: Pool,
+    pool: Arc<Pool>,
     interest: Arc<Interest>,
     /// The task that keeps the snapshot current.
     keeper: AbortHandle,
+    /// The task that ends connections to brokers that are gone.
+    sweeper: AbortHandle,
+    /// Broker that goes first when any will do: not the same one every time.
+    turn: AtomicUsize,
     session: Option<Session>,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         self.keeper.abort();
+        self.sweeper.abort();
     }
 }
 
@@ -104,13 +114,16 @@ impl Cluster {
         keeper: AbortHandle,
         session: Option<Session>,
     ) -> Self {
-        let pool = Pool::new(&config);
+        let pool = Arc::new(Pool::new(&config));
+        let sweeper = tokio::spawn(sweep(Arc::clone(&pool), topology.clone())).abort_handle();
         let shared = Arc::new(Shared {
             config,
             topology,
             pool,
             interest,
             keeper,
+            sweeper,
+            turn: AtomicUsize::new(usize::try_from(rand::random::<u32>()).unwrap_or(0)),
             session,
         });
         Self { shared }
@@ -244,11 +257,20 @@ impl Cluster {
         Ok(self.shared.pool.get(&address, purpose).await?)
     }
 
-    /// A connection to whichever broker answers first in order.
+    /// The brokers in order, beginning with another one each time.
+    fn in_turn(&self) -> Vec<BrokerId> {
+        let mut brokers: Vec<BrokerId> = self.topology().brokers.keys().copied().collect();
+        let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed);
+        let first = turn.checked_rem(brokers.len()).unwrap_or(0);
+        brokers.rotate_left(first);
+        brokers
+    }
+
+    /// A connection to some broker; they take turns.
     pub async fn any_connection(&self) -> Result<Connection, ClusterError> {
         let mut failure = ClusterError::NoBrokers;
-        for broker in self.topology().brokers.keys() {
-            match self.connection(*broker).await {
+        for broker in self.in_turn() {
+            match self.connection(broker).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => failure = error,
             }
@@ -279,6 +301,30 @@ impl Cluster {
         Ok(self.any_connection().await?.call(request).await?)
     }
 
+    /// Asks one broker after the other, in no version above `cap`, until one answers. For questions
+    /// that need no long thought: a broker that hangs must not hold up the others' answer.
+    pub(crate) async fn ask_around<R: Request>(
+        &self,
+        request: &R,
+        cap: i16,
+    ) -> Result<R::Response, ClusterError> {
+        let mut failure = ClusterError::NoBrokers;
+        for broker in self.in_turn() {
+            let asked = async {
+                let connection = self.connection(broker).await?;
+                let version = connection.version::<R>(cap)?;
+                let waited = ANY_BROKER_WAIT.min(self.shared.config.connection.request_timeout);
+                let reply = connection.send_within(request, version, waited)?;
+                Ok(reply.wait().await?)
+            };
+            match asked.await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
     /// Asks the controller, or any broker while none is known.
     pub async fn ask_controller<R: Request>(
         &self,
@@ -291,6 +337,23 @@ impl Cluster {
         match known {
             Some(id) => Ok(self.connection(id).await?.call(request).await?),
             None => self.ask(request).await,
+        }
+    }
+}
+
+/// Ends connections to brokers that are not in the snapshot any more, or not at their old address.
+async fn sweep(pool: Arc<Pool>, mut topology: watch::Receiver<Arc<Topology>>) {
+    loop {
+        let addresses: BTreeSet<String> = {
+            let now = topology.borrow_and_update();
+            now.brokers.values().map(ToString::to_string).collect()
+        };
+        // No broker at all is not a cluster but a view of none: it says nothing.
+        if !addresses.is_empty() {
+            pool.keep(&addresses);
+        }
+        if topology.changed().await.is_err() {
+            return;
         }
     }
 }

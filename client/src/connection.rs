@@ -187,12 +187,14 @@ impl Connection {
             client_software_name: "nyala".to_owned(),
             client_software_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let mut reply = shared.send(&request, 3, shared.config.request_timeout)?;
+        // Part of connecting: a process that stands still accepts connections all the same.
+        let waited = shared.config.connect_timeout;
+        let mut reply = shared.send(&request, 3, waited)?;
         let bytes = reply.bytes().await?;
         let mut head = Reader::shared(&bytes);
         head.i32();
         let response = if ErrorCode::from(head.i16()) == ErrorCode::UnsupportedVersion {
-            let reply = shared.send(&request, 0, shared.config.request_timeout)?;
+            let reply = shared.send(&request, 0, waited)?;
             reply.wait::<ApiVersionsResponse>().await?
         } else {
             let decoded = frame::decode_response::<ApiVersionsResponse>(&bytes, 3);

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use nyala_coordinator::clock;
 use nyala_coordinator::ids::{BrokerId, LeaderEpoch, PartitionIndex, TopicId, TopicName};
 use tokio::sync::watch;
 
 use super::Interest;
+use super::merge::Missing;
 use super::topology::{BrokerAddress, PartitionTopology, TopicTopology, Topology};
 use crate::config::ClusterConfig;
 use crate::connection::Connection;
@@ -19,13 +22,22 @@ use crate::wire::messages::metadata::{
 /// Version 12 has all that is used here.
 const METADATA_VERSION_MAX: i16 = 12;
 
+/// One broker gets this long to answer before the next is asked.
+const BROKER_WAIT: Duration = Duration::from_secs(5);
+/// Time of the next question when a topic seems to be gone.
+const MISSING_RETRY: Duration = Duration::from_secs(1);
+
 /// The task behind a snapshot that comes from brokers.
 #[derive(Debug)]
 pub(super) struct Keeper {
     bootstrap: Vec<String>,
     config: ClusterConfig,
     interest: Arc<Interest>,
-    connection: Option<Connection>,
+    /// By address; those that do not answer are not kept.
+    connections: BTreeMap<String, Connection>,
+    missing: Missing,
+    /// Which broker goes first: the same one as long as nobody doubts what it says.
+    turn: usize,
 }
 
 impl Keeper {
@@ -47,7 +59,9 @@ impl Keeper {
             bootstrap: addresses.to_vec(),
             config: config.clone(),
             interest: Arc::clone(interest),
-            connection: None,
+            connections: BTreeMap::new(),
+            missing: Missing::default(),
+            turn: 0,
         };
         match keeper.fetch(&Topology::default()).await {
             Ok(first) => Ok((keeper, first)),
@@ -62,12 +76,21 @@ impl Keeper {
     pub(super) async fn run(mut self, publish: watch::Sender<Arc<Topology>>) {
         loop {
             let stale = self.interest.stale.notified();
-            // Either way it is time to ask.
-            let _ = tokio::time::timeout(self.config.metadata_age_max, stale).await;
+            let age_max = match self.missing.is_any() {
+                true => MISSING_RETRY.min(self.config.metadata_age_max),
+                false => self.config.metadata_age_max,
+            };
+            let doubted = tokio::time::timeout(age_max, stale).await.is_ok();
+            if doubted || self.missing.is_any() {
+                // Something failed that this broker's word led to: another may know more, and one
+                // that is cut off from the cluster would say the same for ever.
+                self.turn = self.turn.wrapping_add(1);
+            }
             let before = publish.borrow().clone();
             match self.fetch(&before).await {
                 Ok(now) if now.brokers.is_empty() => {}
                 Ok(now) => {
+                    let now = self.missing.merge(&before, now, clock::now());
                     publish.send_if_modified(|published| {
                         let news = **published != now;
                         *published = Arc::new(now);
@@ -91,19 +114,14 @@ impl Keeper {
             ..MetadataRequest::default()
         };
         let mut failure = ConnectionError::Closed;
-        if let Some(connection) = self.connection.take().filter(Connection::is_open) {
-            match connection.call_up_to(&request, METADATA_VERSION_MAX).await {
-                Ok(response) => {
-                    self.connection = Some(connection);
-                    return Ok(topology(response));
-                }
-                Err(error) => failure = error,
-            }
-        }
-        let known = before.brokers.values().map(ToString::to_string);
-        let addresses: Vec<String> = known.chain(self.bootstrap.iter().cloned()).collect();
+        let mut addresses: Vec<String> = before.brokers.values().map(ToString::to_string).collect();
+        let first = self.turn.checked_rem(addresses.len()).unwrap_or(0);
+        addresses.rotate_left(first);
+        addresses.extend(self.bootstrap.iter().cloned());
+        self.connections
+            .retain(|address, _| addresses.contains(address));
         for address in addresses {
-            match self.ask(&address, &request).await {
+            match self.ask(address, &request).await {
                 Ok(response) => return Ok(topology(response)),
                 Err(error) => failure = error,
             }
@@ -113,12 +131,28 @@ impl Keeper {
 
     async fn ask(
         &mut self,
-        address: &str,
+        address: String,
         request: &MetadataRequest,
     ) -> Result<MetadataResponse, ConnectionError> {
-        let connection = Connection::connect(address, self.config.connection.clone()).await?;
-        let response = connection.call_up_to(request, METADATA_VERSION_MAX).await?;
-        self.connection = Some(connection);
+        let open = self
+            .connections
+            .remove(&address)
+            .filter(Connection::is_open);
+        let connection = match open {
+            Some(open) => open,
+            None => {
+                let mut config = self.config.connection.clone();
+                config.connect_timeout = config.connect_timeout.min(BROKER_WAIT);
+                Connection::connect(&address, config).await?
+            }
+        };
+        let version = connection.version::<MetadataRequest>(METADATA_VERSION_MAX)?;
+        let waited = BROKER_WAIT.min(self.config.connection.request_timeout);
+        let response = connection
+            .send_within(request, version, waited)?
+            .wait()
+            .await?;
+        self.connections.insert(address, connection);
         Ok(response)
     }
 }

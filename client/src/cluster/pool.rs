@@ -1,6 +1,6 @@
 //! Connections to brokers by address and purpose, made when needed, with a pause after a failure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +48,24 @@ impl Pool {
             backoff_max: config.reconnect_backoff_max,
             entries: Mutex::new(HashMap::new()),
         }
+    }
+
+    /// Ends the connections to all other addresses. A broker that left the cluster answers nobody:
+    /// whoever waits for it hears now, and not when a deadline has passed.
+    pub(super) fn keep(&self, addresses: &BTreeSet<String>) {
+        self.entries.lock().retain(|(address, _), slot| {
+            if addresses.contains(address) {
+                return true;
+            }
+            // Somebody connects: that ends by itself.
+            let Ok(entry) = slot.try_lock() else {
+                return true;
+            };
+            if let Some(connection) = &entry.connection {
+                connection.close();
+            }
+            false
+        });
     }
 
     pub(super) async fn get(

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use nyala_coordinator::ids::{BrokerId, LeaderEpoch, PartitionIndex, TopicId, TopicName};
+use nyala_coordinator::ids::{
+    BrokerId, LeaderEpoch, PartitionIndex, TopicId, TopicName, TopicPartition,
+};
 
 use crate::producer::Slot;
 use crate::wire::ErrorCode;
@@ -98,6 +100,13 @@ impl Topology {
     pub fn leader(&self, topic: &TopicName, partition: PartitionIndex) -> Option<BrokerId> {
         let leader = self.topics.get(topic)?.partitions.get(&partition)?.leader?;
         self.brokers.contains_key(&leader).then_some(leader)
+    }
+
+    /// Epoch of a partition's leader, if it is known.
+    #[must_use]
+    pub fn leader_epoch(&self, target: &TopicPartition) -> Option<LeaderEpoch> {
+        let topic = self.topics.get(&target.topic)?;
+        topic.partitions.get(&target.partition)?.leader_epoch
     }
 }
 

@@ -1,8 +1,14 @@
 //! A consumer without a group: all partitions of its topics, also those that come later.
+//!
+//! Where a partition begins is asked of its leader, which may be away for a while: meanwhile the
+//! other partitions are read, and the application may close.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use nyala_coordinator::ids::TopicPartition;
 
 use super::assignment::Partitions;
@@ -14,53 +20,106 @@ use crate::error::ConsumerError;
 /// Pause before a partition whose begin is not known is asked for again.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// A partition whose begin is asked for. The number tells it from itself, should it go and come back.
+#[derive(Clone, Debug)]
+struct Wanted {
+    target: TopicPartition,
+    number: u64,
+    reset: OffsetReset,
+}
+
+type Begin = (Wanted, Result<i64, ConsumerError>);
+
+/// The partitions, from wanted to read.
+struct Reading {
+    parts: Parts,
+    known: BTreeMap<TopicPartition, u64>,
+    next_number: u64,
+    begins: FuturesUnordered<BoxFuture<'static, Begin>>,
+}
+
 /// The driver's task.
-pub(super) async fn run(mut parts: Parts) {
-    let mut known: BTreeSet<TopicPartition> = BTreeSet::new();
+pub(super) async fn run(parts: Parts) {
     let mut snapshots = parts.cluster.subscribe();
+    let mut reading = Reading {
+        parts,
+        known: BTreeMap::new(),
+        next_number: 0,
+        begins: FuturesUnordered::new(),
+    };
     let mut first = true;
     loop {
         let topology = snapshots.borrow_and_update().clone();
-        let wanted = partitions(&topology, &parts.config.topics);
-        let new: Vec<TopicPartition> = wanted.difference(&known).cloned().collect();
-        let mut missing = false;
-        for target in new {
-            // A partition that came while we read is read from its first record on.
-            let reset = if first {
-                parts.config.offset_reset
-            } else {
-                OffsetReset::Earliest
-            };
-            match positions::reset(&parts.cluster, &target, reset).await {
-                Ok(offset) => {
-                    parts.delivery.assign(target.clone(), offset, None);
-                    known.insert(target);
-                }
-                Err(error) => {
-                    parts.delivery.report(error);
-                    missing = true;
-                }
-            }
-        }
-        for gone in known.difference(&wanted).cloned().collect::<Vec<_>>() {
-            parts.delivery.remove(&gone);
-            known.remove(&gone);
-        }
-        first &= known.is_empty();
+        // A partition that came while we read is read from its first record on.
+        let reset = match first {
+            true => reading.parts.config.offset_reset,
+            false => OffsetReset::Earliest,
+        };
+        reading.follow(&topology, reset);
+        first &= reading.known.is_empty();
         tokio::select! {
             Ok(()) = snapshots.changed() => {}
-            command = parts.requests.recv() => match command {
+            Some((wanted, begin)) = reading.begins.next() => reading.begun(wanted, begin),
+            command = reading.parts.requests.recv() => match command {
                 Some(Command::Commit(reply)) => {
                     let _ = reply.send(Err(ConsumerError::NoGroup));
                 }
                 Some(Command::Close(reply)) => {
-                    parts.delivery.remove_all();
+                    reading.parts.delivery.remove_all();
                     let _ = reply.send(Ok(()));
                     return;
                 }
                 None => return,
             },
-            () = tokio::time::sleep(RETRY), if missing => {}
+        }
+    }
+}
+
+impl Reading {
+    fn follow(&mut self, topology: &Topology, reset: OffsetReset) {
+        let wanted = partitions(topology, &self.parts.config.topics);
+        self.known.retain(|target, _| {
+            let stays = wanted.contains(target);
+            if !stays {
+                self.parts.delivery.remove(target);
+            }
+            stays
+        });
+        for target in wanted {
+            if self.known.contains_key(&target) {
+                continue;
+            }
+            let number = self.next_number;
+            self.next_number += 1;
+            self.known.insert(target.clone(), number);
+            let wanted = Wanted {
+                target,
+                number,
+                reset,
+            };
+            self.begin(wanted, Duration::ZERO);
+        }
+    }
+
+    fn begin(&self, wanted: Wanted, pause: Duration) {
+        let cluster = self.parts.cluster.clone();
+        self.begins.push(Box::pin(async move {
+            tokio::time::sleep(pause).await;
+            let begin = positions::reset(&cluster, &wanted.target, wanted.reset).await;
+            (wanted, begin)
+        }));
+    }
+
+    fn begun(&self, wanted: Wanted, begin: Result<i64, ConsumerError>) {
+        if self.known.get(&wanted.target) != Some(&wanted.number) {
+            return;
+        }
+        match begin {
+            Ok(offset) => self.parts.delivery.assign(wanted.target, offset, None),
+            Err(error) => {
+                self.parts.delivery.report(error);
+                self.begin(wanted, RETRY);
+            }
         }
     }
 }

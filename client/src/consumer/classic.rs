@@ -21,7 +21,7 @@ use crate::connection::Connection;
 use crate::error::{ClusterError, ConnectionError, ConsumerError};
 use crate::wire::ErrorCode;
 use crate::wire::messages::find_coordinator::FindCoordinatorRequest;
-use crate::wire::messages::heartbeat::HeartbeatRequest;
+use crate::wire::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use crate::wire::messages::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
 };
@@ -30,6 +30,9 @@ use crate::wire::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssign
 
 /// Pause before anything that failed is tried again.
 const RETRY: Duration = Duration::from_millis(100);
+/// How long a commit that the application waits for goes on looking for its coordinator
+/// (`default.api.timeout.ms`).
+const COMMIT_WAIT: Duration = Duration::from_secs(60);
 /// Tries without a coordinator before that is worth a warning.
 const MISSED_ALARM: u32 = 50;
 /// The versions that are spoken here; newer ones add nothing that is used.
@@ -73,6 +76,8 @@ pub(super) struct Driver {
     group: String,
     member_id: String,
     generation: i32,
+    /// Commits that the application waits for while the coordinator moves, each with its deadline.
+    owed: Vec<(Reply, Instant)>,
 }
 
 impl Driver {
@@ -82,6 +87,7 @@ impl Driver {
             group,
             member_id: String::new(),
             generation: -1,
+            owed: Vec::new(),
         }
     }
 
@@ -146,10 +152,11 @@ impl Driver {
 
     /// A close that came while something failed goes first.
     async fn unless_closed(&mut self, end: End) -> End {
+        self.give_up_commits();
         match self.parts.requests.try_recv() {
             Ok(Command::Close(reply)) => End::Closed(reply),
             Ok(Command::Commit(reply)) => {
-                let _ = reply.send(Err(self.refusal(ErrorCode::CoordinatorNotAvailable)));
+                self.owed.push((reply, Instant::now() + COMMIT_WAIT));
                 end
             }
             Err(_) => end,
@@ -301,6 +308,11 @@ impl Driver {
         let mut snapshots = self.parts.cluster.subscribe();
         let known = of_topics(&self.parts.cluster.topology(), config.topics.iter());
         loop {
+            if !self.owed.is_empty()
+                && let Err(end) = self.commit_owed(connection).await
+            {
+                return end;
+            }
             tokio::select! {
                 _ = heartbeats.tick() => {
                     if let Err(end) = self.heartbeat(connection).await {
@@ -321,7 +333,7 @@ impl Driver {
                 () = connection.ended() => return End::NoCoordinator,
                 command = self.parts.requests.recv() => match command {
                     Some(Command::Commit(reply)) => {
-                        let _ = reply.send(self.commit(connection).await);
+                        self.owed.push((reply, Instant::now() + COMMIT_WAIT));
                     }
                     Some(Command::Close(reply)) => return End::Closed(reply),
                     None => return End::Dropped,
@@ -331,7 +343,13 @@ impl Driver {
     }
 
     async fn heartbeat(&mut self, connection: &Connection) -> Result<(), End> {
-        let beat = connection.call(&self.beat()).await?;
+        // A coordinator that hangs must be left while the session, at the next one, still lives.
+        let config = &self.parts.config;
+        let patience = config.cluster.connection.request_timeout;
+        let patience = patience.min(config.group_session_timeout / 3);
+        let version = connection.version::<HeartbeatRequest>(i16::MAX)?;
+        let reply = connection.send_within(&self.beat(), version, patience)?;
+        let beat: HeartbeatResponse = reply.wait().await?;
         match ErrorCode::from(beat.error_code) {
             ErrorCode::None => self.still_alive(),
             code => Err(self.end(code)),
@@ -381,11 +399,16 @@ impl Driver {
             _ = all => {}
             () = beats => {}
         }
-        if let Some(connection) = coordinator.filter(|_| self.parts.config.auto_commit)
-            && let Err(error) = self.commit(connection).await
-        {
-            tracing::debug!(%error, "offsets of the ending generation were not committed");
+        let wanted = self.parts.config.auto_commit || !self.owed.is_empty();
+        if let Some(connection) = coordinator.filter(|_| wanted) {
+            let outcome = self.commit(connection).await;
+            if let Err(error) = &outcome {
+                tracing::debug!(%error, "offsets of the ending generation were not committed");
+            }
+            self.answer_commits(&outcome);
         }
+        // What is handled and not committed belongs to the next owners from here on.
+        self.answer_commits(&Err(self.refusal(ErrorCode::RebalanceInProgress)));
         delivery.remove_all();
         self.generation = -1;
     }
@@ -444,9 +467,8 @@ pub(crate) async fn coordinator(cluster: &Cluster, group: &str) -> Result<Broker
         key: group.to_owned(),
         ..FindCoordinatorRequest::default()
     };
-    let connection = cluster.any_connection().await?;
     let cap = FIND_COORDINATOR_VERSION_MAX;
-    let found = connection.call_up_to(&request, cap).await?;
+    let found = cluster.ask_around(&request, cap).await?;
     let code = ErrorCode::from(found.error_code);
     if code.is_error() {
         return Err(ClusterError::refused(code, found.error_message));

@@ -39,6 +39,8 @@ struct Share {
     id: AssignmentId,
     token: Option<FencingToken>,
     fetch_offset: i64,
+    /// Leader epoch of the last batch that was fetched, or -1.
+    fetch_epoch: i32,
     /// Fetched bytes with their size as fetched.
     waiting: VecDeque<(Cursor, usize)>,
     waiting_bytes: usize,
@@ -87,6 +89,18 @@ pub(crate) struct Need {
     pub(crate) target: TopicPartition,
     pub(crate) id: AssignmentId,
     pub(crate) offset: i64,
+    /// Leader epoch of the batch before `offset`, or -1: a leader that knows better says so.
+    pub(crate) last_epoch: i32,
+}
+
+/// What was fetched for a need: whole batches.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetched {
+    pub(crate) batches: Bytes,
+    /// Offset after the last of them.
+    pub(crate) next_offset: i64,
+    /// Leader epoch of the last of them.
+    pub(crate) epoch: i32,
 }
 
 /// How far a partition was handled.
@@ -137,6 +151,7 @@ impl Delivery {
             id: AssignmentId(state.next_id),
             token,
             fetch_offset: offset,
+            fetch_epoch: -1,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             delivered: offset,
@@ -247,12 +262,13 @@ impl Delivery {
             target: target.clone(),
             id: s.id,
             offset: s.fetch_offset,
+            last_epoch: s.fetch_epoch,
         })
         .collect()
     }
 
-    /// Takes in what was fetched for `need`; the next fetch goes on at `next_offset`.
-    pub(crate) fn push(&self, need: &Need, batches: Bytes, next_offset: i64) {
+    /// Takes in what was fetched for `need`; the next fetch goes on behind it.
+    pub(crate) fn push(&self, need: &Need, fetched: Fetched) {
         let mut state = self.state.lock();
         let Some(share) = state.shares.get_mut(&need.target) else {
             return;
@@ -262,10 +278,13 @@ impl Delivery {
             return;
         }
         share.resume_at = None;
-        share.fetch_offset = next_offset;
-        let bytes = batches.len();
+        share.fetch_offset = fetched.next_offset;
+        share.fetch_epoch = fetched.epoch;
+        let bytes = fetched.batches.len();
         share.waiting_bytes += bytes;
-        share.waiting.push_back((Cursor::new(batches), bytes));
+        share
+            .waiting
+            .push_back((Cursor::new(fetched.batches), bytes));
         drop(state);
         self.arrived.notify_one();
     }
@@ -278,6 +297,22 @@ impl Delivery {
             && share.fetch_offset == need.offset
         {
             share.fetch_offset = offset;
+            share.fetch_epoch = -1;
+        }
+        drop(state);
+        self.hungry.notify_one();
+    }
+
+    /// What was fetched from `end` on is not in the log any more (KIP-320): goes back to it, or
+    /// stays where the application is if that is before.
+    pub(crate) fn truncated(&self, need: &Need, end: i64) {
+        let mut state = self.state.lock();
+        if let Some(share) = state.shares.get_mut(&need.target)
+            && share.id == need.id
+            && share.fetch_offset == need.offset
+        {
+            share.rewind(share.delivered.min(end));
+            share.handled = share.handled.min(share.delivered);
         }
         drop(state);
         self.hungry.notify_one();
@@ -426,6 +461,7 @@ impl Share {
     fn rewind(&mut self, offset: i64) {
         self.delivered = offset;
         self.fetch_offset = offset;
+        self.fetch_epoch = -1;
         self.waiting.clear();
         self.waiting_bytes = 0;
     }

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -15,7 +14,7 @@ use nyala_coordinator::clock;
 use nyala_coordinator::ids::{BrokerId, TopicPartition};
 
 use super::config::ConsumerConfig;
-use super::delivery::{Delivery, Need};
+use super::delivery::{Delivery, Fetched, Need};
 use super::positions;
 use crate::cluster::{Cluster, Purpose, Topology};
 use crate::config::OffsetReset;
@@ -34,8 +33,10 @@ const ANSWER_SLACK: Duration = Duration::from_secs(30);
 /// What came of a partition.
 #[derive(Debug)]
 enum Outcome {
-    Data(Bytes, i64),
+    Data(Fetched),
     Nothing,
+    /// The log holds nothing of what was read from this offset on.
+    Truncated(i64),
     OutOfRange,
     Moved,
     Failed(ConsumerError),
@@ -169,7 +170,8 @@ impl Fetcher {
     fn take_in(&mut self, need: Need, outcome: Outcome) {
         let backoff = self.cluster.config().retry_backoff;
         match outcome {
-            Outcome::Data(batches, next_offset) => self.delivery.push(&need, batches, next_offset),
+            Outcome::Data(fetched) => self.delivery.push(&need, fetched),
+            Outcome::Truncated(end) => self.truncated(&need, end),
             Outcome::Nothing => {}
             Outcome::Moved => {
                 self.cluster.refresh();
@@ -187,6 +189,23 @@ impl Fetcher {
                     Event::Reset(need, offset)
                 }));
             }
+        }
+    }
+}
+
+impl Fetcher {
+    /// A leader without some of what was acknowledged: only an unclean election makes one. The
+    /// application is told by records that come again, or, without `auto.offset.reset`, by an error.
+    fn truncated(&self, need: &Need, end: i64) {
+        let target = &need.target;
+        tracing::warn!(%target, end, position = need.offset, "the log was truncated below the position");
+        match self.config.offset_reset {
+            OffsetReset::None => {
+                self.delivery.pause(need, Duration::from_secs(1));
+                let target = target.clone();
+                self.delivery.report(ConsumerError::NoOffset { target });
+            }
+            OffsetReset::Earliest | OffsetReset::Latest => self.delivery.truncated(need, end),
         }
     }
 }
@@ -233,11 +252,14 @@ async fn ask(
 ) -> Result<FetchResponse, ClusterError> {
     let connection = cluster.connection_for(broker, Purpose::Data).await?;
     let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+    let topology = cluster.topology();
     let mut topics: Vec<FetchTopic> = Vec::new();
     for need in needs {
         let partition = FetchPartition {
             partition: need.target.partition.0,
             fetch_offset: need.offset,
+            current_leader_epoch: topology.leader_epoch(&need.target).map_or(-1, |e| e.0),
+            last_fetched_epoch: need.last_epoch,
             partition_max_bytes: count(config.partition_fetch_bytes),
             ..FetchPartition::default()
         };
@@ -284,10 +306,14 @@ fn outcome(response: &FetchResponse, need: &Need) -> Outcome {
 
 /// The whole batches of an answer, and the offset after the last of them.
 fn data(answer: &PartitionData, need: &Need) -> Outcome {
+    let diverging = &answer.diverging_epoch;
+    if diverging.epoch >= 0 && (0..need.offset).contains(&diverging.end_offset) {
+        return Outcome::Truncated(diverging.end_offset);
+    }
     let Some(records) = answer.records.as_ref().filter(|r| !r.is_empty()) else {
         return Outcome::Nothing;
     };
-    let (mut whole, mut next) = (0, need.offset);
+    let (mut whole, mut next, mut epoch) = (0, need.offset, -1);
     let fault = loop {
         let rest = records.get(whole..).unwrap_or_default();
         match Batches::new(rest).next() {
@@ -295,6 +321,7 @@ fn data(answer: &PartitionData, need: &Need) -> Outcome {
             Some(Ok(batch)) => {
                 whole += batch.size();
                 next = next.max(batch.next_offset());
+                epoch = batch.leader_epoch();
             }
             // The broker cuts the last batch where the size limit falls.
             Some(Err(BatchError::Truncated { .. })) if whole > 0 => break None,
@@ -302,7 +329,11 @@ fn data(answer: &PartitionData, need: &Need) -> Outcome {
         }
     };
     if next > need.offset {
-        return Outcome::Data(records.slice(..whole), next);
+        return Outcome::Data(Fetched {
+            batches: records.slice(..whole),
+            next_offset: next,
+            epoch,
+        });
     }
     // Nothing at or after the offset that was asked for: the broker is wrong, or the bytes are.
     Outcome::Failed(ConsumerError::Corrupt {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nyala_coordinator::ids::{PartitionIndex, TopicName, TopicPartition};
+use tokio::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::config::OffsetReset;
@@ -13,8 +14,13 @@ use crate::wire::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
 
-/// Tries before a partition's leader counts as silent.
-const TRIES: u32 = 50;
+/// `default.api.timeout.ms`: how long a partition's leader may be away. A failover takes a ZooKeeper
+/// session, which is seconds.
+const LEADER_WAIT: Duration = Duration::from_secs(60);
+/// A partition that nobody knows is waited for no longer than that.
+const UNKNOWN_WAIT: Duration = Duration::from_secs(5);
+/// Pause between two questions.
+const RETRY: Duration = Duration::from_millis(100);
 /// Versions above only add timestamps of their own meaning.
 const LIST_OFFSETS_VERSION_MAX: i16 = 7;
 
@@ -45,25 +51,27 @@ pub async fn lookup(
     target: &TopicPartition,
     spec: OffsetSpec,
 ) -> Result<i64, ConsumerError> {
-    let mut last = ConsumerError::NoOffset {
-        target: target.clone(),
-    };
-    for _ in 0..TRIES {
-        match once(cluster, target, spec).await {
+    let begun = Instant::now();
+    loop {
+        let (failure, patience) = match once(cluster, target, spec).await {
             Ok((ErrorCode::None, offset)) => return Ok(offset),
             Ok((code, _)) => {
+                let patience = match code {
+                    ErrorCode::UnknownTopicOrPartition => UNKNOWN_WAIT,
+                    code if code.retriable() => LEADER_WAIT,
+                    _ => Duration::ZERO,
+                };
                 let target = target.clone();
-                last = ConsumerError::Refused { target, code };
-                if !code.retriable() {
-                    return Err(last);
-                }
+                (ConsumerError::Refused { target, code }, patience)
             }
-            Err(error) => last = error.into(),
+            Err(error) => (error.into(), LEADER_WAIT),
+        };
+        if begun.elapsed() >= patience {
+            return Err(failure);
         }
         cluster.refresh();
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(RETRY).await;
     }
-    Err(last)
 }
 
 async fn once(
@@ -71,10 +79,17 @@ async fn once(
     target: &TopicPartition,
     spec: OffsetSpec,
 ) -> Result<(ErrorCode, i64), ClusterError> {
-    let leader = cluster.topology().leader(&target.topic, target.partition);
-    let Some(leader) = leader else {
-        return Ok((ErrorCode::LeaderNotAvailable, -1));
+    let topology = cluster.topology();
+    let Some(leader) = topology.leader(&target.topic, target.partition) else {
+        let topic = topology.topics.get(&target.topic);
+        let known = topic.is_some_and(|t| t.partitions.contains_key(&target.partition));
+        let code = match known {
+            true => ErrorCode::LeaderNotAvailable,
+            false => ErrorCode::UnknownTopicOrPartition,
+        };
+        return Ok((code, -1));
     };
+    let epoch = topology.leader_epoch(target);
     let request = ListOffsetsRequest {
         replica_id: -1,
         topics: vec![ListOffsetsTopic {
@@ -82,7 +97,7 @@ async fn once(
             partitions: vec![ListOffsetsPartition {
                 partition_index: target.partition.0,
                 timestamp: spec.code(),
-                ..ListOffsetsPartition::default()
+                current_leader_epoch: epoch.map_or(-1, |e| e.0),
             }],
         }],
         ..ListOffsetsRequest::default()

@@ -57,6 +57,10 @@ enum Stamping {
 pub(crate) struct Lane {
     stamping: Stamping,
     in_flight_max: usize,
+    /// A batch under the present id was acknowledged, so every replica in sync knows the id. Until
+    /// then one batch goes at a time: a leader that knows nothing of an id takes any sequence
+    /// number as its first, also one that overtook another.
+    proven: bool,
     next_order: u64,
     next_sequence: i32,
     in_flight: BTreeSet<Place>,
@@ -79,6 +83,7 @@ impl Lane {
                 Stamping::Plain
             },
             in_flight_max: if idempotent { in_flight_max } else { 1 },
+            proven: false,
             next_order: 0,
             next_sequence: 0,
             in_flight: BTreeSet::new(),
@@ -98,6 +103,7 @@ impl Lane {
     /// Starts numbering from 0 under `stamp`, also what waits.
     pub(crate) fn set_stamp(&mut self, stamp: Stamp) {
         self.stamping = Stamping::Stamped(stamp);
+        self.proven = false;
         self.renumber = false;
         self.gap = false;
         self.number_waiting();
@@ -111,9 +117,10 @@ impl Lane {
                 self.bump();
             }
         }
+        let in_flight_max = if self.proven { self.in_flight_max } else { 1 };
         self.stamping != Stamping::Needed
             && !self.halted
-            && self.in_flight.len() < self.in_flight_max
+            && self.in_flight.len() < in_flight_max
             && self.resume_at.is_none_or(|at| now >= at)
     }
 
@@ -159,6 +166,8 @@ impl Lane {
     pub(crate) fn succeeded(&mut self, numbered: &Numbered) {
         self.in_flight.remove(&numbered.place());
         self.resume_at = None;
+        self.proven |=
+            matches!(self.stamping, Stamping::Stamped(now) if numbered.stamp == Some(now));
     }
 
     /// The batch failed for good and its promise is about to be broken.
@@ -193,6 +202,7 @@ impl Lane {
         }
         self.renumber = true;
         self.halted = true;
+        self.proven = false;
         if self.gap || numbered.attempts <= 1 {
             self.again(numbered, now, backoff);
             return None;

@@ -382,7 +382,7 @@ impl Sender {
                 transaction_timeout_ms: i32::MAX,
                 ..InitProducerIdRequest::default()
             };
-            let answer = cluster.ask(&request).await;
+            let answer = cluster.ask_around(&request, i16::MAX).await;
             let code = answer
                 .as_ref()
                 .map_or(ErrorCode::None, |a| a.error_code.into());

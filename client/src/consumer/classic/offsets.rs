@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use nyala_coordinator::ids::TopicPartition;
+use tokio::time::Instant;
 
 use super::{Driver, End, OFFSET_FETCH_VERSION_MAX, RETRY};
 use crate::connection::Connection;
@@ -60,6 +61,40 @@ impl Driver {
                 (found.committed_offset >= 0).then(|| (target.clone(), found.committed_offset))
             });
             return Ok(wanted.collect());
+        }
+    }
+
+    /// Commits for those who wait. A coordinator that moved is no answer to them: it is looked for,
+    /// and the commit made there, as long as they have patience.
+    pub(super) async fn commit_owed(&mut self, connection: &Connection) -> Result<(), End> {
+        let outcome = self.commit(connection).await;
+        let again = match &outcome {
+            Ok(()) => false,
+            Err(ConsumerError::Group { code, .. }) => code.retriable(),
+            Err(error) => matches!(error, ConsumerError::Cluster(_)),
+        };
+        if again {
+            self.give_up_commits();
+            return Err(End::NoCoordinator);
+        }
+        self.answer_commits(&outcome);
+        Ok(())
+    }
+
+    /// Tells all who wait for a commit.
+    pub(super) fn answer_commits(&mut self, outcome: &Result<(), ConsumerError>) {
+        for (reply, _) in self.owed.drain(..) {
+            // The application may have stopped waiting.
+            let _ = reply.send(outcome.clone());
+        }
+    }
+
+    /// Tells those whose patience is over.
+    pub(super) fn give_up_commits(&mut self) {
+        let now = Instant::now();
+        let refusal = self.refusal(ErrorCode::CoordinatorNotAvailable);
+        for (reply, _) in self.owed.extract_if(.., |(_, deadline)| *deadline <= now) {
+            let _ = reply.send(Err(refusal.clone()));
         }
     }
 

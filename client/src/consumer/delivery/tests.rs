@@ -23,12 +23,43 @@ fn batch(base_offset: i64, records: usize) -> Bytes {
     builder.build().expect("small")
 }
 
+fn fetched(base_offset: i64, records: usize, next_offset: i64) -> Fetched {
+    Fetched {
+        batches: batch(base_offset, records),
+        next_offset,
+        epoch: 4,
+    }
+}
+
+#[test]
+fn truncation_takes_back_what_waits_but_not_what_was_handed_out_before_it() {
+    let delivery = Delivery::new(1 << 20, None);
+    delivery.assign(target(0), 0, None);
+    fill(&delivery, 0, 10);
+    assert_eq!(offsets(&delivery, 2).len(), 2);
+    let need = delivery.needs().remove(0);
+    assert_eq!((need.offset, need.last_epoch), (10, 4));
+    delivery.truncated(&need, 5);
+    assert_eq!(offsets(&delivery, 9), [], "from 2 on it is fetched anew");
+    let again = delivery.needs().remove(0);
+    assert_eq!((again.offset, again.last_epoch), (2, -1));
+    delivery.truncated(&need, 1);
+    let now = delivery.needs().remove(0);
+    assert_eq!(now, again, "an answer of before");
+    delivery.truncated(&again, 1);
+    assert_eq!(
+        delivery.needs().remove(0).offset,
+        1,
+        "what was read is gone, too"
+    );
+}
+
 fn fill(delivery: &Delivery, partition: i32, records: usize) {
     let needs = delivery.needs();
     let need = needs.iter().find(|n| n.target == target(partition));
     let need = need.expect("hungry");
     let count = i64::try_from(records).expect("small");
-    delivery.push(need, batch(need.offset, records), need.offset + count);
+    delivery.push(need, fetched(need.offset, records, need.offset + count));
 }
 
 fn offsets(delivery: &Delivery, max: usize) -> Vec<(i32, i64)> {
@@ -96,7 +127,7 @@ fn what_an_earlier_assignment_fetched_is_dropped() {
     let old = delivery.needs().remove(0);
     delivery.remove(&target(0));
     delivery.assign(target(0), 0, None);
-    delivery.push(&old, batch(0, 3), 3);
+    delivery.push(&old, fetched(0, 3, 3));
     assert_eq!(offsets(&delivery, 9), []);
     delivery.committed(&Progress {
         target: target(0),
@@ -129,14 +160,24 @@ fn a_corrupt_batch_is_an_error_and_is_fetched_again() {
     let mut bytes = batch(0, 1).to_vec();
     bad[7] = 1;
     bytes.extend(bad);
-    delivery.push(&need, bytes.into(), 3);
+    let bad = Fetched {
+        batches: bytes.into(),
+        next_offset: 3,
+        epoch: -1,
+    };
+    delivery.push(&need, bad);
     assert_eq!(offsets(&delivery, 9), [(0, 0)], "what is good comes first");
     assert!(delivery.needs().is_empty(), "it pauses");
     assert!(delivery.next_resume().is_some());
     let need = Need { offset: 1, ..need };
     let mut bad = batch(1, 2).to_vec();
     bad[65] ^= 1;
-    delivery.push(&need, bad.into(), 3);
+    let bad = Fetched {
+        batches: bad.into(),
+        next_offset: 3,
+        epoch: -1,
+    };
+    delivery.push(&need, bad);
     let error = delivery.take(9).expect_err("nothing but the corrupt batch");
     assert!(matches!(error, ConsumerError::Corrupt { offset: 1, .. }));
 }

@@ -58,9 +58,34 @@ fn plain_lanes_have_one_batch_in_flight() {
     assert!(lane.open(now()) && lane.in_flight.is_empty());
 }
 
+/// As [`lane`], after a first batch of one record was acknowledged.
+fn proven() -> Lane {
+    let mut lane = lane();
+    let first = lane.admit(batch(1));
+    lane.succeeded(&first);
+    lane
+}
+
+#[test]
+fn one_at_a_time_goes_out_until_the_leader_knows_the_id() {
+    let (mut lane, now) = (lane(), now());
+    let first = lane.admit(batch(1));
+    assert!(!lane.open(now), "a second could be taken for the first");
+    lane.succeeded(&first);
+    let second = lane.admit(batch(1));
+    assert!(lane.open(now));
+    lane.succeeded(&second);
+    lane.set_stamp(Stamp {
+        producer_id: 10,
+        epoch: 0,
+    });
+    let _third = lane.admit(batch(1));
+    assert!(!lane.open(now), "another id, unknown again");
+}
+
 #[test]
 fn five_are_in_flight_and_numbered_by_records() {
-    let (mut lane, now) = (lane(), now());
+    let (mut lane, now) = (proven(), now());
     let sent: Vec<Numbered> = (1..=5)
         .map(|n| {
             assert!(lane.open(now));
@@ -69,12 +94,12 @@ fn five_are_in_flight_and_numbered_by_records() {
         .collect();
     assert!(!lane.open(now));
     let sequences: Vec<i32> = sent.iter().map(|n| n.sequence).collect();
-    assert_eq!(sequences, [0, 1, 3, 6, 10]);
+    assert_eq!(sequences, [1, 2, 4, 7, 11]);
 }
 
 #[test]
 fn what_comes_back_goes_first_in_order_with_its_old_numbers() {
-    let (mut lane, now) = (lane(), now());
+    let (mut lane, now) = (proven(), now());
     let [a, b, c] = [1, 1, 1].map(|n| lane.admit(batch(n)));
     lane.again(a, now, BACKOFF);
     assert!(!lane.open(now), "b and c are still out");
@@ -88,7 +113,7 @@ fn what_comes_back_goes_first_in_order_with_its_old_numbers() {
         let Some(n) = lane.resend() else { break };
         again.push((n.sequence, epoch(&n), n.attempts));
     }
-    assert_eq!(again, [(0, 0, 2), (1, 0, 2), (2, 0, 2)]);
+    assert_eq!(again, [(1, 0, 2), (2, 0, 2), (3, 0, 2)]);
 }
 
 #[test]
@@ -103,6 +128,8 @@ fn a_given_up_batch_leads_to_new_numbers_under_the_next_epoch() {
     assert!(lane.open(later));
     let b = lane.resend().expect("waits");
     assert_eq!((epoch(&b), b.sequence, b.batch.records.len()), (1, 0, 3));
+    assert!(!lane.open(later), "the new numbers are not proven");
+    lane.succeeded(&b);
     assert!(lane.open(later));
     let c = lane.resend().expect("waits");
     assert_eq!((epoch(&c), c.sequence), (1, 3));
