@@ -33,7 +33,7 @@ use self::background::Work;
 use super::alarm::Alarms;
 use super::error::GroupError;
 use super::event::{Effect, Event, Now, WriteId};
-use super::log::{OffsetsLog, WriteError, Written};
+use super::log::{Led, OffsetsLog, WriteError, Written};
 use super::offsets::{Offsets, Place};
 use super::partition_log::PartitionLog;
 use super::records::{GroupRecord, group_key, offset_key};
@@ -126,12 +126,13 @@ impl Groups {
     /// loads until that is done. In another epoch than before another broker may have led in
     /// between, so the partition is read anew.
     pub(crate) fn on_lead(&self, partition: i32, epoch: i32) {
-        let before = self.shards.read().get(&partition).map(|s| s.epoch);
-        if before == Some(epoch) {
+        let led = Led { partition, epoch };
+        let before = self.shards.read().get(&partition).map(|s| s.led);
+        if before == Some(led) {
             return;
         }
         self.on_resign(partition);
-        let shard = Arc::new(Shard::new(partition, epoch));
+        let shard = Arc::new(Shard::new(led));
         self.shards.write().insert(partition, Arc::clone(&shard));
         self.send(Work::Load(shard));
     }
@@ -177,7 +178,7 @@ impl Groups {
         }
         let id: Arc<str> = group.into();
         let empty = Group::new(self.settings.rules, self.now());
-        let cell = Cell::new(Arc::clone(&id), shard.partition, empty, Offsets::default());
+        let cell = Cell::new(Arc::clone(&id), shard.led, empty, Offsets::default());
         let cell = Arc::new(cell);
         state.cells.insert(id, Arc::clone(&cell));
         Ok(cell)
@@ -189,7 +190,9 @@ impl Groups {
         }
         let shards = self.shards.read();
         let shard = shards.get(&self.partition_for(group));
-        shard.cloned().ok_or(GroupError::NotCoordinator)
+        // The partition knows first that another broker leads it: nothing is said in its name.
+        let shard = shard.filter(|s| self.log.leads(s.led)).cloned();
+        shard.ok_or(GroupError::NotCoordinator)
     }
 
     fn now(&self) -> Now {
@@ -273,7 +276,7 @@ impl Groups {
             appended.map_err(unbuildable)?;
         }
         let batch = batch.build().map_err(unbuildable)?;
-        self.log.append(cell.partition, &batch, now_ms)
+        self.log.append(cell.led, &batch, now_ms)
     }
 
     /// Writes the removal of offsets, and of the group itself. Nobody waits for replication: if
@@ -329,7 +332,7 @@ impl Groups {
     }
 
     fn forget(&self, cell: &Arc<Cell>) {
-        if let Some(shard) = self.shards.read().get(&cell.partition) {
+        if let Some(shard) = self.shards.read().get(&cell.led.partition) {
             shard.forget(cell);
         }
     }

@@ -85,17 +85,36 @@ pub(crate) enum LoadError {
     Read(String),
 }
 
-/// The partitions of `__consumer_offsets` that this broker leads.
+/// A partition of `__consumer_offsets` as it is led in one epoch. Between two epochs another broker
+/// may have led: what was read in the first says nothing about the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Led {
+    /// The partition.
+    pub(crate) partition: i32,
+    /// Its leader epoch.
+    pub(crate) epoch: i32,
+}
+
+/// The partitions of `__consumer_offsets` that this broker leads. All of it is for one epoch only.
 pub(crate) trait OffsetsLog: fmt::Debug + Send + Sync + 'static {
+    /// Whether this broker leads the partition in that epoch, and may say so.
+    fn leads(&self, led: Led) -> bool;
+
+    /// What is left to wait for until all that was in the log when this broker came to lead it is
+    /// replicated; `None`: nothing. The former leader may have acknowledged a record that this
+    /// broker does not yet know to be replicated, so none of them may be passed over; and one that
+    /// is not replicated may still be lost, so none may be used before.
+    fn settled(&self, led: Led) -> Result<Option<Replicated>, LoadError>;
+
     /// Appends one batch.
-    fn append(&self, partition: i32, batch: &[u8], now_ms: i64) -> Result<Written, WriteError>;
+    fn append(&self, led: Led, batch: &[u8], now_ms: i64) -> Result<Written, WriteError>;
 
     /// Whole batches from the one that holds `offset` on, about `bytes_max` of them, but one at
     /// least; empty at the end. May touch the disk.
-    fn read(&self, partition: i32, offset: i64, bytes_max: usize) -> Result<Vec<u8>, LoadError>;
+    fn read(&self, led: Led, offset: i64, bytes_max: usize) -> Result<Vec<u8>, LoadError>;
 
     /// First offset of the partition.
-    fn start(&self, partition: i32) -> Result<i64, LoadError>;
+    fn start(&self, led: Led) -> Result<i64, LoadError>;
 }
 
 #[cfg(test)]

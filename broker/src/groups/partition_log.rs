@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nyala_coordinator::ids::LeaderEpoch;
 use tokio::time::Instant;
 
-use super::log::{LoadError, OffsetsLog, WriteError, Written};
+use super::log::{Led, LoadError, OffsetsLog, Replicated, WriteError, Written};
 use crate::replication::{
     Acks, AppendError, Isolation, Partition, ReadError, ReadRequest, Receipt, Table, WaitError,
 };
-use crate::storage::{self, Origin};
+use crate::storage;
 
 /// Topic that holds groups and their offsets.
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -32,19 +33,40 @@ impl PartitionLog {
         }
     }
 
-    fn partition(&self, partition: i32) -> Option<Arc<Partition>> {
-        self.table.get(OFFSETS_TOPIC, partition)
+    /// The partition, if it is led in that epoch.
+    fn partition(&self, led: Led) -> Option<Arc<Partition>> {
+        let partition = self.table.get(OFFSETS_TOPIC, led.partition)?;
+        let leads = partition.check_epoch(Some(led.epoch)).is_ok();
+        leads.then_some(partition)
     }
 }
 
 impl OffsetsLog for PartitionLog {
-    fn append(&self, partition: i32, batch: &[u8], now_ms: i64) -> Result<Written, WriteError> {
-        let partition = self.partition(partition).ok_or(WriteError::NotLeader)?;
+    fn leads(&self, led: Led) -> bool {
+        self.partition(led).is_some()
+    }
+
+    fn settled(&self, led: Led) -> Result<Option<Replicated>, LoadError> {
+        let partition = self.partition(led).ok_or(LoadError::NotLeader)?;
+        let offsets = partition.offsets(Some(led.epoch));
+        let offsets = offsets.map_err(|e| unreadable(&e))?;
+        if offsets.high_watermark >= offsets.next {
+            return Ok(None);
+        }
+        let deadline = Instant::now() + self.timeout;
+        Ok(Some(Box::pin(async move {
+            let replicated = partition.wait_replicated(offsets.next - 1, deadline);
+            replicated.await.map_err(|error| unreplicated(&error))
+        })))
+    }
+
+    fn append(&self, led: Led, batch: &[u8], now_ms: i64) -> Result<Written, WriteError> {
+        let partition = self.partition(led).ok_or(WriteError::NotLeader)?;
         if batch.len() > partition.config().max_message_bytes {
             return Err(WriteError::TooLarge { bytes: batch.len() });
         }
         let receipt = partition
-            .append(batch, Origin::Coordinator, self.acks, now_ms)
+            .append_in(LeaderEpoch(led.epoch), batch, self.acks, now_ms)
             .map_err(|error| refused(&error, batch.len()))?;
         let base_offset = receipt.appended.base_offset;
         let done = receipt.durable.is_none() && (receipt.replicated || self.acks != Acks::All);
@@ -56,23 +78,24 @@ impl OffsetsLog for PartitionLog {
         })
     }
 
-    fn read(&self, partition: i32, offset: i64, bytes_max: usize) -> Result<Vec<u8>, LoadError> {
-        let partition = self.partition(partition).ok_or(LoadError::NotLeader)?;
+    fn read(&self, led: Led, offset: i64, bytes_max: usize) -> Result<Vec<u8>, LoadError> {
+        let partition = self.partition(led).ok_or(LoadError::NotLeader)?;
         let request = ReadRequest {
             offset,
             max_bytes: bytes_max,
             at_least_one: true,
             isolation: Isolation::ReadUncommitted,
-            leader_epoch: None,
+            leader_epoch: Some(led.epoch),
         };
         let read = partition.read(&request).map_err(|e| unreadable(&e))?;
         let bytes = read.slice.read_all();
         bytes.map_err(|error| LoadError::Read(error.to_string()))
     }
 
-    fn start(&self, partition: i32) -> Result<i64, LoadError> {
-        let partition = self.partition(partition).ok_or(LoadError::NotLeader)?;
-        let offsets = partition.offsets(None).map_err(|e| unreadable(&e))?;
+    fn start(&self, led: Led) -> Result<i64, LoadError> {
+        let partition = self.partition(led).ok_or(LoadError::NotLeader)?;
+        let offsets = partition.offsets(Some(led.epoch));
+        let offsets = offsets.map_err(|e| unreadable(&e))?;
         Ok(offsets.log_start)
     }
 }
@@ -91,10 +114,14 @@ async fn wait(
     }
     let last_offset = receipt.appended.last_offset;
     let replicated = partition.wait_replicated(last_offset, deadline).await;
-    replicated.map_err(|error| match error {
+    replicated.map_err(|error| unreplicated(&error))
+}
+
+fn unreplicated(error: &WaitError) -> WriteError {
+    match error {
         WaitError::TimedOut => WriteError::TimedOut,
         WaitError::NotLeader(_) | WaitError::Storage(_) => WriteError::NotLeader,
-    })
+    }
 }
 
 fn refused(error: &AppendError, bytes: usize) -> WriteError {

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::error::GroupError;
 use super::event::{Effect, JoinRefused, Joined, Synced};
+use super::log::Led;
 use super::member::RequestId;
 use super::offsets::Offsets;
 use super::state::Group;
@@ -18,9 +19,8 @@ use super::state::Group;
 /// One partition that this broker leads.
 #[derive(Debug)]
 pub(super) struct Shard {
-    pub(super) partition: i32,
-    /// Leader epoch in which it was loaded.
-    pub(super) epoch: i32,
+    /// Partition, and leader epoch in which it was loaded.
+    pub(super) led: Led,
     pub(super) state: Mutex<ShardState>,
 }
 
@@ -45,7 +45,7 @@ pub(super) enum Status {
 #[derive(Debug)]
 pub(super) struct Cell {
     pub(super) id: Arc<str>,
-    pub(super) partition: i32,
+    pub(super) led: Led,
     pub(super) inner: Mutex<Inner>,
 }
 
@@ -69,10 +69,9 @@ pub(super) enum Waiter {
 }
 
 impl Shard {
-    pub(super) fn new(partition: i32, epoch: i32) -> Self {
+    pub(super) fn new(led: Led) -> Self {
         Self {
-            partition,
-            epoch,
+            led,
             state: Mutex::new(ShardState {
                 status: Status::Loading,
                 cells: HashMap::new(),
@@ -99,10 +98,10 @@ impl Shard {
 }
 
 impl Cell {
-    pub(super) fn new(id: Arc<str>, partition: i32, group: Group, offsets: Offsets) -> Self {
+    pub(super) fn new(id: Arc<str>, led: Led, group: Group, offsets: Offsets) -> Self {
         Self {
             id,
-            partition,
+            led,
             inner: Mutex::new(Inner {
                 group,
                 offsets,

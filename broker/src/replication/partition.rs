@@ -17,7 +17,7 @@ use super::isr::decide_high_watermark;
 use super::terms::{Acks, Isolation, Offsets, ReadRequest, ReadSlice, Receipt};
 use super::waits::{WaitSet, Waits};
 use crate::storage::{
-    self, AppendAs, Appended, Log, Origin, ReadAt, Reservation, SharedLog, StorageError,
+    AppendAs, Appended, Log, Origin, ReadAt, Reservation, SharedLog, StorageError,
 };
 
 /// One partition of this broker. Shared by `Arc`; every method may be called from any thread.
@@ -123,7 +123,24 @@ impl Partition {
         acks: Acks,
         now_ms: i64,
     ) -> Result<Receipt, AppendError> {
-        self.append_by(origin, acks, now_ms, |log, how| log.append(batch, how))
+        self.append_by(origin, acks, now_ms, |log, how| Ok(log.append(batch, how)?))
+    }
+
+    /// Appends a batch of a coordinator, who read the partition in `epoch`: in another epoch other
+    /// brokers may have written what it does not know.
+    pub fn append_in(
+        &self,
+        epoch: LeaderEpoch,
+        batch: &[u8],
+        acks: Acks,
+        now_ms: i64,
+    ) -> Result<Receipt, AppendError> {
+        self.append_by(Origin::Coordinator, acks, now_ms, |log, how| {
+            if how.leader_epoch != epoch {
+                return Err(AppendError::NotLeader(self.id.clone()));
+            }
+            Ok(log.append(batch, how)?)
+        })
     }
 
     /// Room for one batch of `len` bytes, to be filled outside of the lock.
@@ -142,7 +159,7 @@ impl Partition {
         now_ms: i64,
     ) -> Result<Receipt, AppendError> {
         self.append_by(origin, acks, now_ms, |log, how| {
-            log.commit(reservation, how)
+            Ok(log.commit(reservation, how)?)
         })
     }
 
@@ -151,7 +168,7 @@ impl Partition {
         origin: Origin,
         acks: Acks,
         now_ms: i64,
-        append: impl FnOnce(&mut Log, &AppendAs) -> Result<Appended, storage::AppendError>,
+        append: impl FnOnce(&mut Log, &AppendAs) -> Result<Appended, AppendError>,
     ) -> Result<Receipt, AppendError> {
         let config = self.config.load();
         let needed = config.min_insync_replicas;

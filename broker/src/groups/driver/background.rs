@@ -26,13 +26,18 @@ use crate::groups::state::Group;
 /// A partition that could not be read is tried again after this long.
 const LOAD_RETRY: Duration = Duration::from_secs(1);
 
+/// Pause between two looks at a partition whose records are not replicated yet.
+const SETTLE_RETRY: Duration = Duration::from_millis(100);
+
 /// At most so many partitions are read at once: each takes a buffer and a thread.
 const LOADS_MAX: usize = 2;
 
 /// What the operations leave to the task.
 pub(super) enum Work {
-    /// Read a partition.
+    /// Read a partition as soon as all that is in it is replicated.
     Load(Arc<Shard>),
+    /// Read it now.
+    Read(Arc<Shard>),
     /// A group's record is in the log: tell the group when it is replicated.
     Group(Arc<Cell>, WriteId, Replicated),
     /// Offsets are in the log: note them and tell the request when they are replicated.
@@ -78,7 +83,7 @@ impl Background {
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(work) = self.inbox.recv() => match work {
-                    Work::Load(shard) => queue.push(shard),
+                    Work::Read(shard) => queue.push(shard),
                     other => waiting.push(self.groups.wait_for(other)),
                 },
                 Some(()) = waiting.next() => {}
@@ -132,7 +137,8 @@ impl Groups {
         let groups = Arc::clone(self);
         Box::pin(async move {
             match work {
-                Work::Load(_) => {}
+                Work::Load(shard) => groups.settle(shard).await,
+                Work::Read(_) => {}
                 Work::Group(cell, write, replicated) => {
                     let result = replicated.await.map_err(WriteError::of_group);
                     let mut inner = cell.inner.lock();
@@ -155,9 +161,25 @@ impl Groups {
         })
     }
 
+    /// Has the partition read once its records are replicated; meanwhile members hear that it loads.
+    async fn settle(&self, shard: Arc<Shard>) {
+        while !self.is_closed(&shard) {
+            let replicated = match self.log.settled(shard.led) {
+                Ok(None) => true,
+                Ok(Some(pending)) => pending.await.is_ok(),
+                Err(_) => false,
+            };
+            if replicated {
+                return self.send(Work::Read(shard));
+            }
+            // Replicas may be slow, or this broker leads no more: then the shard is closed soon.
+            tokio::time::sleep(SETTLE_RETRY).await;
+        }
+    }
+
     /// Reads a partition and puts its groups in place; gives the shard back to try again.
     fn load(self: &Arc<Self>, shard: Arc<Shard>) -> Option<Arc<Shard>> {
-        let partition = shard.partition;
+        let partition = shard.led.partition;
         let begun = Instant::now();
         match self.replay(&shard) {
             Ok(Some(replay)) => {
@@ -179,14 +201,14 @@ impl Groups {
 
     /// `None` if the partition was given up meanwhile.
     fn replay(&self, shard: &Shard) -> Result<Option<Replay>, LoadError> {
-        let partition = shard.partition;
+        let (led, partition) = (shard.led, shard.led.partition);
         let mut replay = Replay::default();
-        let mut offset = self.log.start(partition)?;
+        let mut offset = self.log.start(led)?;
         loop {
             if self.is_closed(shard) {
                 return Ok(None);
             }
-            let bytes = self.log.read(partition, offset, self.settings.load_bytes)?;
+            let bytes = self.log.read(led, offset, self.settings.load_bytes)?;
             let before = offset;
             for batch in Batches::new(&bytes) {
                 let batch = batch.map_err(|error| LoadError::Read(error.to_string()))?;
@@ -215,7 +237,7 @@ impl Groups {
                 Some(record) => Group::load(record, rules, now),
                 None => Group::new(rules, now),
             };
-            let cell = Cell::new(id.into(), shard.partition, group, replayed.offsets);
+            let cell = Cell::new(id.into(), shard.led, group, replayed.offsets);
             let cell = Arc::new(cell);
             self.set_alarm(&cell, &mut cell.inner.lock());
             cells.push(cell);

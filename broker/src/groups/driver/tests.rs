@@ -715,6 +715,41 @@ async fn groups_follow_what_is_led_and_which_topics_there_are() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_is_answered_from_records_that_are_not_replicated() {
+    let first = fixture().await;
+    first.commit_one("g", 1).await.unwrap();
+    let log = Arc::clone(&first.log);
+    log.hold();
+    let groups = start(&log);
+    for partition in 0..PARTITIONS {
+        groups.on_lead(partition, 1);
+    }
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    let loading = GroupError::CoordinatorLoadInProgress;
+    assert_eq!(groups.offset("g", "t"), Err(loading));
+    log.release(Err(WriteError::TimedOut));
+    log.hold();
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    assert_eq!(groups.offset("g", "t"), Err(loading), "it goes on waiting");
+    log.release(Ok(()));
+    groups.loaded().await;
+    assert_eq!(groups.offset("g", "t"), Ok(Some(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deposed_coordinator_says_so_before_the_cluster_does() {
+    let groups = fixture().await;
+    let joined = groups.stable("g").await;
+    groups.commit_one("h", 1).await.unwrap();
+    groups.log.depose();
+    let moved = GroupError::NotCoordinator;
+    assert_eq!(groups.offset("h", "t"), Err(moved));
+    assert_eq!(groups.commit_one("h", 2).await, Err(moved));
+    let beat = groups.heartbeat("g", joined.member.as_str(), None, 1);
+    assert_eq!(beat, Err(moved));
+}
+
+#[tokio::test(start_paused = true)]
 async fn unreadable_batches_do_not_take_the_others_along() {
     let groups = fixture().await;
     groups.commit_one("g", 1).await.unwrap();

@@ -6,7 +6,7 @@ use nyala_client::wire::batch::{BatchView, Batches, stamp};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{LoadError, OffsetsLog, WriteError, Written};
+use super::{Led, LoadError, OffsetsLog, Replicated, WriteError, Written};
 
 #[derive(Debug)]
 pub(crate) struct MemoryLog {
@@ -16,6 +16,7 @@ pub(crate) struct MemoryLog {
     /// What replication waits for; `None` within: replicated at once.
     replication: watch::Sender<Option<Result<(), WriteError>>>,
     held: Mutex<bool>,
+    deposed: Mutex<bool>,
 }
 
 impl MemoryLog {
@@ -26,6 +27,7 @@ impl MemoryLog {
             unreadable: Mutex::default(),
             replication: watch::Sender::new(None),
             held: Mutex::default(),
+            deposed: Mutex::default(),
         }
     }
 
@@ -36,6 +38,20 @@ impl MemoryLog {
 
     pub(crate) fn set_unreadable(&self, unreadable: bool) {
         *self.unreadable.lock() = unreadable;
+    }
+
+    /// Another broker leads from now on, and nobody has told the groups.
+    pub(crate) fn depose(&self) {
+        *self.deposed.lock() = true;
+    }
+
+    fn replicated(&self) -> Option<Replicated> {
+        let mut replication = self.replication.subscribe();
+        let wait = async move {
+            let result = replication.wait_for(Option::is_some).await;
+            result.expect("the log lives").expect("a result")
+        };
+        self.held.lock().then(|| Box::pin(wait) as Replicated)
     }
 
     /// Appends wait for replication until `release`.
@@ -68,7 +84,15 @@ fn next_offset(bytes: &[u8]) -> i64 {
 }
 
 impl OffsetsLog for MemoryLog {
-    fn append(&self, partition: i32, batch: &[u8], _now_ms: i64) -> Result<Written, WriteError> {
+    fn leads(&self, _led: Led) -> bool {
+        !*self.deposed.lock()
+    }
+
+    fn settled(&self, _led: Led) -> Result<Option<Replicated>, LoadError> {
+        Ok(self.replicated())
+    }
+
+    fn append(&self, led: Led, batch: &[u8], _now_ms: i64) -> Result<Written, WriteError> {
         if let Some(failure) = *self.failure.lock() {
             return Err(failure);
         }
@@ -77,30 +101,22 @@ impl OffsetsLog for MemoryLog {
             .check_crc()
             .expect("its checksum");
         let mut partitions = self.partitions.lock();
-        let bytes = partitions.entry(partition).or_default();
+        let bytes = partitions.entry(led.partition).or_default();
         let base_offset = next_offset(bytes);
         let mut batch = batch.to_vec();
         stamp(&mut batch, base_offset, 0);
         bytes.extend(batch);
-        let mut replication = self.replication.subscribe();
-        let wait = async move {
-            let result = replication.wait_for(Option::is_some).await;
-            result.expect("the log lives").expect("a result")
-        };
         Ok(Written {
             base_offset,
-            pending: self
-                .held
-                .lock()
-                .then(|| Box::pin(wait) as super::Replicated),
+            pending: self.replicated(),
         })
     }
 
-    fn read(&self, partition: i32, offset: i64, bytes_max: usize) -> Result<Vec<u8>, LoadError> {
+    fn read(&self, led: Led, offset: i64, bytes_max: usize) -> Result<Vec<u8>, LoadError> {
         if *self.unreadable.lock() {
             return Err(LoadError::Read("told to fail".to_owned()));
         }
-        let bytes = self.bytes(partition);
+        let bytes = self.bytes(led.partition);
         let mut result = Vec::new();
         for batch in Batches::new(&bytes).filter_map(Result::ok) {
             if batch.next_offset() > offset
@@ -112,7 +128,7 @@ impl OffsetsLog for MemoryLog {
         Ok(result)
     }
 
-    fn start(&self, _partition: i32) -> Result<i64, LoadError> {
+    fn start(&self, _led: Led) -> Result<i64, LoadError> {
         Ok(0)
     }
 }
