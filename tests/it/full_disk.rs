@@ -88,7 +88,7 @@ async fn flood(
         match producer.send(record, Duration::from_secs(60)).await {
             Ok(at) => history.acked(TOPIC, at.partition, at.offset, value.as_bytes()),
             Err((error, _)) => {
-                history.unknown(value.as_bytes());
+                history.unknown(TOPIC, 0, value.as_bytes());
                 return Some(error.to_string());
             }
         }
@@ -138,15 +138,15 @@ async fn a_full_disk_refuses_writes_and_recovers_by_itself() {
     assert!(flood(&client, &mut history, &mut sent, 1).await.is_some());
     assert!(dev.process().is_running() && is_alive(&bootstrap));
     assert_eq!(
-        history.check(TOPIC, 0, &read(&bootstrap).await),
-        Vec::<String>::new()
+        history.check_read(TOPIC, 0, &read(&bootstrap).await),
+        Vec::new()
     );
 
     dev.kill();
     dev.restart();
     assert_eq!(
-        history.check(TOPIC, 0, &read(&bootstrap).await),
-        Vec::<String>::new()
+        history.check_read(TOPIC, 0, &read(&bootstrap).await),
+        Vec::new()
     );
     assert!(flood(&client, &mut history, &mut sent, 1).await.is_some());
 

@@ -140,7 +140,7 @@ async fn nothing_acknowledged_is_lost_by_twenty_kills() {
         let server = bootstrap.clone();
         let records = tokio::task::spawn_blocking(move || read_all(&server, TOPIC, partition));
         let records = records.await.expect("readable");
-        let findings = history.lock().check(TOPIC, partition, &records);
+        let findings = history.lock().check_read(TOPIC, partition, &records);
         assert!(findings.is_empty(), "partition {partition}: {findings:#?}");
         let numbers: Vec<u64> = records.iter().map(|(_, value)| number_of(value)).collect();
         assert!(

@@ -21,6 +21,8 @@ mod groups_files;
 mod groups_hostile;
 /// librdkafka in groups.
 mod groups_members;
+/// The checker of histories, checked.
+mod history_checker;
 /// Produce, Fetch and ListOffsets as no honest client sends them.
 mod hostile_produce_fetch;
 /// Hostile framing, headers, bodies and administration.

@@ -36,7 +36,12 @@ pub fn class_path() -> &'static str {
 /// `java CLASS ARGS...`, ready to be run.
 #[must_use]
 pub fn java(heap: &str, class: &str, args: &[&str]) -> Command {
-    let mut command = Command::new("java");
+    java_by(Command::new("java"), heap, class, args)
+}
+
+/// As [`java`], where `command` starts Java.
+#[must_use]
+pub fn java_by(mut command: Command, heap: &str, class: &str, args: &[&str]) -> Command {
     let log4j = kafka_folder().join("log4j.properties");
     command
         .arg(format!("-Xmx{heap}"))
@@ -93,16 +98,16 @@ pub fn free_port() -> u16 {
     socket.local_addr().expect("bound").port()
 }
 
-pub(crate) fn wait_for_port(process: &mut Process, port: u16) {
+pub(crate) fn wait_for_port(process: &mut Process, address: &str) {
     wait::until("an answer on the port", || {
         assert!(process.is_running(), "it ended: {}", process.stderr());
-        std::net::TcpStream::connect(("127.0.0.1", port))
+        std::net::TcpStream::connect(address)
     });
 }
 
 /// Waits until the broker sees itself in its metadata: its port answers before that, and until then
 /// it refuses to create topics for want of brokers.
-fn wait_for_itself(address: &str) {
+pub(crate) fn wait_for_itself(address: &str) {
     let client: BaseConsumer = crate::rdkafka::config(address, &[])
         .create()
         .expect("legal settings");
@@ -148,7 +153,7 @@ impl KafkaBroker {
         std::fs::write(&file, text).expect("properties file");
         let mut command = java("512m", "kafka.Kafka", &[&file.to_string_lossy()]);
         let mut process = Process::start(&format!("kafka-{id}"), folder, &mut command);
-        wait_for_port(&mut process, port);
+        wait_for_port(&mut process, &address);
         wait_for_itself(&address);
         Self {
             process,

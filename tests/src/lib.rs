@@ -3,15 +3,20 @@
 //! Every test has its own folder and its own ports (the system chooses them), waits on conditions
 //! with a deadline and never sleeps for luck. What a test starts ends with the value that holds it.
 
+pub mod brokers;
 pub mod cluster;
 pub mod history;
 pub mod kafka;
+pub mod load;
 pub mod member;
+pub mod network;
 pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod rdkafka;
+pub mod seed;
 pub mod wait;
 pub mod wire;
+pub mod znodes;
 pub mod zookeeper;
 pub mod zookeeper_wire;
