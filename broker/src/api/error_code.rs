@@ -72,6 +72,13 @@ impl From<&ReadError> for ErrorCode {
             ReadError::NotLeader(_) => Self::NotLeaderOrFollower,
             ReadError::FencedEpoch { .. } => Self::FencedLeaderEpoch,
             ReadError::UnknownEpoch { .. } => Self::UnknownLeaderEpoch,
+            ReadError::NotReplica {
+                knows_epoch: true, ..
+            } => Self::UnknownLeaderEpoch,
+            ReadError::NotReplica { .. } | ReadError::StaleBroker { .. } => {
+                Self::NotLeaderOrFollower
+            }
+            ReadError::OffsetNotAvailable(_) => Self::OffsetNotAvailable,
             ReadError::Log(error) => error.into(),
         }
     }
@@ -91,6 +98,7 @@ impl From<&WaitError> for ErrorCode {
         match error {
             WaitError::TimedOut => Self::RequestTimedOut,
             WaitError::NotLeader(_) => Self::NotLeaderOrFollower,
+            WaitError::NotEnoughReplicas(_) => Self::NotEnoughReplicasAfterAppend,
             WaitError::Storage(_) => Self::KafkaStorageError,
         }
     }

@@ -152,6 +152,7 @@ impl Fetch {
                 at_least_one: nothing_yet,
                 isolation: self.isolation,
                 leader_epoch: (asked.leader_epoch >= 0).then_some(asked.leader_epoch),
+                at_follower: false,
             });
             if let Ok(read) = &read {
                 left = left.saturating_sub(read.slice.len);
@@ -267,7 +268,7 @@ impl Entry {
         let index = self.asked.partition;
         // There are no aborted transactions, and only readers of committed records ask for them.
         let aborted: Option<&[(i64, i64)]> = match isolation {
-            Isolation::ReadUncommitted => None,
+            Isolation::ReadUncommitted | Isolation::LogEnd => None,
             Isolation::ReadCommitted => Some(&[]),
         };
         match &self.read {

@@ -101,6 +101,7 @@ async fn find(
     let end = match isolation {
         Isolation::ReadUncommitted => offsets.high_watermark,
         Isolation::ReadCommitted => offsets.last_stable,
+        Isolation::LogEnd => offsets.next,
     };
     let log = Arc::clone(partition.log());
     match asked.timestamp {

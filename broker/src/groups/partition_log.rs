@@ -86,6 +86,7 @@ impl OffsetsLog for PartitionLog {
             at_least_one: true,
             isolation: Isolation::ReadUncommitted,
             leader_epoch: Some(led.epoch),
+            at_follower: false,
         };
         let read = partition.read(&request).map_err(|e| unreadable(&e))?;
         let bytes = read.slice.read_all();
@@ -119,7 +120,7 @@ async fn wait(
 
 fn unreplicated(error: &WaitError) -> WriteError {
     match error {
-        WaitError::TimedOut => WriteError::TimedOut,
+        WaitError::TimedOut | WaitError::NotEnoughReplicas(_) => WriteError::TimedOut,
         WaitError::NotLeader(_) | WaitError::Storage(_) => WriteError::NotLeader,
     }
 }
@@ -146,7 +147,10 @@ fn unreadable(error: &ReadError) -> LoadError {
     match error {
         ReadError::NotLeader(_)
         | ReadError::FencedEpoch { .. }
-        | ReadError::UnknownEpoch { .. } => LoadError::NotLeader,
+        | ReadError::UnknownEpoch { .. }
+        | ReadError::NotReplica { .. }
+        | ReadError::StaleBroker { .. }
+        | ReadError::OffsetNotAvailable(_) => LoadError::NotLeader,
         ReadError::Log(error) => LoadError::Read(error.to_string()),
     }
 }

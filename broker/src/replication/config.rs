@@ -1,6 +1,10 @@
 //! What of a topic's configuration a partition needs besides its log's.
 
+use std::time::Duration;
+
 use nyala_client::wire::compression::Codec;
+
+use super::Lease;
 
 /// `message.timestamp.type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +44,24 @@ impl Default for PartitionConfig {
             compression: None,
             compact: false,
             min_insync_replicas: 1,
+        }
+    }
+}
+
+/// What of the broker's settings replication works by.
+#[derive(Debug, Clone)]
+pub struct ReplicaSettings {
+    /// `replica.lag.time.max.ms`: a follower that was not caught up for so long is out of sync.
+    pub lag_max: Duration,
+    /// How long its leaders believe that they lead.
+    pub lease: Lease,
+}
+
+impl Default for ReplicaSettings {
+    fn default() -> Self {
+        Self {
+            lag_max: Duration::from_secs(30),
+            lease: Lease::default(),
         }
     }
 }

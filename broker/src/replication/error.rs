@@ -1,6 +1,7 @@
 //! Why appending, reading or waiting gave nothing; one enum an operation.
 
-use nyala_coordinator::ids::TopicPartition;
+use nyala_client::wire::batch::BatchError;
+use nyala_coordinator::ids::{BrokerId, LeaderEpoch, TopicPartition};
 
 use crate::storage::{self, StorageError};
 
@@ -47,6 +48,27 @@ pub enum ReadError {
         /// Ours.
         current: i32,
     },
+    /// A follower that is no replica of this partition, as far as this leader knows.
+    #[error("broker {broker} is no replica of {partition}")]
+    NotReplica {
+        /// Who fetches.
+        broker: BrokerId,
+        /// What.
+        partition: TopicPartition,
+        /// Whether it knew the leader's epoch: then it may know more than the leader.
+        knows_epoch: bool,
+    },
+    /// A fetch from an earlier life of a follower (KIP-903).
+    #[error("broker {broker} fetches with broker epoch {broker_epoch}, which has passed")]
+    StaleBroker {
+        /// Who fetches.
+        broker: BrokerId,
+        /// Epoch of the fetch.
+        broker_epoch: i64,
+    },
+    /// A new leader does not know yet what was committed before its time (KIP-207).
+    #[error("the high watermark of {0} lags behind the start of the leader's epoch")]
+    OffsetNotAvailable(TopicPartition),
     /// The log refused it.
     #[error(transparent)]
     Log(#[from] storage::ReadError),
@@ -61,7 +83,38 @@ pub enum WaitError {
     /// The leadership ended meanwhile.
     #[error("this broker does not lead {0} any more")]
     NotLeader(TopicPartition),
+    /// Replicated, but to fewer replicas than `min.insync.replicas`, since the others fell out of
+    /// sync meanwhile.
+    #[error("{0} was replicated to fewer replicas than min.insync.replicas")]
+    NotEnoughReplicas(TopicPartition),
     /// The log could not be synced.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Why a follower could not take in what its leader sent.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum FollowError {
+    /// The role changed meanwhile: what was fetched is of no use.
+    #[error("{partition} does not follow in epoch {epoch} any more")]
+    NotFollowing {
+        /// Partition.
+        partition: TopicPartition,
+        /// Epoch in which it was fetched.
+        epoch: LeaderEpoch,
+    },
+    /// A batch is damaged, or is none.
+    #[error("{partition}: the leader sent a batch that is damaged: {error}")]
+    Damaged {
+        /// Partition.
+        partition: TopicPartition,
+        /// What is wrong with it.
+        error: BatchError,
+    },
+    /// The log refused the batches: they do not follow its end, or the disk failed.
+    #[error(transparent)]
+    Append(#[from] storage::AppendError),
+    /// The disk failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
 }

@@ -1,24 +1,33 @@
 //! Partitions of this broker: role, log and high watermark of each, and the table of them.
 //!
 //! `api` appends and reads here, `cluster` says who leads, `groups` keeps its offsets in partitions
-//! like any other. `fetchers` copies what other brokers lead, over `peers`. Waiting is registering a [`Waiter`] with partitions, never a callback. Nothing
-//! here knows the wire.
+//! like any other. `fetchers` copies what other brokers lead, over `peers`. Waiting is registering a
+//! [`Waiter`] with partitions, never a callback. Only `fetchers` and `peers` know the wire.
 
 mod config;
 mod error;
 mod fetchers;
 mod isr;
+mod leadership;
+mod lease;
 mod partition;
 mod peers;
+mod progress;
+mod state;
 mod table;
 mod terms;
 mod waits;
 
-pub use config::{PartitionConfig, TimestampType};
-pub use error::{AppendError, ReadError, WaitError};
+pub use config::{PartitionConfig, ReplicaSettings, TimestampType};
+pub use error::{AppendError, FollowError, ReadError, WaitError};
 pub use fetchers::{FetcherParts, FetcherSettings, Fetchers};
+pub use isr::{IsrAnswer, IsrWish};
+pub use lease::Lease;
 pub use partition::Partition;
 pub use peers::{PeerError, Peers, PeersConfig, Purpose};
+pub use state::{
+    Applied, FetchPosition, FollowerFetch, FollowerView, LeaderOffsets, ReplicaState, Role,
+};
 pub use table::{Lookup, Table};
 pub use terms::{Acks, Isolation, Offsets, ReadRequest, ReadSlice, Receipt};
 pub use waits::{WaitSet, Waiter};

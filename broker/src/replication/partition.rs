@@ -1,24 +1,31 @@
 //! One partition: who leads it, its log, its high watermark, and who waits for it.
 //!
 //! The log's lock is the partition's lock: role and log change under it together, it is held for
-//! the length of one append or read and never across an await. Replication between brokers is not
-//! there yet: the leader is the only replica in sync, so the high watermark is the log's end.
+//! the length of one append or read and never across an await. What else is kept of the role has a
+//! lock of its own, taken behind the log's; an append to a partition without other replicas needs
+//! only the first. `lead.rs` is the leader's way, `follow.rs` the follower's, `serve.rs` the reader's.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use nyala_coordinator::ids::{LeaderEpoch, TopicId, TopicPartition};
+use nyala_coordinator::ids::{BrokerId, LeaderEpoch, TopicId, TopicPartition};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::config::{PartitionConfig, TimestampType};
-use super::error::{AppendError, ReadError, WaitError};
-use super::isr::decide_high_watermark;
-use super::terms::{Acks, Isolation, Offsets, ReadRequest, ReadSlice, Receipt};
+use super::config::{PartitionConfig, ReplicaSettings, TimestampType};
+use super::error::{AppendError, WaitError};
+use super::isr::effective_minimum;
+use super::leadership::{Leadership, Moment, is_reassigned};
+use super::lease::Verdict;
+use super::state::{Applied, News, ReplicaState, Role, decide_news};
+use super::terms::{Acks, Receipt};
 use super::waits::{WaitSet, Waits};
-use crate::storage::{
-    AppendAs, Appended, Log, Origin, ReadAt, Reservation, SharedLog, StorageError,
-};
+use crate::storage::{AppendAs, Appended, Log, Origin, Reservation, SharedLog, StorageError};
+
+mod follow;
+mod lead;
+mod serve;
 
 /// One partition of this broker. Shared by `Arc`; every method may be called from any thread.
 ///
@@ -30,8 +37,29 @@ pub struct Partition {
     log: SharedLog,
     /// Epoch in which this broker leads; [`NOT_LEADING`] otherwise. Changes under the log's lock.
     epoch: AtomicI32,
+    /// It leads and is the only replica: what is appended is replicated.
+    alone: AtomicBool,
+    /// Sizes of the committed ISR and of the assignment while it leads.
+    in_sync: AtomicUsize,
+    replicas: AtomicUsize,
+    /// Counts how often it stopped to lead.
+    resignations: AtomicUsize,
+    /// Changes under the log's lock and its own.
+    standing: Mutex<Standing>,
     config: ArcSwap<PartitionConfig>,
+    settings: OnceLock<Arc<ReplicaSettings>>,
+    /// Who waits for the high watermark, and who for the log's end; both for the role.
     waits: Waits,
+    end_waits: Waits,
+}
+
+/// What this broker is to the partition, as of the facts that were applied last.
+#[derive(Debug)]
+struct Standing {
+    role: Role,
+    state: Option<Arc<ReplicaState>>,
+    /// There is one exactly while the role is leader.
+    lead: Option<Leadership>,
 }
 
 const NOT_LEADING: i32 = -1;
@@ -50,8 +78,19 @@ impl Partition {
             topic_id,
             log,
             epoch: AtomicI32::new(NOT_LEADING),
+            alone: AtomicBool::new(false),
+            in_sync: AtomicUsize::new(0),
+            replicas: AtomicUsize::new(0),
+            resignations: AtomicUsize::new(0),
+            standing: Mutex::new(Standing {
+                role: Role::Idle,
+                state: None,
+                lead: None,
+            }),
             config: ArcSwap::new(config),
+            settings: OnceLock::new(),
             waits: Waits::default(),
+            end_waits: Waits::default(),
         }
     }
 
@@ -91,28 +130,113 @@ impl Partition {
         (epoch != NOT_LEADING).then_some(LeaderEpoch(epoch))
     }
 
-    /// Leads from now on, in `epoch`. Leading again in the same epoch changes nothing; an older
-    /// epoch than the current one is ignored.
+    /// What this broker is to the partition.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.standing.lock().role
+    }
+
+    /// The facts that were applied last.
+    #[must_use]
+    pub fn state(&self) -> Option<Arc<ReplicaState>> {
+        self.standing.lock().state.clone()
+    }
+
+    /// Leads from now on, in `epoch`, without other replicas.
     pub fn lead(&self, epoch: LeaderEpoch) -> Result<(), StorageError> {
-        let mut log = self.log.lock();
-        if self.epoch.load(Ordering::Acquire) >= epoch.0 {
-            return Ok(());
-        }
-        log.start_epoch(epoch)?;
-        let end = log.next_offset();
-        log.set_high_watermark(end);
-        self.epoch.store(epoch.0, Ordering::Release);
-        drop(log);
-        self.waits.wake();
+        let this = BrokerId(-1);
+        self.apply(this, &ReplicaState::alone(this, epoch))?;
         Ok(())
     }
 
-    /// Leads no more. Whoever waits is woken and finds out.
+    /// Takes the place that `state` gives to broker `this`. Older facts than those applied before are
+    /// ignored; after an error everything is as before. Touches the disk when it becomes leader.
+    pub fn apply(&self, this: BrokerId, state: &ReplicaState) -> Result<Applied, StorageError> {
+        let mut log = self.log.lock();
+        let mut standing = self.standing.lock();
+        let before = standing.state.clone();
+        let known = before.as_deref();
+        let idle = standing.role == Role::Idle;
+        let news = match decide_news(known, state) {
+            News::Same | News::Replicas if idle => News::Epoch,
+            news => news,
+        };
+        let applied = match news {
+            News::Stale => return Ok(Applied::Stale),
+            News::Same => {
+                if known.is_none_or(|known| !is_reassigned(known, state)) {
+                    return Ok(Applied::Unchanged);
+                }
+                if let Some(lead) = &mut standing.lead {
+                    lead.reassign(state, Instant::now());
+                }
+                Applied::Unchanged
+            }
+            News::Replicas => match (&mut standing.lead, known) {
+                (Some(lead), Some(known)) => {
+                    lead.update(known, state, Instant::now());
+                    Applied::Leads
+                }
+                _ => Applied::Unchanged,
+            },
+            News::Epoch if state.leader == Some(this) => {
+                log.start_epoch(state.leader_epoch)?;
+                let end = log.next_offset();
+                let lead = standing.lead.take();
+                standing.lead = Some(Leadership::begin(this, state, lead, end, Instant::now()));
+                standing.role = Role::Leader {
+                    epoch: state.leader_epoch,
+                };
+                Applied::Leads
+            }
+            News::Epoch => {
+                standing.lead = None;
+                standing.role = Role::Follower {
+                    leader: state.leader,
+                    epoch: state.leader_epoch,
+                };
+                Applied::Follows
+            }
+        };
+        standing.state = Some(Arc::new(state.clone()));
+        self.publish(&standing);
+        self.raise_watermark_in(&mut log, &standing);
+        drop(standing);
+        drop(log);
+        self.wake_all();
+        Ok(applied)
+    }
+
+    /// Leads and follows no more, until facts are applied again. Whoever waits is woken and finds out.
     pub fn resign(&self) {
         let log = self.log.lock();
-        self.epoch.store(NOT_LEADING, Ordering::Release);
+        let mut standing = self.standing.lock();
+        standing.role = Role::Idle;
+        standing.lead = None;
+        self.publish(&standing);
+        drop(standing);
         drop(log);
-        self.waits.wake();
+        self.wake_all();
+    }
+
+    /// Brings what is read without the second lock into line with it.
+    fn publish(&self, standing: &Standing) {
+        let (in_sync, replicas) = match &standing.state {
+            Some(state) => (state.isr.len(), state.replicas.len()),
+            None => (0, 0),
+        };
+        self.in_sync.store(in_sync, Ordering::Relaxed);
+        self.replicas.store(replicas, Ordering::Relaxed);
+        let followers = standing.lead.as_ref().map(|lead| lead.followers().len());
+        self.alone.store(followers == Some(0), Ordering::Relaxed);
+        let epoch = match standing.role {
+            Role::Leader { epoch } => epoch.0,
+            Role::Follower { .. } | Role::Idle => NOT_LEADING,
+        };
+        let before = self.epoch.swap(epoch, Ordering::AcqRel);
+        if before != NOT_LEADING && epoch == NOT_LEADING {
+            self.resignations.fetch_add(1, Ordering::AcqRel);
+        }
     }
 
     /// Appends one batch whose CRC and records are checked.
@@ -147,6 +271,7 @@ impl Partition {
     pub fn reserve(&self, len: usize, now_ms: i64) -> Result<Reservation, AppendError> {
         let mut log = self.log.lock();
         self.leading_or_error()?;
+        self.check_lease()?;
         Ok(log.reserve(len, now_ms)?)
     }
 
@@ -171,15 +296,6 @@ impl Partition {
         append: impl FnOnce(&mut Log, &AppendAs) -> Result<Appended, AppendError>,
     ) -> Result<Receipt, AppendError> {
         let config = self.config.load();
-        let needed = config.min_insync_replicas;
-        if acks == Acks::All && needed > IN_SYNC {
-            let (partition, in_sync) = (self.id.clone(), IN_SYNC);
-            return Err(AppendError::NotEnoughReplicas {
-                partition,
-                in_sync,
-                needed,
-            });
-        }
         let mut log = self.log.lock();
         let how = AppendAs {
             leader_epoch: self.leading_or_error()?,
@@ -187,18 +303,70 @@ impl Partition {
             now_ms,
             log_append_time: config.timestamp_type == TimestampType::LogAppendTime,
         };
+        self.check_lease()?;
+        if acks == Acks::All {
+            self.check_in_sync(config.min_insync_replicas)?;
+        }
         let appended = append(&mut log, &how)?;
         let end = log.next_offset();
-        let watermark = decide_high_watermark(log.high_watermark(), [end].into_iter());
-        let watermark = log.set_high_watermark(watermark);
+        let before = log.high_watermark();
+        let watermark = match self.alone.load(Ordering::Relaxed) {
+            true => log.set_high_watermark(end),
+            false => self.raise_watermark_in(&mut log, &self.standing.lock()),
+        };
         let durable = log.config().flush_before_ack.then(|| log.durable(end));
         drop(log);
-        self.waits.wake();
+        self.end_waits.wake();
+        if watermark > before {
+            self.waits.wake();
+        }
         Ok(Receipt {
             replicated: watermark > appended.last_offset,
             appended,
             durable,
         })
+    }
+
+    fn check_lease(&self) -> Result<(), AppendError> {
+        match self.may_serve() {
+            true => Ok(()),
+            false => Err(AppendError::NotLeader(self.id.clone())),
+        }
+    }
+
+    /// Whether this leader may still believe that it leads. The only replica always does.
+    fn may_serve(&self) -> bool {
+        if self.alone.load(Ordering::Relaxed) {
+            return true;
+        }
+        let period = match self.settings().lease.verdict() {
+            Verdict::Holds => return true,
+            Verdict::Over => return self.in_sync.load(Ordering::Relaxed) <= 1,
+            Verdict::AskFollowers { period } => period,
+        };
+        let standing = self.standing.lock();
+        match (&standing.lead, &standing.state) {
+            (Some(lead), Some(state)) => {
+                let minimum = self.config.load().min_insync_replicas;
+                lead.is_followed(state, minimum, (period, Instant::now()))
+            }
+            _ => false,
+        }
+    }
+
+    fn check_in_sync(&self, min_insync_replicas: usize) -> Result<(), AppendError> {
+        let replicas = self.replicas.load(Ordering::Relaxed);
+        let in_sync = self.in_sync.load(Ordering::Relaxed);
+        let needed = effective_minimum(min_insync_replicas, replicas);
+        if in_sync < needed {
+            let partition = self.id.clone();
+            return Err(AppendError::NotEnoughReplicas {
+                partition,
+                in_sync,
+                needed,
+            });
+        }
+        Ok(())
     }
 
     /// Waits until the high watermark has passed `last_offset`.
@@ -209,13 +377,15 @@ impl Partition {
     ) -> Result<(), WaitError> {
         let mut set = WaitSet::new();
         set.add(self);
-        let epoch = self.leading();
+        let resignations = self.resignations.load(Ordering::Acquire);
         loop {
-            if self.log.lock().high_watermark() > last_offset {
-                return Ok(());
-            }
-            if self.leading().is_none() || self.leading() != epoch {
+            // Led without a break, whatever the epoch: what was appended is still there.
+            let led = self.leading().is_some();
+            if !led || self.resignations.load(Ordering::Acquire) != resignations {
                 return Err(WaitError::NotLeader(self.id.clone()));
+            }
+            if self.log.lock().high_watermark() > last_offset {
+                return self.check_replicated();
             }
             if tokio::time::timeout_at(deadline, set.moved())
                 .await
@@ -226,52 +396,17 @@ impl Partition {
         }
     }
 
-    /// Finds record batches to send.
-    pub fn read(&self, request: &ReadRequest) -> Result<ReadSlice, ReadError> {
-        let log = self.log.lock();
-        self.check_epoch(request.leader_epoch)?;
-        let high_watermark = log.high_watermark();
-        let last_stable = last_stable(&log);
-        let slice = log.read(ReadAt {
-            offset: request.offset,
-            max_bytes: request.max_bytes,
-            at_least_one: request.at_least_one,
-            upper_bound: match request.isolation {
-                Isolation::ReadUncommitted => high_watermark,
-                Isolation::ReadCommitted => last_stable,
-            },
-        })?;
-        Ok(ReadSlice {
-            slice,
-            high_watermark,
-            last_stable,
-            log_start: log.log_start(),
-        })
-    }
-
-    /// First offset, last stable offset and high watermark, for a reader that knows `leader_epoch`.
-    pub fn offsets(&self, leader_epoch: Option<i32>) -> Result<Offsets, ReadError> {
-        let log = self.log.lock();
-        self.check_epoch(leader_epoch)?;
-        Ok(Offsets {
-            log_start: log.log_start(),
-            last_stable: last_stable(&log),
-            high_watermark: log.high_watermark(),
-            next: log.next_offset(),
-        })
-    }
-
-    /// Refuses a reader with another idea of who leads (KIP-320).
-    pub fn check_epoch(&self, asked: Option<i32>) -> Result<(), ReadError> {
-        let current = self.epoch.load(Ordering::Acquire);
-        if current == NOT_LEADING {
-            return Err(ReadError::NotLeader(self.id.clone()));
+    /// Replicas may have fallen out of sync since the append.
+    fn check_replicated(&self) -> Result<(), WaitError> {
+        let standing = self.standing.lock();
+        if let (Some(lead), Some(state)) = (&standing.lead, &standing.state) {
+            let minimum = self.config.load().min_insync_replicas;
+            let needed = effective_minimum(minimum, state.replicas.len());
+            if lead.maximal_in_sync(state) < needed {
+                return Err(WaitError::NotEnoughReplicas(self.id.clone()));
+            }
         }
-        match asked {
-            Some(asked) if asked < current => Err(ReadError::FencedEpoch { asked, current }),
-            Some(asked) if asked > current => Err(ReadError::UnknownEpoch { asked, current }),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     fn leading_or_error(&self) -> Result<LeaderEpoch, AppendError> {
@@ -279,18 +414,50 @@ impl Partition {
             .ok_or_else(|| AppendError::NotLeader(self.id.clone()))
     }
 
+    /// Raises the high watermark as far as the replicas in sync have come; gives it.
+    fn raise_watermark_in(&self, log: &mut Log, standing: &Standing) -> i64 {
+        let (Some(lead), Some(state)) = (&standing.lead, &standing.state) else {
+            return log.high_watermark();
+        };
+        let watermark = lead.high_watermark(state, &self.moment(log));
+        log.set_high_watermark(watermark)
+    }
+
+    fn moment(&self, log: &Log) -> Moment {
+        Moment {
+            end: log.next_offset(),
+            high_watermark: log.high_watermark(),
+            min_insync_replicas: self.config.load().min_insync_replicas,
+            lag_max: self.settings().lag_max,
+            now: Instant::now(),
+        }
+    }
+
+    /// Settings of the broker; the table gives them.
+    pub(super) fn replicate_by(&self, settings: &Arc<ReplicaSettings>) {
+        self.settings.get_or_init(|| Arc::clone(settings));
+    }
+
+    fn settings(&self) -> &ReplicaSettings {
+        static DEFAULT: OnceLock<ReplicaSettings> = OnceLock::new();
+        match self.settings.get() {
+            Some(settings) => settings,
+            None => DEFAULT.get_or_init(ReplicaSettings::default),
+        }
+    }
+
+    fn wake_all(&self) {
+        self.waits.wake();
+        self.end_waits.wake();
+    }
+
     pub(super) fn waits(&self) -> &Waits {
         &self.waits
     }
-}
 
-/// Replicas in sync while there is no replication: the leader.
-const IN_SYNC: usize = 1;
-
-fn last_stable(log: &Log) -> i64 {
-    let watermark = log.high_watermark();
-    log.first_unstable_offset()
-        .map_or(watermark, |offset| offset.min(watermark))
+    pub(super) fn end_waits(&self) -> &Waits {
+        &self.end_waits
+    }
 }
 
 #[cfg(test)]

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use nyala_coordinator::ids::{PartitionIndex, TopicId, TopicName, TopicPartition};
 use parking_lot::RwLock;
 
-use super::Partition;
+use super::{Partition, ReplicaSettings};
 
 /// Table of partitions.
 #[derive(Debug, Default)]
 pub struct Table {
     inner: RwLock<Inner>,
+    settings: Arc<ReplicaSettings>,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +45,21 @@ impl Table {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty table whose partitions replicate by `settings`.
+    #[must_use]
+    pub fn with_settings(settings: ReplicaSettings) -> Self {
+        Self {
+            inner: RwLock::default(),
+            settings: Arc::new(settings),
+        }
+    }
+
+    /// What its partitions replicate by.
+    #[must_use]
+    pub fn settings(&self) -> &Arc<ReplicaSettings> {
+        &self.settings
     }
 
     /// The partition, if this broker has it.
@@ -99,6 +115,7 @@ impl Table {
 
     /// Adds a partition; returns the one that it replaces.
     pub fn insert(&self, partition: Arc<Partition>) -> Option<Arc<Partition>> {
+        partition.replicate_by(&self.settings);
         let mut inner = self.inner.write();
         let (id, name) = (partition.topic_id(), partition.id().topic.clone());
         if let Some(id) = id {

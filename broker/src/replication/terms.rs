@@ -20,6 +20,8 @@ pub enum Isolation {
     ReadUncommitted,
     /// Everything below the last stable offset.
     ReadCommitted,
+    /// Everything there is: followers only.
+    LogEnd,
 }
 
 /// Proof of an append, and what is left to wait for before it may be acknowledged.
@@ -46,6 +48,8 @@ pub struct ReadRequest {
     pub isolation: Isolation,
     /// Leader epoch that the reader knows, if it does (KIP-320).
     pub leader_epoch: Option<i32>,
+    /// Whether a follower may answer too (KIP-392).
+    pub at_follower: bool,
 }
 
 /// What was read, and the offsets at that moment.

@@ -51,6 +51,9 @@ impl Waits {
     }
 
     fn remove(&self, waiter: &Arc<Waiter>) {
+        if self.count.load(Ordering::SeqCst) == 0 {
+            return;
+        }
         let mut list = self.list.lock();
         if let Some(at) = list.iter().position(|other| Arc::ptr_eq(other, waiter)) {
             list.swap_remove(at);
@@ -73,9 +76,16 @@ impl WaitSet {
         Self::default()
     }
 
-    /// Waits for `partition` too. Look at the partition after this, not before.
+    /// Waits for `partition`'s high watermark and role too. Look at the partition after this, not
+    /// before.
     pub fn add(&mut self, partition: &Arc<Partition>) {
         partition.waits().add(&self.waiter);
+        self.partitions.push(Arc::clone(partition));
+    }
+
+    /// Waits for the end of `partition`'s log and its role, as followers do.
+    pub fn add_end(&mut self, partition: &Arc<Partition>) {
+        partition.end_waits().add(&self.waiter);
         self.partitions.push(Arc::clone(partition));
     }
 
@@ -89,6 +99,7 @@ impl Drop for WaitSet {
     fn drop(&mut self) {
         for partition in &self.partitions {
             partition.waits().remove(&self.waiter);
+            partition.end_waits().remove(&self.waiter);
         }
     }
 }

@@ -15,6 +15,11 @@ impl Log {
     pub fn truncate_to(&mut self, offset: i64) -> Result<(), StorageError> {
         self.syncer.ok()?;
         if offset >= self.next_offset {
+            // An epoch in which nothing was written may still be noted at the end: it is a former
+            // leader's, and the log would seem to part from the new one's for ever (KAFKA-10706).
+            if self.epochs.truncate_from_end(offset) {
+                self.write_epochs()?;
+            }
             return Ok(());
         }
         self.release_tail();

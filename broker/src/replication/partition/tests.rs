@@ -7,6 +7,7 @@ use nyala_client::wire::batch::{BatchBuilder, BatchOptions};
 use nyala_coordinator::ids::{PartitionIndex, TopicName};
 
 use super::*;
+use crate::replication::{Isolation, ReadError, ReadRequest};
 use crate::storage::{LogConfig, LogDirs, LogDirsConfig};
 
 struct Fixture {
@@ -60,6 +61,7 @@ fn read(offset: i64, leader_epoch: Option<i32>) -> ReadRequest {
         at_least_one: true,
         isolation: Isolation::ReadUncommitted,
         leader_epoch,
+        at_follower: false,
     }
 }
 
@@ -110,7 +112,12 @@ fn acks_of_all_need_enough_replicas() {
         min_insync_replicas: 2,
         ..PartitionConfig::default()
     });
-    fixture.partition.lead(LeaderEpoch(0)).unwrap();
+    let this = BrokerId(1);
+    let one_of_two = ReplicaState {
+        replicas: vec![this, BrokerId(2)],
+        ..ReplicaState::alone(this, LeaderEpoch(0))
+    };
+    fixture.partition.apply(this, &one_of_two).unwrap();
     let refused = append(&fixture.partition, Acks::All);
     let expected = matches!(
         refused,
@@ -118,6 +125,9 @@ fn acks_of_all_need_enough_replicas() {
     );
     assert!(expected, "{refused:?}");
     assert!(append(&fixture.partition, Acks::Leader).is_ok());
+    // More than there are cannot be asked for.
+    fixture.partition.lead(LeaderEpoch(1)).unwrap();
+    assert!(append(&fixture.partition, Acks::All).unwrap().replicated);
 }
 
 #[test]
