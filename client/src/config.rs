@@ -16,6 +16,15 @@ pub enum Entry {
     ZooKeeper(String),
 }
 
+impl Entry {
+    /// Brokers: `host:port[,host:port...]`.
+    #[must_use]
+    pub fn brokers(servers: &str) -> Self {
+        let servers = servers.split(',').map(|s| s.trim().to_owned());
+        Self::Bootstrap(servers.collect())
+    }
+}
+
 impl Default for Entry {
     fn default() -> Self {
         Self::ZooKeeper("127.0.0.1:2181".to_owned())
@@ -114,6 +123,49 @@ pub enum OffsetReset {
     /// Nowhere: it is an error.
     None,
 }
+
+/// What the builders of producer and consumer have in common: the way into the cluster, any other
+/// setting, and the end.
+macro_rules! builder_methods {
+    ($config:ty => $client:ty, $error:ty) => {
+        /// Enters through brokers: `host:port[,host:port...]`.
+        #[must_use]
+        pub fn bootstrap(mut self, servers: &str) -> Self {
+            self.config.entry = crate::config::Entry::brokers(servers);
+            self
+        }
+
+        /// Enters through ZooKeeper: `host:port[,host:port...][/chroot]`.
+        #[must_use]
+        pub fn zookeeper(mut self, connect: &str) -> Self {
+            self.config.entry = crate::config::Entry::ZooKeeper(connect.to_owned());
+            self
+        }
+
+        /// Any other setting.
+        #[must_use]
+        pub fn configure(mut self, set: impl FnOnce(&mut $config)) -> Self {
+            set(&mut self.config);
+            self
+        }
+
+        /// Checks the settings, enters the cluster, and starts.
+        pub async fn build(self) -> Result<$client, $error> {
+            self.config.check()?;
+            let config = self.config.cluster.clone();
+            let cluster = crate::Cluster::connect(&self.config.entry, config).await?;
+            Ok(<$client>::start(self.config, cluster))
+        }
+
+        /// As [`Self::build`], in a cluster that was entered before. Members of a ZooKeeper group
+        /// that share a cluster share a session, and with it its end.
+        pub fn build_in(self, cluster: crate::Cluster) -> Result<$client, $error> {
+            self.config.check()?;
+            Ok(<$client>::start(self.config, cluster))
+        }
+    };
+}
+pub(crate) use builder_methods;
 
 /// A number or duration that has to lie within bounds.
 pub(crate) fn check<T: PartialOrd + std::fmt::Debug>(

@@ -14,30 +14,41 @@ use super::{Context, Operation, Resource};
 use crate::cluster::{Alter, AlterConfigs, ConfigError};
 use crate::config::{Change, Faults, Settings};
 
+/// A change of one resource, as it came in.
+pub(super) struct Wanted {
+    /// Number of Kafka's `ConfigResource.Type`.
+    pub(super) kind: i8,
+    /// Name of the resource.
+    pub(super) name: String,
+    /// What to do, or why that is refused at once.
+    pub(super) change: Result<AlterConfigs, Refusal>,
+}
+
 /// Answers one request.
 pub(super) async fn handle(cx: &Context, request: AlterConfigsRequest) -> AlterConfigsResponse {
-    let mut responses = Vec::with_capacity(request.resources.len());
-    for resource in request.resources {
-        let outcome = alter(cx, &resource, request.validate_only).await;
-        let refusal = outcome.err().unwrap_or_else(Refusal::none);
-        responses.push(AlterConfigsResourceResponse {
-            error_code: refusal.error.code(),
-            error_message: refusal.message,
-            resource_type: resource.resource_type,
-            resource_name: resource.resource_name,
-        });
-    }
+    let wanted = request.resources.into_iter().map(|resource| Wanted {
+        kind: resource.resource_type,
+        change: change(cx, &resource, request.validate_only),
+        name: resource.resource_name,
+    });
+    let told = carry_out(cx, wanted.collect()).await;
+    let response = |(wanted, told): (Wanted, Refusal)| AlterConfigsResourceResponse {
+        error_code: told.error.code(),
+        error_message: told.message,
+        resource_type: wanted.kind,
+        resource_name: wanted.name,
+    };
     AlterConfigsResponse {
         throttle_time_ms: 0,
-        responses,
+        responses: told.into_iter().map(response).collect(),
     }
 }
 
-async fn alter(
+fn change(
     cx: &Context,
     resource: &AlterConfigsResource,
     validate_only: bool,
-) -> Result<(), Refusal> {
+) -> Result<AlterConfigs, Refusal> {
     let kind = resource.resource_type;
     if kind == BROKER_LOGGER {
         return Err(Refusal::invalid(format!("Unknown resource type {kind}")));
@@ -51,19 +62,28 @@ async fn alter(
             .map(|c| c.name.clone()),
     )?;
     let set = |value: &Option<String>| Alter::Set(value.clone().unwrap_or_default());
-    let change = AlterConfigs {
+    Ok(AlterConfigs {
         entity,
         replace_all: true,
         changes: configs.map(|c| (c.name.clone(), set(&c.value))).collect(),
         validate_only,
-    };
-    carry_out(cx, &change).await
+    })
 }
 
-/// Makes the change, or says why not.
-pub(super) async fn carry_out(cx: &Context, change: &AlterConfigs) -> Result<(), Refusal> {
-    let altered = cx.services.cluster.alter_configs(change).await;
-    altered.map_err(|error| refusal(&change.entity, &error))
+/// Makes the changes one by one; says of each whether, and why not, in their order.
+pub(super) async fn carry_out(cx: &Context, wanted: Vec<Wanted>) -> Vec<(Wanted, Refusal)> {
+    let mut told = Vec::with_capacity(wanted.len());
+    for wanted in wanted {
+        let outcome = match &wanted.change {
+            Ok(change) => {
+                let altered = cx.services.cluster.alter_configs(change).await;
+                altered.map_err(|error| refusal(&change.entity, &error))
+            }
+            Err(refusal) => Err(refusal.clone()),
+        };
+        told.push((wanted, outcome.err().unwrap_or_else(Refusal::none)));
+    }
+    told
 }
 
 fn refusal(entity: &ConfigEntity, error: &ConfigError) -> Refusal {

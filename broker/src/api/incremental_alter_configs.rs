@@ -6,7 +6,7 @@ use nyala_client::wire::messages::incremental_alter_configs::{
 };
 
 use super::Context;
-use super::alter_configs::{carry_out, entity, refuse_nulls};
+use super::alter_configs::{Wanted, carry_out, entity, refuse_nulls};
 use super::config_resource::Refusal;
 use crate::cluster::{Alter, AlterConfigs};
 
@@ -21,15 +21,19 @@ pub(super) async fn handle(
     cx: &Context,
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
-    let mut responses = Vec::with_capacity(request.resources.len());
+    let mut wanted = Vec::with_capacity(request.resources.len());
     for resource in request.resources {
-        let outcome = alter(cx, &resource, request.validate_only).await;
-        let refusal = outcome.err().unwrap_or_else(Refusal::none);
+        let change = alteration(cx, &resource, request.validate_only);
+        let (kind, name) = (resource.resource_type, resource.resource_name);
+        wanted.push(Wanted { kind, name, change });
+    }
+    let mut responses = Vec::with_capacity(wanted.len());
+    for (wanted, told) in carry_out(cx, wanted).await {
         responses.push(AlterConfigsResourceResponse {
-            error_code: refusal.error.code(),
-            error_message: refusal.message,
-            resource_type: resource.resource_type,
-            resource_name: resource.resource_name,
+            error_code: told.error.code(),
+            error_message: told.message,
+            resource_type: wanted.kind,
+            resource_name: wanted.name,
         });
     }
     IncrementalAlterConfigsResponse {
@@ -38,27 +42,22 @@ pub(super) async fn handle(
     }
 }
 
-async fn alter(
+fn alteration(
     cx: &Context,
     resource: &AlterConfigsResource,
     validate_only: bool,
-) -> Result<(), Refusal> {
+) -> Result<AlterConfigs, Refusal> {
     let entity = entity(cx, resource.resource_type, &resource.resource_name)?;
     let missing = |c: &&AlterableConfig| c.value.is_none() && c.config_operation != DELETE;
     let missing = resource.configs.iter().filter(missing);
     refuse_nulls(missing.map(|config| config.name.clone()))?;
-    let changes = resource
-        .configs
-        .iter()
-        .map(change)
-        .collect::<Result<_, _>>()?;
-    let change = AlterConfigs {
+    let changes = resource.configs.iter().map(change);
+    Ok(AlterConfigs {
         entity,
         replace_all: false,
-        changes,
+        changes: changes.collect::<Result<_, _>>()?,
         validate_only,
-    };
-    carry_out(cx, &change).await
+    })
 }
 
 fn change(config: &AlterableConfig) -> Result<(String, Alter), Refusal> {

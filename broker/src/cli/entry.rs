@@ -30,14 +30,21 @@ pub(super) struct EntryArgs {
     zookeeper: Option<String>,
 }
 
+/// What administrative commands share: the way in, and how the answer is printed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Shared {
+    #[command(flatten)]
+    pub(super) entry: EntryArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 impl EntryArgs {
     pub(super) fn entry(&self) -> Entry {
         match (&self.zookeeper, &self.bootstrap) {
             (Some(connect), _) => Entry::ZooKeeper(connect.clone()),
-            (None, bootstrap) => {
-                let servers = bootstrap.as_deref().unwrap_or(BOOTSTRAP).split(',');
-                Entry::Bootstrap(servers.map(|s| s.trim().to_owned()).collect())
-            }
+            (None, bootstrap) => Entry::brokers(bootstrap.as_deref().unwrap_or(BOOTSTRAP)),
         }
     }
 

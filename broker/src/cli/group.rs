@@ -14,7 +14,7 @@ use nyala_client::consumer::positions::{self, OffsetSpec};
 use nyala_coordinator::ids::{PartitionIndex, TopicName, TopicPartition};
 use serde_json::{Value, json};
 
-use super::entry::{EntryArgs, topic_name};
+use super::entry::{Shared, topic_name};
 use super::{process, table};
 
 /// Flags of `nyala group`.
@@ -58,15 +58,6 @@ enum Command {
         #[command(flatten)]
         shared: Shared,
     },
-}
-
-#[derive(Debug, clap::Args)]
-struct Shared {
-    #[command(flatten)]
-    entry: EntryArgs,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// Where offsets are to go: exactly one of these.

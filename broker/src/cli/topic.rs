@@ -2,6 +2,8 @@
 //!
 //! The brokers do it all, by Kafka's own requests: what works here works with Kafka's tools.
 
+mod describe;
+
 use std::error::Error;
 
 use nyala_client::Cluster;
@@ -14,19 +16,17 @@ use nyala_client::wire::messages::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
 };
 use nyala_client::wire::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
-use nyala_client::wire::messages::describe_configs::{
-    DescribeConfigsRequest, DescribeConfigsResource,
-};
 use nyala_client::wire::messages::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
 use nyala_client::wire::messages::metadata::{
-    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseTopic,
+    MetadataRequest, MetadataRequestTopic, MetadataResponse,
 };
 use nyala_coordinator::ids::{TopicId, TopicName};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::entry::{EntryArgs, ask_controller, key_value, topic_name, words};
+use self::describe::Only;
+use super::entry::{Shared, ask_controller, key_value, topic_name, words};
 use super::{process, table};
 
 /// Milliseconds that a broker may take over a request.
@@ -35,8 +35,6 @@ const TIMEOUT_MS: i32 = 30_000;
 const METADATA_VERSION_MAX: i16 = 12;
 /// `ConfigResource.Type.TOPIC`.
 const RESOURCE_TOPIC: i8 = 2;
-/// `ConfigSource.DYNAMIC_TOPIC_CONFIG`: set on the topic itself.
-const SOURCE_TOPIC: i8 = 1;
 /// `AlterConfigOp.OpType`.
 const OP_SET: i8 = 0;
 const OP_DELETE: i8 = 1;
@@ -76,6 +74,12 @@ enum Command {
         /// Topics; without any, all
         #[arg(value_parser = topic_name)]
         names: Vec<TopicName>,
+        /// Only partitions with fewer replicas in sync than replicas
+        #[arg(long, conflicts_with = "unavailable")]
+        under_replicated: bool,
+        /// Only partitions without a leader
+        #[arg(long)]
+        unavailable: bool,
         #[command(flatten)]
         shared: Shared,
     },
@@ -104,15 +108,6 @@ enum Command {
     },
 }
 
-#[derive(Debug, clap::Args)]
-struct Shared {
-    #[command(flatten)]
-    entry: EntryArgs,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
 pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
     process::start_warnings();
     process::block_on(main(args.command))?
@@ -137,7 +132,19 @@ async fn main(command: Command) -> Result<(), Box<dyn Error>> {
             create(&cluster, &name, request, json).await
         }
         Command::List { .. } => list(&cluster, json).await,
-        Command::Describe { names, .. } => describe(&cluster, &names, json).await,
+        Command::Describe {
+            names,
+            under_replicated,
+            unavailable,
+            ..
+        } => {
+            let only = match (under_replicated, unavailable) {
+                (true, _) => Only::UnderReplicated,
+                (_, true) => Only::Unavailable,
+                _ => Only::Any,
+            };
+            describe::run(&cluster, &names, only, json).await
+        }
         Command::Alter {
             name,
             partitions,
@@ -200,10 +207,7 @@ async fn create(
         .topics
         .first()
         .ok_or("the broker's answer is empty")?;
-    let code = ErrorCode::from(topic.error_code);
-    if code.is_error() {
-        return Err(refusal(name.as_str(), code, topic.error_message.as_deref()));
-    }
+    accepted(name, topic.error_code, topic.error_message.clone())?;
     if as_json {
         table::print_json(&json!({
             "topic": topic.name,
@@ -226,6 +230,14 @@ fn refusal(name: &str, code: ErrorCode, message: Option<&str>) -> Box<dyn Error>
         _ => "",
     };
     format!("topic {name}: {words}{advice}").into()
+}
+
+/// Nothing, unless the broker refused.
+fn accepted(name: &TopicName, code: i16, message: Option<String>) -> Result<(), Box<dyn Error>> {
+    match ErrorCode::from(code) {
+        ErrorCode::None => Ok(()),
+        code => Err(refusal(name.as_str(), code, message.as_deref())),
+    }
 }
 
 async fn metadata(
@@ -264,126 +276,6 @@ async fn list(cluster: &Cluster, as_json: bool) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn describe(
-    cluster: &Cluster,
-    names: &[TopicName],
-    as_json: bool,
-) -> Result<(), Box<dyn Error>> {
-    let wanted = Some(names).filter(|names| !names.is_empty());
-    let mut topics = metadata(cluster, wanted).await?.topics;
-    topics.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut failure = None;
-    let mut described = Vec::new();
-    for topic in &mut topics {
-        let name = topic.name.clone().unwrap_or_default();
-        let code = ErrorCode::from(topic.error_code);
-        if code.is_error() {
-            failure = Some(refusal(&name, code, None));
-            continue;
-        }
-        topic.partitions.sort_by_key(|p| p.partition_index);
-        let config = overrides(cluster, &name).await?;
-        if as_json {
-            described.push(topic_json(topic, &config));
-        } else {
-            print_topic(topic, &config)?;
-        }
-    }
-    if as_json {
-        table::print_json(&Value::from(described))?;
-    }
-    failure.map_or(Ok(()), Err)
-}
-
-/// Settings that are set on the topic itself.
-async fn overrides(cluster: &Cluster, name: &str) -> Result<Vec<(String, String)>, Box<dyn Error>> {
-    let request = DescribeConfigsRequest {
-        resources: vec![DescribeConfigsResource {
-            resource_type: RESOURCE_TOPIC,
-            resource_name: name.to_owned(),
-            configuration_keys: None,
-        }],
-        ..DescribeConfigsRequest::default()
-    };
-    let answer = cluster.ask(&request).await?;
-    let mut set = Vec::new();
-    for result in answer.results {
-        let code = ErrorCode::from(result.error_code);
-        if code.is_error() {
-            return Err(refusal(name, code, result.error_message.as_deref()));
-        }
-        let own = result.configs.into_iter();
-        let own = own.filter(|c| c.config_source == SOURCE_TOPIC);
-        set.extend(own.map(|c| (c.name, c.value.unwrap_or_default())));
-    }
-    set.sort();
-    Ok(set)
-}
-
-fn id_text(id: TopicId) -> Option<String> {
-    (id != TopicId::ZERO).then(|| id.to_string())
-}
-
-fn topic_json(topic: &MetadataResponseTopic, config: &[(String, String)]) -> Value {
-    let partitions = topic.partitions.iter().map(|p| {
-        json!({
-            "partition": p.partition_index,
-            "leader": p.leader_id,
-            "leader_epoch": p.leader_epoch,
-            "replicas": p.replica_nodes,
-            "isr": p.isr_nodes,
-        })
-    });
-    let config = config
-        .iter()
-        .map(|(k, v)| (k.clone(), Value::from(v.as_str())));
-    json!({
-        "topic": topic.name,
-        "topic_id": id_text(topic.topic_id),
-        "internal": topic.is_internal,
-        "partitions": partitions.collect::<Vec<_>>(),
-        "config": config.collect::<serde_json::Map<_, _>>(),
-    })
-}
-
-fn print_topic(topic: &MetadataResponseTopic, config: &[(String, String)]) -> std::io::Result<()> {
-    let ids = |ids: &[i32]| ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
-    let config: Vec<String> = config.iter().map(|(k, v)| format!("{k}={v}")).collect();
-    let copies = topic
-        .partitions
-        .first()
-        .map_or(0, |p| p.replica_nodes.len());
-    let mut head = format!(
-        "topic {}  partitions {}  replication factor {copies}",
-        topic.name.as_deref().unwrap_or_default(),
-        topic.partitions.len()
-    );
-    if let Some(id) = id_text(topic.topic_id) {
-        head.push_str(&format!("  id {id}"));
-    }
-    if !config.is_empty() {
-        head.push_str(&format!("  config {}", config.join(" ")));
-    }
-    super::print_line(&head)?;
-    let rows: Vec<Vec<String>> = topic
-        .partitions
-        .iter()
-        .map(|p| {
-            let leader = match p.leader_id {
-                -1 => "none".to_owned(),
-                id => id.to_string(),
-            };
-            vec![
-                format!("  {}", p.partition_index),
-                leader,
-                ids(&p.replica_nodes),
-                ids(&p.isr_nodes),
-            ]
-        })
-        .collect();
-    table::print(&["  PARTITION", "LEADER", "REPLICAS", "ISR"], &rows)
-}
-
 async fn alter_config(
     cluster: &Cluster,
     name: &TopicName,
@@ -412,14 +304,7 @@ async fn alter_config(
         ErrorCode::from(r.responses.first().map_or(0, |r| r.error_code))
     });
     for result in answer.await?.responses {
-        let code = ErrorCode::from(result.error_code);
-        if code.is_error() {
-            return Err(refusal(
-                name.as_str(),
-                code,
-                result.error_message.as_deref(),
-            ));
-        }
+        accepted(name, result.error_code, result.error_message)?;
     }
     eprintln!("nyala: changed the settings of topic {name}");
     Ok(())
@@ -443,14 +328,7 @@ async fn add_partitions(
         ErrorCode::from(r.results.first().map_or(0, |r| r.error_code))
     });
     for result in answer.await?.results {
-        let code = ErrorCode::from(result.error_code);
-        if code.is_error() {
-            return Err(refusal(
-                name.as_str(),
-                code,
-                result.error_message.as_deref(),
-            ));
-        }
+        accepted(name, result.error_code, result.error_message)?;
     }
     eprintln!("nyala: topic {name} has {count} partitions now");
     Ok(())

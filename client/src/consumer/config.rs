@@ -6,8 +6,7 @@ use std::time::Duration;
 use nyala_coordinator::ids::TopicName;
 
 use super::Consumer;
-use crate::cluster::Cluster;
-use crate::config::{ClusterConfig, Entry, OffsetReset, check};
+use crate::config::{ClusterConfig, Entry, OffsetReset, builder_methods, check};
 use crate::error::{ConfigError, ConsumerError};
 
 /// Everything that can be set. [`Default`] gives Kafka's defaults.
@@ -124,20 +123,7 @@ pub struct ConsumerBuilder {
 }
 
 impl ConsumerBuilder {
-    /// Enters through brokers: `host:port[,host:port...]`.
-    #[must_use]
-    pub fn bootstrap(mut self, servers: &str) -> Self {
-        let servers = servers.split(',').map(|s| s.trim().to_owned());
-        self.config.entry = Entry::Bootstrap(servers.collect());
-        self
-    }
-
-    /// Enters through ZooKeeper: `host:port[,host:port...][/chroot]`.
-    #[must_use]
-    pub fn zookeeper(mut self, connect: &str) -> Self {
-        self.config.entry = Entry::ZooKeeper(connect.to_owned());
-        self
-    }
+    builder_methods!(ConsumerConfig => Consumer, ConsumerError);
 
     /// `group.id`.
     #[must_use]
@@ -175,27 +161,6 @@ impl ConsumerBuilder {
         let heartbeat = &mut self.config.heartbeat_interval;
         *heartbeat = (*heartbeat).min(timeout / 3);
         self
-    }
-
-    /// Any other setting.
-    #[must_use]
-    pub fn configure(mut self, set: impl FnOnce(&mut ConsumerConfig)) -> Self {
-        set(&mut self.config);
-        self
-    }
-
-    /// Checks the settings, enters the cluster, joins the group, and starts.
-    pub async fn build(self) -> Result<Consumer, ConsumerError> {
-        self.config.check()?;
-        let cluster = Cluster::connect(&self.config.entry, self.config.cluster.clone()).await?;
-        Ok(Consumer::start(self.config, cluster))
-    }
-
-    /// As [`Self::build`], in a cluster that was entered before. Through ZooKeeper, members that
-    /// share a cluster share a session, and with it its end.
-    pub fn build_in(self, cluster: Cluster) -> Result<Consumer, ConsumerError> {
-        self.config.check()?;
-        Ok(Consumer::start(self.config, cluster))
     }
 }
 

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::Producer;
-use crate::cluster::Cluster;
-use crate::config::{Acks, ClusterConfig, Entry, check};
+use crate::config::{Acks, ClusterConfig, Entry, builder_methods, check};
 use crate::error::{ConfigError, ProducerError};
 use crate::wire::compression::Codec;
 
@@ -117,20 +116,7 @@ pub struct ProducerBuilder {
 }
 
 impl ProducerBuilder {
-    /// Enters through brokers: `host:port[,host:port...]`.
-    #[must_use]
-    pub fn bootstrap(mut self, servers: &str) -> Self {
-        let servers = servers.split(',').map(|s| s.trim().to_owned());
-        self.config.entry = Entry::Bootstrap(servers.collect());
-        self
-    }
-
-    /// Enters through ZooKeeper: `host:port[,host:port...][/chroot]`.
-    #[must_use]
-    pub fn zookeeper(mut self, connect: &str) -> Self {
-        self.config.entry = Entry::ZooKeeper(connect.to_owned());
-        self
-    }
+    builder_methods!(ProducerConfig => Producer, ProducerError);
 
     /// `acks`.
     #[must_use]
@@ -181,26 +167,6 @@ impl ProducerBuilder {
         let request = &mut self.config.cluster.connection.request_timeout;
         *request = (*request).min(timeout.saturating_sub(self.config.linger));
         self
-    }
-
-    /// Any other setting.
-    #[must_use]
-    pub fn configure(mut self, set: impl FnOnce(&mut ProducerConfig)) -> Self {
-        set(&mut self.config);
-        self
-    }
-
-    /// Checks the settings, enters the cluster, and starts.
-    pub async fn build(self) -> Result<Producer, ProducerError> {
-        self.config.check()?;
-        let cluster = Cluster::connect(&self.config.entry, self.config.cluster.clone()).await?;
-        Ok(Producer::start(self.config, cluster))
-    }
-
-    /// As [`Self::build`], in a cluster that was entered before.
-    pub fn build_in(self, cluster: Cluster) -> Result<Producer, ProducerError> {
-        self.config.check()?;
-        Ok(Producer::start(self.config, cluster))
     }
 }
 
