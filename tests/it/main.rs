@@ -27,6 +27,8 @@ mod history_checker;
 mod hostile_produce_fetch;
 /// Hostile framing, headers, bodies and administration.
 mod hostile_wire;
+/// Kafka's tools for whole clusters: moves, elections, what is under-replicated.
+mod kafka_cluster_tools;
 /// Kafka's own tools against ours.
 mod kafka_tools;
 /// kill -9 under load.
@@ -35,6 +37,8 @@ mod kills;
 mod native_classic;
 /// What a user types: topics, groups, lines in and out.
 mod native_cli;
+/// Our producer and consumer on clusters that lose brokers, ours and real ones.
+mod native_cluster;
 /// Groups that meet in ZooKeeper.
 mod native_groups;
 /// Our producer through failures, and next to other clients.
