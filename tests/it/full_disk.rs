@@ -1,12 +1,11 @@
 //! A file system that runs full under load: a clear refusal, no crash, and no help needed afterwards.
 
-use std::fs::{self, File};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use harness::cluster::{Dev, DevOptions};
+use harness::disk::SmallDisk;
 use harness::history::History;
 use harness::raw::is_alive;
 use harness::rdkafka::{producer, read_all};
@@ -14,63 +13,6 @@ use harness::wait;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
 const TOPIC: &str = "flood";
-
-/// A file system of its own in memory, gone with the value.
-struct SmallDisk {
-    path: PathBuf,
-    _folder: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    fn mount(megabytes: u32) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("disk");
-        fs::create_dir(&path).expect("mount point");
-        let options = format!("size={megabytes}m,mode=777");
-        let as_root = |program: &str, args: &[&str]| {
-            let mut command = Command::new(program);
-            command.args(args).arg(&path);
-            command.status().is_ok_and(|status| status.success())
-        };
-        let mounted = as_root("mount", &["-t", "tmpfs", "-o", &options, "tmpfs"])
-            || as_root(
-                "sudo",
-                &["-n", "mount", "-t", "tmpfs", "-o", &options, "tmpfs"],
-            );
-        assert!(
-            mounted,
-            "this test mounts a tmpfs, so it needs root or sudo"
-        );
-        Self {
-            path,
-            _folder: folder,
-        }
-    }
-
-    /// Writes a file of at most `bytes`, or until nothing more fits.
-    fn ballast(&self, name: &str, bytes: usize) -> PathBuf {
-        let path = self.path.join(name);
-        let mut file = File::create(&path).expect("a name is free");
-        let block = vec![7_u8; 4096];
-        let mut written = 0;
-        while written < bytes && file.write_all(&block).is_ok() {
-            written += block.len();
-        }
-        path
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        for program in [&["umount", "-l"][..], &["sudo", "-n", "umount", "-l"][..]] {
-            let (first, rest) = program.split_first().expect("a program");
-            let done = Command::new(first).args(rest).arg(&self.path).status();
-            if done.is_ok_and(|status| status.success()) {
-                return;
-            }
-        }
-    }
-}
 
 /// Sends 100 KB records until one is refused; notes the others. Returns the refusal.
 async fn flood(
@@ -113,7 +55,7 @@ async fn a_full_disk_refuses_writes_and_recovers_by_itself() {
     let disk = SmallDisk::mount(256);
     let ballast = disk.ballast("ballast", 100 << 20);
     let mut dev = Dev::start_with(DevOptions {
-        data: Some(disk.path.join("data")),
+        data: Some(disk.path().join("data")),
         overrides: vec!["log.segment.bytes=16777216".to_owned()],
         ..DevOptions::default()
     });
@@ -129,7 +71,7 @@ async fn a_full_disk_refuses_writes_and_recovers_by_itself() {
     let refusal = refusal.expect("the disk is smaller than that");
     eprintln!(
         "refused after {sent} records with {} bytes free: {refusal}",
-        free_bytes(&disk.path)
+        free_bytes(disk.path())
     );
     assert!(dev.process().is_running() && is_alive(&bootstrap));
 

@@ -4,11 +4,21 @@
 mod admin;
 /// Answers to administration, against a real Kafka.
 mod admin_differential;
+/// Faults by a schedule, on a cluster under load.
+mod chaos;
 /// The ZooKeeper session and what it promises.
 #[macro_use]
 mod session;
 /// Brokers in a cluster, without their sockets.
 mod cluster;
+/// One broker is lost or asked to go: who leads next, how soon, and what is kept.
+mod cluster_failover;
+/// Brokers that are cut off: from each other, from ZooKeeper, in one direction.
+mod cluster_isolation;
+/// Brokers that stand still and wake up.
+mod cluster_pauses;
+/// Sessions that end, and a ZooKeeper that is gone.
+mod cluster_sessions;
 /// `nyala dev` as a process.
 mod dev;
 /// 256 MB, filled to the brim.

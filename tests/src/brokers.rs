@@ -130,14 +130,16 @@ impl Brokers {
     #[must_use]
     pub fn start(options: Options) -> Self {
         let mut brokers = Self::prepare(&options);
-        for node in &mut brokers.nodes {
-            node.spawn();
-        }
-        for node in &mut brokers.nodes {
-            node.wait_until_ready();
-        }
-        let registered = brokers.nodes.len();
-        let mut znodes = brokers.znodes();
+        brokers.start_all();
+        brokers
+    }
+
+    /// Starts all brokers and waits until they are ready, registered, and have a controller.
+    pub fn start_all(&mut self) {
+        self.nodes.iter_mut().for_each(Node::spawn);
+        self.nodes.iter_mut().for_each(Node::wait_until_ready);
+        let registered = self.nodes.len();
+        let mut znodes = self.znodes();
         wait::until("all brokers registered, and a controller", || {
             let ids = znodes.children("/brokers/ids").unwrap_or_default();
             match znodes.controller() {
@@ -145,7 +147,6 @@ impl Brokers {
                 controller => Err((ids, controller)),
             }
         });
-        brokers
     }
 
     /// Starts ZooKeeper only; [`Node::start`] starts the brokers.

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use nyala_coordinator::clock;
 use rdkafka::ClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::history::{Outcome, Partition, Recorder, Value, What};
@@ -19,28 +20,46 @@ use crate::rdkafka::config;
 use crate::wait;
 use crate::znodes::Znodes;
 
+/// What a client is told.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    stop: AtomicBool,
+    /// Its test has failed: nobody waits for what is still under way.
+    abandoned: AtomicBool,
+}
+
+impl Told {
+    pub(crate) fn to_go_on(&self) -> bool {
+        !self.stop.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed)
+    }
+}
+
 /// A client that runs until it is told to stop.
 #[derive(Debug)]
 pub struct Client {
-    stop: Arc<AtomicBool>,
+    told: Arc<Told>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Client {
-    fn start(name: &str, work: impl FnOnce(&AtomicBool) + Send + 'static) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&stop);
+    pub(crate) fn start(name: &str, work: impl FnOnce(&Told) + Send + 'static) -> Self {
+        let told = Arc::new(Told::default());
+        let flags = Arc::clone(&told);
         let thread = std::thread::Builder::new().name(name.to_owned());
-        let thread = thread.spawn(move || work(&flag)).expect("a thread");
+        let thread = thread.spawn(move || work(&flags)).expect("a thread");
         Self {
-            stop,
+            told,
             thread: Some(thread),
         }
     }
 
     /// Tells it to stop and waits until it has: a producer waits for its last answers.
     pub fn stop(mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.told.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.join().expect("the client has not failed");
         }
@@ -49,7 +68,9 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        let abandoned = self.thread.is_some();
+        self.told.abandoned.store(abandoned, Ordering::Relaxed);
+        self.told.stop.store(true, Ordering::Relaxed);
     }
 }
 
@@ -116,7 +137,7 @@ impl Work {
         for (key, value) in settings {
             built.set(*key, *value);
         }
-        Client::start("producer", move |stop| {
+        Client::start("producer", move |told| {
             let notes = Notes {
                 client,
                 work: work.clone(),
@@ -124,21 +145,24 @@ impl Work {
             let producer: ThreadedProducer<Notes> = built
                 .create_with_context(notes)
                 .expect("producer settings are legal");
-            work.send_until(stop, &producer, client, rate);
-            producer.flush(wait::SOON * 2).expect("all is answered");
+            work.send_until(told, &producer, client, rate);
+            let end = clock::now() + wait::SOON * 2;
+            while producer.in_flight_count() > 0 && !told.is_abandoned() {
+                let left = producer.in_flight_count();
+                assert!(clock::now() < end, "{left} records were never answered");
+                // What is left is told by the error of the next round.
+                let _ = producer.flush(Duration::from_millis(200));
+            }
+            if told.is_abandoned() {
+                producer.purge(PurgeConfig::default().queue().inflight());
+            }
         })
     }
 
-    fn send_until(
-        &self,
-        stop: &AtomicBool,
-        producer: &ThreadedProducer<Notes>,
-        client: u32,
-        rate: u64,
-    ) {
+    fn send_until(&self, told: &Told, producer: &ThreadedProducer<Notes>, client: u32, rate: u64) {
         let start = self.recorder.now();
         let mut number = 0;
-        while !stop.load(Ordering::Relaxed) {
+        while told.to_go_on() {
             let due = Duration::from_micros(number * 1_000_000 / rate);
             let ahead = due.saturating_sub(self.recorder.now().saturating_sub(start));
             if ahead > Duration::ZERO {
@@ -173,12 +197,12 @@ impl Work {
     #[must_use]
     pub fn read(&self, client: u32) -> Client {
         let work = self.clone();
-        Client::start("reader", move |stop| {
+        Client::start("reader", move |told| {
             let consumer = work.consumer(&format!("reader-{client}"));
             consumer
                 .assign(&work.list(Offset::Beginning))
                 .expect("assignable");
-            while !stop.load(Ordering::Relaxed) {
+            while told.to_go_on() {
                 work.poll(client, &consumer);
             }
         })
@@ -232,10 +256,10 @@ impl Work {
     pub fn commit(&self, client: u32, group: &str) -> Client {
         let work = self.clone();
         let group: Arc<str> = group.into();
-        Client::start("committer", move |stop| {
+        Client::start("committer", move |told| {
             let (writer, reader) = (work.consumer(&group), work.consumer(&group));
             let mut offset = 0;
-            while !stop.load(Ordering::Relaxed) {
+            while told.to_go_on() {
                 offset += 1;
                 work.commit_once(client, &group, &writer, offset);
                 work.read_commits(client + 1, &group, &reader);
@@ -288,9 +312,9 @@ impl Work {
     #[must_use]
     pub fn observe(&self, client: u32) -> Client {
         let work = self.clone();
-        Client::start("observer", move |stop| {
+        Client::start("observer", move |told| {
             let consumer = work.consumer("observer");
-            while !stop.load(Ordering::Relaxed) {
+            while told.to_go_on() {
                 for partition in 0..work.partitions {
                     let begun = work.recorder.now();
                     let patience = Duration::from_secs(5);
@@ -310,8 +334,8 @@ impl Work {
     #[must_use]
     pub fn watch_leaders(&self, client: u32, mut znodes: Znodes) -> Client {
         let work = self.clone();
-        Client::start("leaders", move |stop| {
-            while !stop.load(Ordering::Relaxed) {
+        Client::start("leaders", move |told| {
+            while told.to_go_on() {
                 for partition in 0..work.partitions {
                     let begun = work.recorder.now();
                     if let Some(state) = znodes.state(&work.topic, partition)
@@ -373,6 +397,12 @@ impl ProducerContext for Notes {
             // A record that turned out to be in the log already has no offset to tell.
             Ok(message) if message.offset() < 0 => Outcome::Unknown,
             Ok(message) => Outcome::Acked(message.offset()),
+            Err((
+                KafkaError::MessageProduction(
+                    RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight,
+                ),
+                _,
+            )) => Outcome::Unknown,
             Err((error, _)) => {
                 eprintln!("{} failed: {error}", sending.value);
                 Outcome::Unknown

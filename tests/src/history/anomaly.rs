@@ -116,6 +116,12 @@ pub struct Anomaly {
 }
 
 impl Anomaly {
+    /// Something that did not come back to work.
+    #[must_use]
+    pub const fn stuck(detail: String) -> Self {
+        Self::new(Kind::Stuck, detail)
+    }
+
     /// A finding.
     pub(super) const fn new(kind: Kind, detail: String) -> Self {
         Self { kind, detail }

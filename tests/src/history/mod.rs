@@ -258,6 +258,12 @@ impl History {
         found
     }
 
+    /// Work that has not succeeded again since the last fault was over.
+    #[must_use]
+    pub fn check_liveness(&self) -> Vec<Anomaly> {
+        liveness::check(self)
+    }
+
     /// Operations sorted by their begin: what each check that goes by time starts from.
     fn by_begin(&self) -> Vec<&Operation> {
         let mut sorted: Vec<&Operation> = self.operations.iter().collect();

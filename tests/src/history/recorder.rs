@@ -12,6 +12,8 @@ use super::{History, Operation, Outcome, What};
 #[derive(Clone, Debug)]
 pub struct Recorder {
     start: Instant,
+    /// The same moment by the clock on the wall, for what other processes tell.
+    start_wall_ms: i64,
     history: Arc<Mutex<History>>,
 }
 
@@ -19,6 +21,7 @@ impl Default for Recorder {
     fn default() -> Self {
         Self {
             start: clock::now(),
+            start_wall_ms: clock::wall_ms(),
             history: Arc::default(),
         }
     }
@@ -29,6 +32,12 @@ impl Recorder {
     #[must_use]
     pub fn now(&self) -> Duration {
         clock::now().saturating_duration_since(self.start)
+    }
+
+    /// The time of this history at a time of the wall's clock.
+    #[must_use]
+    pub fn at_wall_ms(&self, ms: i64) -> Duration {
+        Duration::from_millis(u64::try_from(ms - self.start_wall_ms).unwrap_or(0))
     }
 
     /// Notes an operation that began at `begun` and ends now.

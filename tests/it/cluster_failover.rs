@@ -1,0 +1,130 @@
+//! One broker of three is lost, or asked to go: who leads next, how soon, and what is kept.
+
+use std::time::Duration;
+
+use harness::brokers::Options;
+use harness::scene::{FAILOVER_MAX, GROUP, Scene, TOPIC, three};
+use harness::wait;
+
+fn scene(partitions: i32) -> Scene {
+    let options = Options {
+        makers: three(),
+        ..Options::default()
+    };
+    Scene::start(options, partitions)
+}
+
+#[test]
+fn a_killed_leader_is_replaced_and_nothing_acknowledged_is_lost() {
+    let mut scene = scene(3);
+    for _ in 0..3 {
+        let before = scene.state();
+        let killed_at = scene.recorder.now();
+        scene.fault("kill leader", |scene| {
+            scene.brokers.node(before.leader).kill();
+            let ended = scene.first_ack(killed_at);
+            let gap = ended.saturating_sub(killed_at);
+            eprintln!("first acknowledgement after {gap:?}");
+            assert!(gap < FAILOVER_MAX, "{gap:?}");
+        });
+        let after = scene.state();
+        assert_ne!(after.leader, before.leader);
+        assert!(after.leader_epoch > before.leader_epoch);
+        scene.brokers.node(before.leader).start();
+        scene.znodes.wait_for_full_isr(TOPIC);
+    }
+    scene.finish();
+}
+
+#[test]
+fn a_killed_follower_leaves_the_isr_and_comes_back() {
+    let mut scene = scene(2);
+    let follower = scene.follower();
+    scene.fault("kill follower", |scene| {
+        scene.brokers.node(follower).kill();
+        let gone = |isr: &[i32]| !isr.contains(&follower);
+        let state = scene
+            .znodes
+            .wait_for_state(TOPIC, 0, "a smaller ISR", |state| gone(&state.isr));
+        assert_eq!(state.isr.len(), 2);
+        scene.wait_for_progress();
+        scene.brokers.node(follower).start();
+        scene.znodes.wait_for_full_isr(TOPIC);
+    });
+    assert_eq!(scene.failed_sends(), 0);
+    scene.finish();
+}
+
+#[test]
+fn a_killed_controller_is_replaced() {
+    let mut scene = scene(2);
+    let controller = scene.znodes.controller().expect("there is one");
+    scene.fault("kill controller", |scene| {
+        scene.brokers.node(controller).kill();
+        let znodes = &mut scene.znodes;
+        wait::until("another controller", || match znodes.controller() {
+            Some(other) if other != controller => Ok(()),
+            other => Err(other),
+        });
+        scene.wait_for_progress();
+    });
+    scene.brokers.node(controller).start();
+    // The new one does a controller's work.
+    scene.brokers.create_topic("made-later", 4, 3, &[]);
+    scene.finish();
+}
+
+#[test]
+fn a_leader_that_is_asked_to_go_hands_over_first() {
+    let mut scene = scene(3);
+    for _ in 0..2 {
+        let leader = scene.leader();
+        let begun = scene.recorder.now();
+        scene.fault("SIGTERM leader", |scene| {
+            let took = scene.brokers.node(leader).stop();
+            assert!(took < Duration::from_secs(10), "it took {took:?} to end");
+            scene.wait_for_progress();
+            let gap = scene.longest_gap(begun);
+            eprintln!("ended after {took:?}, longest gap between acknowledgements {gap:?}");
+            assert!(gap < Duration::from_secs(2), "{gap:?}");
+        });
+        assert_ne!(scene.leader(), leader);
+        scene.brokers.node(leader).start();
+        scene.znodes.wait_for_full_isr(TOPIC);
+    }
+    assert_eq!(scene.failed_sends(), 0, "no error reaches the producer");
+    scene.finish();
+}
+
+#[test]
+fn a_group_keeps_its_offsets_when_its_coordinator_dies() {
+    let mut scene = scene(1);
+    let partition = group_partition();
+    for _ in 0..2 {
+        let offsets = "__consumer_offsets";
+        let led = |leader: i32| leader >= 0;
+        let state = scene
+            .znodes
+            .wait_for_state(offsets, partition, "a coordinator", |s| led(s.leader));
+        scene.fault("kill group coordinator", |scene| {
+            scene.brokers.node(state.leader).kill();
+            let next = |leader: i32| led(leader) && leader != state.leader;
+            scene
+                .znodes
+                .wait_for_state(offsets, partition, "another", |s| next(s.leader));
+            scene.wait_for_progress();
+        });
+        scene.brokers.node(state.leader).start();
+        scene.znodes.wait_for_full_isr(offsets);
+    }
+    // The committer reads back what it has committed all the time; the checker compares.
+    scene.finish();
+}
+
+/// Partition of `__consumer_offsets` that holds [`GROUP`]: Java's hash of the name, of 4 partitions.
+fn group_partition() -> i32 {
+    let hash = GROUP.bytes().fold(0_i32, |hash, byte| {
+        hash.wrapping_mul(31).wrapping_add(i32::from(byte))
+    });
+    (hash & i32::MAX) % 4
+}
