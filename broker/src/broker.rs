@@ -86,6 +86,7 @@ impl Broker {
                 settings.max_incremental_fetch_session_cache_slots,
             )),
             fetch_bytes_max: listening::count(settings.fetch_max_bytes),
+            cluster_listeners: listening::of_cluster(&settings),
         });
         let mut rounds = Tasks::default();
         logs::spawn_rounds(&mut rounds, &logs, &settings);
@@ -124,8 +125,15 @@ impl Broker {
         &self.addresses
     }
 
-    /// Stops: no more requests, then away from the cluster, then the logs are closed.
+    /// Stops: leaders move to other brokers, then no more requests, then away from the cluster, then
+    /// the logs are closed.
     pub async fn shutdown(self) {
+        self.cluster.hand_over().await;
+        self.shutdown_at_once().await;
+    }
+
+    /// As [`shutdown`](Self::shutdown), for the end of a whole cluster: nobody is left to move leaders to.
+    pub async fn shutdown_at_once(self) {
         // Who waits in a group would hold up the end of its connection.
         self.groups.close();
         self.listening.end().await;

@@ -8,7 +8,7 @@ use nyala_client::wire::messages::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse,
 };
 
-use super::{Api, Context, TABLE};
+use super::{Api, Context, TABLE, is_between_brokers};
 
 /// Answers one request.
 pub(super) async fn handle(cx: &Context, request: ApiVersionsRequest) -> ApiVersionsResponse {
@@ -20,8 +20,12 @@ pub(super) async fn handle(cx: &Context, request: ApiVersionsRequest) -> ApiVers
             ..ApiVersionsResponse::default()
         };
     }
+    let between_brokers = cx.services.of_brokers(&cx.listener_name);
+    let served = TABLE
+        .iter()
+        .filter(|api| between_brokers || !is_between_brokers(api.key));
     ApiVersionsResponse {
-        api_keys: TABLE.iter().map(range).collect(),
+        api_keys: served.map(range).collect(),
         ..ApiVersionsResponse::default()
     }
 }

@@ -28,11 +28,18 @@ pub struct Services {
     pub fetch_sessions: FetchSessions,
     /// `fetch.max.bytes`: most bytes of one fetch answer, the first batch apart.
     pub fetch_bytes_max: usize,
+    /// Names of the listeners that brokers and the controller use among themselves.
+    pub cluster_listeners: Vec<String>,
     /// Groups that this broker leads.
     pub(crate) groups: Arc<Groups>,
 }
 
 impl Services {
+    /// Whether brokers use this listener among themselves.
+    pub(crate) fn of_brokers(&self, listener: &str) -> bool {
+        self.cluster_listeners.iter().any(|name| name == listener)
+    }
+
     /// Why a partition that this broker does not have cannot be served.
     pub(crate) fn absent_partition(&self, topic: &str, partition: i32) -> ErrorCode {
         let snapshot = self.cluster.snapshot();
@@ -131,20 +138,25 @@ pub struct Context {
 
 impl Context {
     /// The one authorisation point: whether the principal may do `operation` to `resource`.
-    ///
-    /// Until access control arrives everybody may do everything, but for acting as a broker: no
-    /// broker can prove yet that it is one.
     #[must_use]
     pub fn authorize(&self, operation: Operation, resource: Resource<'_>) -> bool {
-        authorize(&self.principal, operation, resource)
+        let through_brokers_listener = self.services.of_brokers(&self.listener_name);
+        authorize(
+            &self.principal,
+            through_brokers_listener,
+            operation,
+            resource,
+        )
     }
 }
 
-/// As [`Context::authorize`], for the two hot requests, which make no [`Context`].
+/// Until access control arrives everybody may do everything, but for acting as a broker: that takes a
+/// connection through a listener that brokers use among themselves (`through_brokers_listener`).
 pub(crate) fn authorize(
     _principal: &Principal,
+    through_brokers_listener: bool,
     operation: Operation,
     _resource: Resource<'_>,
 ) -> bool {
-    operation != Operation::ClusterAction
+    operation != Operation::ClusterAction || through_brokers_listener
 }

@@ -11,9 +11,10 @@ use nyala_client::wire::frame::{self, RequestHeader};
 use nyala_client::wire::messages::api_versions::{ApiVersion, ApiVersionsResponse};
 use nyala_client::wire::{ApiKey, DecodeError, EncodeError, ErrorCode, Message, Reader};
 
+use super::context::authorize;
 use super::produce_direct::Direct;
 use super::reply::{CloseReason, Later, LaterKind, Payload, Reply};
-use super::{Api, Context, Principal, Run, Services, fetch, find, produce};
+use super::{Api, Context, Operation, Principal, Resource, Run, Services, fetch, find, produce};
 
 /// The other end of one connection, as handlers see it.
 #[derive(Debug)]
@@ -22,12 +23,14 @@ pub(crate) struct Peer {
     principal: Principal,
     host: IpAddr,
     listener_name: Arc<str>,
+    through_brokers_listener: bool,
 }
 
 impl Peer {
     /// A peer that has not authenticated.
     pub(crate) fn new(services: Arc<Services>, host: IpAddr, listener_name: Arc<str>) -> Self {
         Self {
+            through_brokers_listener: services.of_brokers(&listener_name),
             services,
             principal: Principal::anonymous(),
             host,
@@ -93,6 +96,12 @@ impl Peer {
     /// Who is at the other end.
     pub(super) fn principal(&self) -> &Principal {
         &self.principal
+    }
+
+    /// As [`Context::authorize`], for the two hot requests, which make no [`Context`].
+    pub(super) fn authorize(&self, operation: Operation, resource: Resource<'_>) -> bool {
+        let through = self.through_brokers_listener;
+        authorize(&self.principal, through, operation, resource)
     }
 
     fn context(&self, header: &RequestHeader<'_>) -> Context {

@@ -5,7 +5,9 @@ use nyala_client::wire::batch::BatchError;
 use nyala_client::wire::compression::CompressionError;
 
 use super::record_check::BatchRefusal;
-use crate::cluster::{ConfigError, ProducerIdError, TopicError};
+use crate::cluster::{
+    ConfigError, ControlError, FactError, ProducerIdError, StopError, TopicError,
+};
 use crate::groups::GroupError;
 use crate::replication::{AppendError, ReadError, WaitError};
 use crate::storage;
@@ -177,6 +179,37 @@ impl From<&ProducerIdError> for ErrorCode {
             ProducerIdError::Exhausted => Self::UnknownServerError,
             // What Kafka answers while it takes a new block: producers ask again.
             ProducerIdError::Registry(_) => Self::CoordinatorLoadInProgress,
+        }
+    }
+}
+
+impl From<&ControlError> for ErrorCode {
+    fn from(error: &ControlError) -> Self {
+        match error {
+            ControlError::StaleController { .. } => Self::StaleControllerEpoch,
+            ControlError::StaleBroker { .. } => Self::StaleBrokerEpoch,
+            // The controller asks until an incarnation answers or is gone.
+            ControlError::Stopping => Self::UnknownServerError,
+        }
+    }
+}
+
+impl From<&FactError> for ErrorCode {
+    fn from(error: &FactError) -> Self {
+        match error {
+            FactError::Stale(_) => Self::StaleControllerEpoch,
+            FactError::NotReplica(_) => Self::UnknownTopicOrPartition,
+            FactError::OtherTopic { .. } => Self::InconsistentTopicId,
+            FactError::Storage { .. } => Self::KafkaStorageError,
+        }
+    }
+}
+
+impl From<&StopError> for ErrorCode {
+    fn from(error: &StopError) -> Self {
+        match error {
+            StopError::Fenced { .. } => Self::FencedLeaderEpoch,
+            StopError::Storage { .. } => Self::KafkaStorageError,
         }
     }
 }

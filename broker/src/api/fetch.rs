@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::dispatch::{Peer, malformed, unanswerable};
 use super::fetch_session::{Asked, Session, SessionRequest, Told, TopicKey};
 use super::reply::{CloseReason, Later, LaterKind, Payload, Reply};
-use super::{Operation, Resource, Services, authorize};
+use super::{Operation, Resource, Services};
 use crate::replication::{Isolation, Lookup, Partition, ReadRequest, ReadSlice, Table, WaitSet};
 
 /// Longest wait, whatever the request says.
@@ -101,12 +101,7 @@ impl Fetch {
         let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0);
         let max_bytes = max_bytes.min(services.fetch_bytes_max);
         let follows = request.replica_id >= 0;
-        let refused = follows
-            && !authorize(
-                peer.principal(),
-                Operation::ClusterAction,
-                Resource::Cluster,
-            );
+        let refused = follows && !peer.authorize(Operation::ClusterAction, Resource::Cluster);
         let resolve = |asked: Asked| Entry {
             target: match refused {
                 true => Err(ErrorCode::TopicAuthorizationFailed),
@@ -343,11 +338,7 @@ fn resolve(peer: &Peer, asked: &Asked) -> Result<Arc<Partition>, ErrorCode> {
             (name, Some(*id))
         }
     };
-    if !authorize(
-        peer.principal(),
-        Operation::Read,
-        Resource::Topic(name.as_str()),
-    ) {
+    if !peer.authorize(Operation::Read, Resource::Topic(name.as_str())) {
         return Err(ErrorCode::TopicAuthorizationFailed);
     }
     match services

@@ -33,6 +33,7 @@ mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
 mod join_group;
+mod leader_and_isr;
 mod leave_group;
 mod list_groups;
 mod list_offsets;
@@ -47,11 +48,12 @@ mod produce_direct;
 mod produce_refused;
 mod record_check;
 pub(crate) mod reply;
+mod stop_replica;
 mod sync_group;
 #[cfg(test)]
 pub(crate) mod testing;
+mod update_metadata;
 
-pub(crate) use context::authorize;
 pub use context::{Context, Operation, Principal, Resource, Services};
 pub(crate) use dispatch::Peer;
 pub use fetch_session::FetchSessions;
@@ -120,6 +122,9 @@ pub static TABLE: &[Api] = &[
     hot!(Fetch, 4..=17),
     plain!(ListOffsets, 1..=9, list_offsets),
     plain!(Metadata, 0..=13, metadata),
+    plain!(LeaderAndIsr, 0..=7, leader_and_isr),
+    plain!(StopReplica, 0..=4, stop_replica),
+    plain!(UpdateMetadata, 0..=8, update_metadata),
     plain!(OffsetCommit, 2..=9, offset_commit),
     plain!(OffsetFetch, 1..=9, offset_fetch),
     plain!(FindCoordinator, 0..=6, find_coordinator),
@@ -148,6 +153,18 @@ pub static TABLE: &[Api] = &[
 /// The row of `key`.
 fn find(key: ApiKey) -> Option<&'static Api> {
     TABLE.iter().find(|api| api.key == key)
+}
+
+/// What only brokers ask each other; listeners that are only for clients do not name it.
+fn is_between_brokers(key: ApiKey) -> bool {
+    matches!(
+        key,
+        ApiKey::LeaderAndIsr
+            | ApiKey::StopReplica
+            | ApiKey::UpdateMetadata
+            | ApiKey::ControlledShutdown
+            | ApiKey::AlterPartition
+    )
 }
 
 /// Topics that only the broker itself writes to.

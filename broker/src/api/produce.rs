@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::dispatch::{Peer, malformed, unanswerable};
 use super::record_check::{BatchRefusal, check};
 use super::reply::{CloseReason, Later, LaterKind, Payload, Reply};
-use super::{Operation, Resource, authorize, is_internal};
+use super::{Operation, Resource, is_internal};
 use crate::replication::{Acks, AppendError, Partition, Receipt, WaitError};
 use crate::storage::Origin;
 
@@ -172,11 +172,10 @@ impl Request<'_> {
     ) -> Result<(Arc<Partition>, Receipt), Outcome> {
         let records = records.unwrap_or_default();
         let services = self.peer.services();
-        if !authorize(
-            self.peer.principal(),
-            Operation::Write,
-            Resource::Topic(topic),
-        ) {
+        if !self
+            .peer
+            .authorize(Operation::Write, Resource::Topic(topic))
+        {
             return Err(Outcome::failed(ErrorCode::TopicAuthorizationFailed));
         }
         let Some(partition) = services.partitions.get(topic, index) else {

@@ -17,7 +17,7 @@ use super::dispatch::{Peer, malformed, unanswerable};
 use super::produce::{Outcome, Pending, SERVED_FROM, answer, must_wait};
 use super::record_check::check;
 use super::reply::{CloseReason, Payload, Reply};
-use super::{Operation, Resource, authorize, is_internal};
+use super::{Operation, Resource, is_internal};
 use crate::replication::{Acks, Partition, Receipt};
 use crate::storage::{Origin, Reservation};
 
@@ -103,7 +103,7 @@ impl Direct {
         let topic = Resource::Topic(front.topic);
         if head.size() != front.records_bytes
             || head.codec() != Ok(Codec::None)
-            || !authorize(peer.principal(), Operation::Write, topic)
+            || !peer.authorize(Operation::Write, topic)
         {
             return None;
         }

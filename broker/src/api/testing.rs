@@ -115,6 +115,7 @@ async fn services(session: &Session, live: Live, logs: std::path::PathBuf) -> Ar
         log_dirs,
         fetch_sessions: FetchSessions::default(),
         fetch_bytes_max: 1 << 20,
+        cluster_listeners: vec!["PLAINTEXT".to_owned()],
         groups: crate::groups::Groups::leading_nothing(),
     })
 }

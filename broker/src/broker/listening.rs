@@ -107,6 +107,15 @@ fn host_name() -> String {
     uname.nodename().to_str().unwrap_or("localhost").to_owned()
 }
 
+/// Listeners that brokers and the controller use among themselves.
+pub(super) fn of_cluster(settings: &Settings) -> Vec<String> {
+    let names = [
+        settings.inter_broker_listener(),
+        settings.control_listener(),
+    ];
+    names.into_iter().flatten().collect()
+}
+
 /// The network's bounds, from the settings.
 pub(super) fn limits(settings: &Settings) -> Limits {
     let buffer = |number: i32| usize::try_from(number).ok();

@@ -40,7 +40,9 @@ fn is_led(this: BrokerId, snapshot: &ClusterSnapshot, leading: &Leading) -> bool
     snapshot.topics.iter().all(|(topic, info)| {
         info.partitions.iter().all(|(index, partition)| {
             let leader = partition.state.as_ref().and_then(|state| state.leader);
-            leader != Some(this)
+            // With other replicas about, it leads when the controller has said so.
+            partition.replicas != [this]
+                || leader != Some(this)
                 || leading.contains_key(&TopicPartition {
                     topic: topic.clone(),
                     partition: *index,

@@ -19,8 +19,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::follow::LocalTopics;
 use super::plan::{Facts, Incarnations, plan_states};
+use super::roles::LocalTopics;
 use crate::config::Live;
 
 /// Pause after something failed, and between looks at a deletion under way.

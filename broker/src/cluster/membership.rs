@@ -14,6 +14,8 @@ use nyala_coordinator::session::SessionState;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::epochs::Epochs;
+
 /// Pause after a registration that failed.
 const RETRY_EVERY: Duration = Duration::from_millis(500);
 
@@ -27,6 +29,8 @@ pub(super) struct Membership {
     broker: BrokerId,
     info: BrokerRegistration,
     epoch: watch::Sender<Option<BrokerEpoch>>,
+    /// Fences the controller's orders to former incarnations.
+    epochs: Arc<Epochs>,
 }
 
 impl Membership {
@@ -35,6 +39,7 @@ impl Membership {
         registry: Registry,
         broker: BrokerId,
         info: BrokerRegistration,
+        epochs: Arc<Epochs>,
     ) -> Result<Self, RegisterError> {
         let (epoch, _) = watch::channel(None);
         let membership = Self {
@@ -42,6 +47,7 @@ impl Membership {
             broker,
             info,
             epoch,
+            epochs,
         };
         loop {
             match membership.register().await {
@@ -111,6 +117,7 @@ impl Membership {
             ..self.info.clone()
         };
         let epoch = self.registry.register_broker(self.broker, &info).await?;
+        self.epochs.registered(epoch);
         let old = self.epoch.send_replace(Some(epoch));
         if old != Some(epoch) {
             info!("broker {} is registered, epoch {epoch}", self.broker);

@@ -2,7 +2,7 @@
 //!
 //! [`Cluster`] is the one entry. Deciding is pure (`assign.rs`, `plan.rs`, `actions.rs`); what is
 //! decided is carried out by `controller.rs` (writes znodes, fenced by the controller epoch) and
-//! `follow.rs` (opens, leads and deletes this broker's partitions). All of it is level-triggered from
+//! `roles.rs` (makes this broker's partitions lead or follow, stops and deletes them). All of it is level-triggered from
 //! [`ClusterSnapshot`]. Knows nothing of the wire.
 
 mod actions;
@@ -11,22 +11,26 @@ mod assign;
 mod checks;
 mod configs;
 mod controller;
+mod departure;
+mod epochs;
 mod error;
-mod follow;
+mod facts;
 mod found;
 mod membership;
 mod metadata;
+mod missing;
 mod plan;
 mod producer_ids;
+mod roles;
 mod topics;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nyala_coordinator::cluster::{ClusterSnapshot, ClusterView, PartitionInfo, PartitionState};
+use nyala_coordinator::cluster::{ClusterSnapshot, ClusterView, PartitionState};
 use nyala_coordinator::ids::{
-    BrokerEpoch, BrokerId, LeaderEpoch, PartitionIndex, TopicId, TopicName, TopicPartition,
+    BrokerEpoch, BrokerId, LeaderEpoch, TopicId, TopicName, TopicPartition,
 };
 use nyala_coordinator::registry::{BrokerRegistration, ConfigEntity, Registry, RegistryError};
 use nyala_coordinator::session::Session;
@@ -41,7 +45,11 @@ pub use alter::{Alter, AlterConfigs};
 pub(crate) use checks::invalid_name;
 pub use configs::Configs;
 pub use error::{ConfigError, JoinError, ProducerIdError, TopicError};
+pub use facts::{
+    ControlError, ControlHead, FactError, PartitionFacts, StopEpoch, StopError, StopFacts,
+};
 pub use found::{FoundError, broker_id, found};
+pub use roles::Failed;
 pub use topics::{CreatedTopic, NewPartitions, NewTopic, TopicRef};
 
 /// What a broker joins with.
@@ -84,6 +92,7 @@ pub struct Cluster {
     controller: controller::Seat,
     peers: Arc<Peers>,
     fetchers: Arc<Fetchers>,
+    roles: roles::Roles,
     leading: watch::Receiver<Arc<Leading>>,
     tasks: parking_lot::Mutex<Vec<AbortOnDropHandle<()>>>,
 }
@@ -95,9 +104,15 @@ impl Cluster {
         let registry = Registry::new(parts.session.clone());
         let view = ClusterView::start(parts.session).await?;
         let this = parts.this_broker;
-        let membership =
-            membership::Membership::join(registry.clone(), this, parts.registration).await?;
-        let membership = Arc::new(membership);
+        let before = view.snapshot();
+        let epochs = Arc::new(epochs::Epochs::default());
+        let membership = membership::Membership::join(
+            registry.clone(),
+            this,
+            parts.registration,
+            Arc::clone(&epochs),
+        );
+        let membership = Arc::new(membership.await?);
         let settings = parts.configs.live().get();
         let peers = Peers::new(PeersConfig::of(&settings, this), view.subscribe());
         let fetchers = Fetchers::new(FetcherParts {
@@ -105,20 +120,23 @@ impl Cluster {
             settings: FetcherSettings::of(&settings),
             broker_epoch: membership.epoch(),
         });
-        let (follower, leading) = follow::Follower::new(follow::Parts {
+        let about = roles::Parts {
             this,
             registry: registry.clone(),
             configs: Arc::clone(&parts.configs),
             table: parts.partitions,
             logs: parts.logs,
-        });
+            fetchers: Arc::clone(&fetchers),
+            epochs,
+        };
+        let (task, roles, leading) = roles::Task::new(about, &before);
         let seat = controller::Seat::default();
         let controller = controller::Controller {
             this,
             registry: registry.clone(),
             seat: seat.clone(),
             live: Arc::clone(parts.configs.live()),
-            local: follower.local(),
+            local: task.local(),
         };
         let mut tasks = Vec::new();
         let mut run = |task: futures::future::BoxFuture<'static, ()>| {
@@ -128,7 +146,7 @@ impl Cluster {
         let member = Arc::clone(&membership);
         let seen = snapshots();
         run(Box::pin(async move { member.run(seen).await }));
-        run(Box::pin(follower.run(snapshots())));
+        run(Box::pin(task.run(snapshots())));
         run(Box::pin(controller.run(snapshots())));
         let configs = Arc::clone(&parts.configs);
         run(Box::pin(async move { configs.run().await }));
@@ -146,26 +164,34 @@ impl Cluster {
             controller: seat,
             peers,
             fetchers,
+            roles,
             leading,
             tasks: parking_lot::Mutex::new(tasks),
         });
-        // What this broker led before it leads again when the first client asks.
-        cluster
-            .wait_until(SETTLE_MAX, |snapshot, leading| {
-                let mine = |state: &PartitionState| state.leader == Some(this);
-                snapshot.topics.iter().all(|(topic, info)| {
-                    let led = |(index, p): (&PartitionIndex, &PartitionInfo)| {
-                        let partition = TopicPartition {
-                            topic: topic.clone(),
-                            partition: *index,
-                        };
-                        !p.state.as_ref().is_some_and(mine) || leading.contains_key(&partition)
+        cluster.settle().await;
+        Ok(cluster)
+    }
+
+    /// What this broker led before it leads again when the first client asks. With other replicas
+    /// about, it is the controller who says, and nobody waits for that.
+    async fn settle(&self) {
+        let this = self.this;
+        let is_led = |snapshot: &ClusterSnapshot, leading: &Leading| {
+            let mine = |state: &PartitionState| state.leader == Some(this);
+            snapshot.topics.iter().all(|(topic, info)| {
+                info.partitions.iter().all(|(index, p)| {
+                    let partition = TopicPartition {
+                        topic: topic.clone(),
+                        partition: *index,
                     };
-                    info.partitions.iter().all(led)
+                    p.replicas != [this]
+                        || !p.state.as_ref().is_some_and(mine)
+                        || leading.contains_key(&partition)
                 })
             })
-            .await;
-        Ok(cluster)
+        };
+        // A log that cannot be opened keeps nobody waiting for longer.
+        let _in_time = self.wait_until(SETTLE_MAX, is_led).await;
     }
 
     /// Number of this broker.
@@ -216,6 +242,31 @@ impl Cluster {
         &self.peers
     }
 
+    /// Applies what the controller says about partitions of this broker (LeaderAndIsr); returns when
+    /// it is applied, with what could not be.
+    pub async fn leader_and_isr(
+        &self,
+        head: ControlHead,
+        facts: Vec<PartitionFacts>,
+    ) -> Result<Failed<FactError>, ControlError> {
+        self.roles.leader_and_isr(head, facts).await
+    }
+
+    /// Stops replicas of this broker (StopReplica), and deletes those that are to be deleted; returns
+    /// when it is done, with what could not be.
+    pub async fn stop_replicas(
+        &self,
+        head: ControlHead,
+        facts: Vec<StopFacts>,
+    ) -> Result<Failed<StopError>, ControlError> {
+        self.roles.stop_replicas(head, facts).await
+    }
+
+    /// Checks an UpdateMetadata. What it says is read from ZooKeeper.
+    pub fn update_metadata(&self, head: &ControlHead) -> Result<(), ControlError> {
+        self.roles.admit(head)
+    }
+
     /// The topic with this id.
     #[must_use]
     pub fn topic_name(&self, id: TopicId) -> Option<TopicName> {
@@ -260,6 +311,22 @@ impl Cluster {
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Before [`leave`](Self::leave), while requests are still answered: takes no new roles and has the
+    /// controller move this broker's leaders to others.
+    pub async fn hand_over(&self) {
+        let settings = self.live().get();
+        if !settings.controlled_shutdown_enable {
+            return;
+        }
+        self.roles.prepare_to_leave().await;
+        let departure = departure::Departure {
+            peers: &self.peers,
+            epoch: self.membership.epoch(),
+            snapshots: self.subscribe(),
+        };
+        departure.move_leaders(&settings).await;
     }
 
     /// Leaves: gives up the controller's seat and the registration. The partitions stay led until

@@ -120,6 +120,10 @@ settings! {
     leader_imbalance_per_broker_percentage: i32, "leader.imbalance.per.broker.percentage" = "10", AtLeast(0), Fixed;
     /// Whether a stopping broker moves its leaders away first.
     controlled_shutdown_enable: bool, "controlled.shutdown.enable" = "true", Any, Fixed;
+    /// How often it asks the controller again when that could not move them.
+    controlled_shutdown_max_retries: i32, "controlled.shutdown.max.retries" = "3", Any, Fixed;
+    /// Pause before it asks again.
+    controlled_shutdown_retry_backoff_ms: i64, "controlled.shutdown.retry.backoff.ms" = "5000", Any, Fixed;
 
     /// Largest record batch, in bytes, after compression.
     message_max_bytes: i32, "message.max.bytes" = "1048588", AtLeast(0), Dynamic;

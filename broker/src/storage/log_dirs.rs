@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use nyala_coordinator::ids::{BrokerId, TopicId, TopicName, TopicPartition};
 use parking_lot::{Mutex, RwLock};
@@ -55,6 +55,8 @@ pub struct LogDirs {
     pub(crate) workers: Arc<Workers>,
     /// One creation or deletion at a time.
     changing: Mutex<()>,
+    /// A folder had no identity when one was set.
+    has_new_dir: AtomicBool,
 }
 
 /// A log and the folder that it lies in.
@@ -91,6 +93,7 @@ impl LogDirs {
             trash: Mutex::default(),
             workers,
             changing: Mutex::new(()),
+            has_new_dir: AtomicBool::new(false),
         });
         let report = this.load(&config, config_of, now_ms);
         match report {
@@ -250,10 +253,20 @@ impl LogDirs {
 
     /// Writes (or checks) `meta.properties` in every folder.
     pub fn set_identity(&self, broker_id: BrokerId, cluster_id: &str) -> Result<(), IdentityError> {
-        let online = self.dirs.iter().filter(|dir| dir.offline().is_none());
-        online
-            .into_iter()
-            .try_for_each(|dir| dir.set_identity(broker_id, cluster_id))
+        for dir in self.dirs.iter().filter(|dir| dir.offline().is_none()) {
+            if dir.identity().is_ok_and(|known| known.is_none()) {
+                self.has_new_dir.store(true, Ordering::Relaxed);
+            }
+            dir.set_identity(broker_id, cluster_id)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a folder had no identity yet when [`set_identity`](Self::set_identity) gave it one: it
+    /// has never been this broker's, or its disk was replaced.
+    #[must_use]
+    pub fn has_new_dir(&self) -> bool {
+        self.has_new_dir.load(Ordering::Relaxed)
     }
 
     /// The log of a partition, if this broker has it.

@@ -21,8 +21,13 @@ fn code(partition: &PartitionData) -> ErrorCode {
 }
 
 #[test]
-fn nobody_may_fetch_as_a_follower() {
-    let mut target = Target::start();
+fn nobody_may_fetch_as_a_follower_through_a_listener_for_clients() {
+    let listeners = [
+        "listeners=PLAINTEXT://127.0.0.1:0,INSIDE://127.0.0.1:0",
+        "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,INSIDE:PLAINTEXT",
+        "inter.broker.listener.name=INSIDE",
+    ];
+    let mut target = Target::start_with(&listeners, &[]);
     for version in [4, 11, 12] {
         let mut request = fetch_request(0);
         request.replica_id = 1;

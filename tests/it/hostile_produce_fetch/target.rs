@@ -47,7 +47,7 @@ impl Target {
     /// A fresh broker with settings, and settings of the topic.
     pub(super) fn start_with(broker: &[&str], topic: &[(&str, &str)]) -> Self {
         let dev = Dev::start_with_overrides(broker);
-        let honest = Raw::connect(&dev.bootstrap());
+        let honest = Raw::connect(&dev.ready().brokers[0]);
         let mut target = Self {
             dev,
             honest,
@@ -88,8 +88,9 @@ impl Target {
         });
     }
 
+    /// Address of the first listener, which is for clients.
     pub(super) fn address(&self) -> String {
-        self.dev.bootstrap()
+        self.dev.ready().brokers[0].clone()
     }
 
     pub(super) fn connect(&self) -> Raw {

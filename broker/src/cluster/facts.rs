@@ -1,0 +1,143 @@
+//! What a controller tells this broker in its requests, in the cluster's own types, and why it may
+//! be refused.
+//!
+//! The same facts stand in ZooKeeper; a request only brings them sooner, and its answer says that they
+//! are applied. Knows nothing of the wire.
+
+use nyala_coordinator::ids::{
+    BrokerEpoch, BrokerId, ControllerEpoch, LeaderEpoch, TopicId, TopicPartition,
+};
+
+/// Who gives an order, and to which incarnation of this broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ControlHead {
+    /// The broker that takes itself for the controller.
+    pub controller: BrokerId,
+    /// Its epoch.
+    pub controller_epoch: ControllerEpoch,
+    /// Epoch of this broker as the controller knows it; `None`: it does not say (KIP-380).
+    pub broker_epoch: Option<BrokerEpoch>,
+}
+
+/// Why a whole order is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// Another controller has been elected since.
+    #[error("controller epoch {asked} is older than {current}")]
+    StaleController {
+        /// Epoch in the request.
+        asked: ControllerEpoch,
+        /// Newest that this broker has heard of.
+        current: ControllerEpoch,
+    },
+    /// Meant for an earlier incarnation of this broker.
+    #[error("broker epoch {asked} is older than {current}")]
+    StaleBroker {
+        /// Epoch in the request.
+        asked: BrokerEpoch,
+        /// Ours.
+        current: BrokerEpoch,
+    },
+    /// This broker is going down.
+    #[error("this broker is stopping")]
+    Stopping,
+}
+
+/// What LeaderAndIsr says about one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionFacts {
+    /// Which.
+    pub partition: TopicPartition,
+    /// Id of its topic; `None` for one from before KIP-516.
+    pub topic_id: Option<TopicId>,
+    /// Who leads it.
+    pub leader: Option<BrokerId>,
+    /// Since which epoch.
+    pub leader_epoch: LeaderEpoch,
+    /// Version of its state's node.
+    pub partition_epoch: i32,
+    /// In-sync replicas.
+    pub isr: Vec<BrokerId>,
+    /// Where it lives, the preferred leader first.
+    pub replicas: Vec<BrokerId>,
+    /// Replicas that a reassignment adds.
+    pub adding: Vec<BrokerId>,
+    /// Replicas that a reassignment removes.
+    pub removing: Vec<BrokerId>,
+    /// Whether the partition has just been made.
+    pub is_new: bool,
+}
+
+/// Why one partition's facts were not applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FactError {
+    /// This broker knows newer ones.
+    #[error("{0}: newer facts are known here")]
+    Stale(TopicPartition),
+    /// The facts do not name this broker as a replica.
+    #[error("{0} has no replica on this broker")]
+    NotReplica(TopicPartition),
+    /// The partition that is here belongs to a topic of the same name with another id.
+    #[error("{partition} is here under another topic id, {here:?} and not {asked:?}")]
+    OtherTopic {
+        /// Which.
+        partition: TopicPartition,
+        /// Id of the topic that is here.
+        here: Option<TopicId>,
+        /// Id of the topic that was meant.
+        asked: Option<TopicId>,
+    },
+    /// Its records should be here and are not, or the disk fails.
+    #[error("{partition}: {reason}")]
+    Storage {
+        /// Which.
+        partition: TopicPartition,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// What StopReplica says about one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopFacts {
+    /// Which.
+    pub partition: TopicPartition,
+    /// Until when it may serve.
+    pub until: StopEpoch,
+    /// Whether its data goes too.
+    pub delete: bool,
+}
+
+/// The epoch of a StopReplica (KIP-570).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopEpoch {
+    /// A partition that is in a later epoch here stays.
+    Leader(LeaderEpoch),
+    /// The topic is being deleted (-2): all epochs end.
+    Deletion,
+    /// The controller does not say (-1): whatever is here is meant.
+    Unknown,
+}
+
+/// Why one partition was not stopped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StopError {
+    /// It is in a later epoch here.
+    #[error("{partition} is in epoch {here} here, {asked} was to end")]
+    Fenced {
+        /// Which.
+        partition: TopicPartition,
+        /// Epoch here.
+        here: LeaderEpoch,
+        /// Epoch in the request.
+        asked: LeaderEpoch,
+    },
+    /// Its data cannot be deleted.
+    #[error("{partition}: {reason}")]
+    Storage {
+        /// Which.
+        partition: TopicPartition,
+        /// What is wrong.
+        reason: String,
+    },
+}

@@ -1,0 +1,114 @@
+//! What this broker is to each of its partitions, by the cluster's word: one task, one thing at a time.
+//!
+//! The word comes twice: from the snapshot of ZooKeeper, which is the truth, and from the controller's
+//! requests, which are sooner and want an answer when all is applied. Both go through the same epochs,
+//! so the order in which they come does not matter. What to do about a snapshot is decided in
+//! `actions.rs`, done in `roles/replicas.rs`. A replica that cannot be opened is reported once and left
+//! until its epoch changes; the rest goes on.
+
+mod replicas;
+mod task;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use nyala_coordinator::ids::{TopicName, TopicPartition};
+use tokio::sync::{mpsc, oneshot};
+
+use super::epochs::Epochs;
+use super::facts::{ControlError, ControlHead, FactError, PartitionFacts, StopError, StopFacts};
+pub(super) use replicas::Parts;
+pub(super) use task::Task;
+
+/// Topics that this broker has partitions of.
+pub(super) type LocalTopics = BTreeSet<TopicName>;
+
+/// What did not work, by partition; all others did.
+pub type Failed<E> = BTreeMap<TopicPartition, E>;
+
+/// Orders that wait for the one before. A controller sends one at a time.
+const ORDERS_MAX: usize = 16;
+
+/// Hands orders to the task. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Roles {
+    epochs: Arc<Epochs>,
+    orders: mpsc::Sender<Order>,
+}
+
+/// Something to do, and where the answer goes.
+#[derive(Debug)]
+enum Order {
+    LeaderAndIsr {
+        head: ControlHead,
+        facts: Vec<PartitionFacts>,
+        answer: oneshot::Sender<Result<Failed<FactError>, ControlError>>,
+    },
+    Stop {
+        head: ControlHead,
+        facts: Vec<StopFacts>,
+        answer: oneshot::Sender<Result<Failed<StopError>, ControlError>>,
+    },
+    Leave {
+        answer: oneshot::Sender<()>,
+    },
+}
+
+impl Roles {
+    /// The way to a task, and the task's end of it.
+    fn new(epochs: Arc<Epochs>) -> (Self, mpsc::Receiver<Order>) {
+        let (orders, inbox) = mpsc::channel(ORDERS_MAX);
+        (Self { epochs, orders }, inbox)
+    }
+
+    /// Checks an order without carrying anything out.
+    pub(super) fn admit(&self, head: &ControlHead) -> Result<(), ControlError> {
+        self.epochs.admit(head)
+    }
+
+    /// Applies what the controller says about partitions; returns when it is applied.
+    pub(super) async fn leader_and_isr(
+        &self,
+        head: ControlHead,
+        facts: Vec<PartitionFacts>,
+    ) -> Result<Failed<FactError>, ControlError> {
+        self.admit(&head)?;
+        self.ask(|answer| Order::LeaderAndIsr {
+            head,
+            facts,
+            answer,
+        })
+        .await?
+    }
+
+    /// Stops replicas, deletes what is to be deleted; returns when it is done.
+    pub(super) async fn stop_replicas(
+        &self,
+        head: ControlHead,
+        facts: Vec<StopFacts>,
+    ) -> Result<Failed<StopError>, ControlError> {
+        self.admit(&head)?;
+        self.ask(|answer| Order::Stop {
+            head,
+            facts,
+            answer,
+        })
+        .await?
+    }
+
+    /// From now on no new role is taken because of a snapshot: this broker is on its way out.
+    pub(super) async fn prepare_to_leave(&self) {
+        // Without a task there are no roles to take either.
+        let _ = self.ask(|answer| Order::Leave { answer }).await;
+    }
+
+    async fn ask<T>(
+        &self,
+        order: impl FnOnce(oneshot::Sender<T>) -> Order,
+    ) -> Result<T, ControlError> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.orders.send(order(answer)).await;
+        sent.map_err(|_| ControlError::Stopping)?;
+        answered.await.map_err(|_| ControlError::Stopping)
+    }
+}
