@@ -43,6 +43,8 @@ mod kafka_cluster_tools;
 mod kafka_tools;
 /// kill -9 under load.
 mod kills;
+/// Several listeners on each broker.
+mod listeners;
 /// Our consumer in a group of brokers, beside librdkafka.
 mod native_classic;
 /// What a user types: topics, groups, lines in and out.

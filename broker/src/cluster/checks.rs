@@ -35,8 +35,7 @@ pub(super) fn offsets_topic(settings: &Settings) -> NewTopic {
     NewTopic {
         name: OFFSETS_TOPIC.to_owned(),
         partitions: settings.offsets_topic_num_partitions,
-        // One replica until there is replication, whatever the setting says.
-        replication_factor: 1,
+        replication_factor: settings.offsets_topic_replication_factor,
         assignment: BTreeMap::new(),
         configs: Values::from([
             ("compression.type".to_owned(), producer),

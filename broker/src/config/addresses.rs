@@ -195,4 +195,22 @@ mod tests {
         assert!(of("A://host:1,C://host:1").is_err());
         assert!(of("A://0.0.0.0:1").is_err());
     }
+
+    #[test]
+    fn the_three_hosts_of_the_example_can_be_started() {
+        let files = [
+            include_str!("../../deploy/three-hosts/nyala-1.properties"),
+            include_str!("../../deploy/three-hosts/nyala-2.properties"),
+            include_str!("../../deploy/three-hosts/nyala-3.properties"),
+        ];
+        for (file, id) in files.iter().zip(1..) {
+            let properties = Properties::parse(file.as_bytes()).expect("syntax is right");
+            let (settings, unknown) = Settings::load(&properties).expect("legal");
+            assert_eq!(unknown, [""; 0]);
+            assert_eq!(settings.broker_id, id);
+            assert_eq!(settings.inter_broker_listener().as_deref(), Ok("BROKERS"));
+            let published = settings.advertise().expect("legal");
+            assert!(published.iter().all(|l| !l.host.is_empty()));
+        }
+    }
 }

@@ -189,6 +189,14 @@ impl Settings {
                 self.replica_fetch_wait_max_ms
             ),
         );
+        faults.extend(self.log_faults());
+        faults.extend(self.connection_overrides().err());
+        faults.extend(self.address_faults());
+        faults
+    }
+
+    fn log_faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
         for (key, zero) in [
             ("log.retention.ms", self.log_retention_ms == Some(0)),
             (
@@ -197,19 +205,15 @@ impl Settings {
             ),
             ("log.retention.hours", self.log_retention_hours == 0),
         ] {
-            check(
-                !zero,
-                key,
-                format!("{key} must be unlimited (-1) or, equal or greater than 1"),
-            );
+            if zero {
+                let reason = format!("{key} must be unlimited (-1) or, equal or greater than 1");
+                faults.push(Fault::new(key, "0", reason));
+            }
         }
-        check(
-            !self.log_folders().is_empty(),
-            "log.dirs",
-            "At least one log directory must be defined via log.dirs or log.dir".to_owned(),
-        );
-        faults.extend(self.connection_overrides().err());
-        faults.extend(self.address_faults());
+        if self.log_folders().is_empty() {
+            let reason = "At least one log directory must be defined via log.dirs or log.dir";
+            faults.push(Fault::new("log.dirs", "", reason));
+        }
         faults
     }
 
