@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 #![expect(clippy::print_stdout, reason = "the table is what this program is for")]
 
+mod cluster;
 mod driver;
 mod environment;
 mod histogram;
@@ -47,6 +48,13 @@ struct Args {
     /// A quick look at whether all of it works: half-second runs; the figures mean nothing.
     #[arg(long)]
     smoke: bool,
+    /// Instead of one broker of each side: three, and what a cluster is for - failover, shutdown,
+    /// acks=all, many partitions. The sides run one after the other.
+    #[arg(long)]
+    cluster: bool,
+    /// Leaders killed by `--cluster`.
+    #[arg(long, default_value_t = 20)]
+    kills: usize,
     /// Folder of both brokers' data while it runs, and of the results.
     #[arg(long, default_value = "benches/out")]
     out: PathBuf,
@@ -61,6 +69,18 @@ fn main() -> Result<()> {
     let out = args.out.canonicalize()?;
     let environment = environment::describe();
     eprintln!("{}", environment.join("\n"));
+    if args.cluster {
+        let sizes = cluster::Sizes {
+            kills: args.kills,
+            seconds: args.seconds,
+            warm_up: args.warm_up,
+            only: args.only,
+        };
+        let text = cluster::compare(&out, &sizes)?;
+        fs::write(out.join("cluster.md"), &text)?;
+        println!("{text}");
+        return Ok(());
+    }
     let sides = [Side::Nyala, Side::Kafka];
     let targets = sides.into_iter().map(|side| Target::start(side, &out));
     let targets = targets.collect::<Result<Vec<_>>>()?;

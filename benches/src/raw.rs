@@ -152,14 +152,14 @@ fn next_offset(records: &[u8], mut offset: i64) -> i64 {
     offset
 }
 
-fn connect(address: &str) -> Result<TcpStream> {
+pub(crate) fn connect(address: &str) -> Result<TcpStream> {
     let socket = TcpStream::connect(address)?;
     socket.set_nodelay(true)?;
     socket.set_read_timeout(Some(Duration::from_secs(30)))?;
     Ok(socket)
 }
 
-fn read_frame(socket: &mut TcpStream, frame: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn read_frame(socket: &mut TcpStream, frame: &mut Vec<u8>) -> Result<()> {
     let mut length = [0; 4];
     socket.read_exact(&mut length)?;
     let length = usize::try_from(i32::from_be_bytes(length))?;
@@ -170,11 +170,11 @@ fn read_frame(socket: &mut TcpStream, frame: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-fn i16_at(b: &[u8], at: usize) -> i16 {
+pub(crate) fn i16_at(b: &[u8], at: usize) -> i16 {
     i16::from_be_bytes([b[at], b[at + 1]])
 }
 
-fn i32_at(b: &[u8], at: usize) -> i32 {
+pub(crate) fn i32_at(b: &[u8], at: usize) -> i32 {
     i32::from_be_bytes(b[at..at + 4].try_into().expect("four bytes"))
 }
 
@@ -182,7 +182,7 @@ fn i64_at(b: &[u8], at: usize) -> i64 {
     i64::from_be_bytes(b[at..at + 8].try_into().expect("eight bytes"))
 }
 
-fn text(frame: &mut Vec<u8>, text: &str) {
+pub(crate) fn text(frame: &mut Vec<u8>, text: &str) {
     frame.extend(
         u16::try_from(text.len())
             .expect("short names")
@@ -191,7 +191,7 @@ fn text(frame: &mut Vec<u8>, text: &str) {
     frame.extend(text.as_bytes());
 }
 
-fn header(key: i16, version: i16) -> Vec<u8> {
+pub(crate) fn header(key: i16, version: i16) -> Vec<u8> {
     let mut frame = vec![0; 4];
     frame.extend(key.to_be_bytes());
     frame.extend(version.to_be_bytes());
@@ -200,7 +200,7 @@ fn header(key: i16, version: i16) -> Vec<u8> {
     frame
 }
 
-fn sealed(mut frame: Vec<u8>) -> Vec<u8> {
+pub(crate) fn sealed(mut frame: Vec<u8>) -> Vec<u8> {
     let length = u32::try_from(frame.len() - 4).expect("frames are small");
     frame[..4].copy_from_slice(&length.to_be_bytes());
     frame
@@ -212,7 +212,7 @@ fn length_of(bytes: &[u8]) -> [u8; 4] {
         .to_be_bytes()
 }
 
-fn produce_frame(topic: &str, partition: i32, acks: i16, batch: &[u8]) -> Vec<u8> {
+pub(crate) fn produce_frame(topic: &str, partition: i32, acks: i16, batch: &[u8]) -> Vec<u8> {
     let mut frame = header(0, 7);
     frame.extend((-1_i16).to_be_bytes());
     frame.extend(acks.to_be_bytes());
@@ -248,7 +248,7 @@ fn fetch_frame(topic: &str, partition: i32, offset: i64, partition_bytes: i32) -
 }
 
 /// A record batch v2 of `count` records with incompressible values of `size` bytes.
-fn batch(count: usize, size: usize) -> Vec<u8> {
+pub(crate) fn batch(count: usize, size: usize) -> Vec<u8> {
     let mut records = Vec::new();
     let mut noise = 0x9E37_79B9_7F4A_7C15_u64;
     for delta in 0..count {

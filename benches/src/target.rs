@@ -72,12 +72,12 @@ impl Drop for Target {
     }
 }
 
-fn workspace() -> PathBuf {
+pub(crate) fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Builds (or finds) the release binary and runs `nyala dev` on free ports.
-fn start_nyala(folder: PathBuf) -> Result<Target> {
+/// Builds (or finds) the release binary.
+pub(crate) fn nyala_binary() -> Result<PathBuf> {
     let built = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
         .args([
             "build",
@@ -93,12 +93,17 @@ fn start_nyala(folder: PathBuf) -> Result<Target> {
     if !built.status.success() {
         bail!("cargo build of the nyala binary failed");
     }
-    let binary = String::from_utf8_lossy(&built.stdout)
+    String::from_utf8_lossy(&built.stdout)
         .lines()
         .filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok())
         .filter_map(|v| v["executable"].as_str().map(PathBuf::from))
         .next_back()
-        .context("cargo named no executable")?;
+        .context("cargo named no executable")
+}
+
+/// Runs `nyala dev` on free ports.
+fn start_nyala(folder: PathBuf) -> Result<Target> {
+    let binary = nyala_binary()?;
     let started = Instant::now();
     let mut child = Command::new(binary)
         .args(["dev", "--port", "0", "--zookeeper-port", "0", "--data"])
@@ -132,7 +137,7 @@ fn start_nyala(folder: PathBuf) -> Result<Target> {
 }
 
 /// Class path of the real Kafka.
-fn kafka_class_path() -> Result<String> {
+pub(crate) fn kafka_class_path() -> Result<String> {
     let fetched = Command::new(workspace().join("tests/kafka/fetch"))
         .stderr(Stdio::inherit())
         .output()
@@ -211,11 +216,11 @@ fn start_kafka(folder: PathBuf) -> Result<Target> {
     })
 }
 
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-fn wait_for_port(port: u16) -> Result<()> {
+pub(crate) fn wait_for_port(port: u16) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(60);
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         if Instant::now() > deadline {

@@ -45,6 +45,13 @@ pub(crate) struct Workload {
     pub(crate) rate: u32,
 }
 
+impl Workload {
+    /// A raw workload of eight partitions, for what is not in the table of one broker.
+    pub(crate) const fn raw(kind: Kind) -> Self {
+        raw("", kind, 1, 100)
+    }
+}
+
 const PRODUCE: Workload = Workload {
     name: "",
     kind: Kind::Produce,

@@ -11,6 +11,8 @@ mod chaos;
 mod session;
 /// Brokers in a cluster, without their sockets.
 mod cluster;
+/// A disk that runs full, and one that is replaced by an empty one.
+mod cluster_disks;
 /// One broker is lost or asked to go: who leads next, how soon, and what is kept.
 mod cluster_failover;
 /// Brokers that are cut off: from each other, from ZooKeeper, in one direction.
@@ -45,6 +47,8 @@ mod kafka_tools;
 mod kills;
 /// Several listeners on each broker.
 mod listeners;
+/// Real Kafka brokers and ours in one cluster.
+mod mixed;
 /// Our consumer in a group of brokers, beside librdkafka.
 mod native_classic;
 /// What a user types: topics, groups, lines in and out.

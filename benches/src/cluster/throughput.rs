@@ -1,0 +1,52 @@
+//! acks=all with three replicas: MB per CPU second, summed over the brokers. The load is prebuilt
+//! frames, so that the brokers are the limit; all eight partitions are led by one of them.
+
+use anyhow::Result;
+
+use super::trio::Trio;
+use super::{Figure, Sizes};
+use crate::raw;
+use crate::workload::{Kind, Workload};
+
+const RUNS: usize = 3;
+
+pub(super) fn measure(trio: &mut Trio, sizes: &Sizes) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for (name, batch_records, record_bytes) in [
+        (
+            "acks=all, 16 KB batches: MB per CPU second of all brokers (MB/s)",
+            150,
+            100,
+        ),
+        (
+            "acks=all, 1 MB batches: MB per CPU second of all brokers (MB/s)",
+            1000,
+            1024,
+        ),
+    ] {
+        let topic = format!("acks-all-{batch_records}");
+        trio.create_topic(&topic, 8)?;
+        let workload = Workload {
+            batch_records,
+            record_bytes,
+            acks: -1,
+            ..Workload::raw(Kind::RawProduce)
+        };
+        let address = trio.address(0).to_owned();
+        raw::run(&address, &topic, &workload, sizes.warm_up)?;
+        let mut runs = Vec::new();
+        for _ in 0..RUNS {
+            let before = trio.cpu_s();
+            let moved = raw::run(&address, &topic, &workload, sizes.seconds)?;
+            let mb = moved.bytes as f64 / 1e6;
+            runs.push((mb / (trio.cpu_s() - before), mb / moved.seconds));
+        }
+        runs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (per_cpu, rate) = runs[RUNS / 2];
+        figures.push(Figure {
+            name,
+            text: format!("{per_cpu:.0} ({rate:.0})"),
+        });
+    }
+    Ok(figures)
+}
