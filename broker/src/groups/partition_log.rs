@@ -43,7 +43,8 @@ impl PartitionLog {
 
 impl OffsetsLog for PartitionLog {
     fn leads(&self, led: Led) -> bool {
-        self.partition(led).is_some()
+        let partition = self.table.get(OFFSETS_TOPIC, led.partition);
+        partition.is_some_and(|p| p.serves_in(LeaderEpoch(led.epoch)))
     }
 
     fn settled(&self, led: Led) -> Result<Option<Replicated>, LoadError> {
@@ -120,7 +121,8 @@ async fn wait(
 
 fn unreplicated(error: &WaitError) -> WriteError {
     match error {
-        WaitError::TimedOut | WaitError::NotEnoughReplicas(_) => WriteError::TimedOut,
+        WaitError::TimedOut => WriteError::TimedOut,
+        WaitError::NotEnoughReplicas(_) => WriteError::NotNow,
         WaitError::NotLeader(_) | WaitError::Storage(_) => WriteError::NotLeader,
     }
 }

@@ -77,6 +77,13 @@ impl Partition {
         compare(asked, current)
     }
 
+    /// Whether this broker leads in `epoch` and may still believe it: what a coordinator asks before
+    /// it answers from what it read in that epoch.
+    #[must_use]
+    pub fn serves_in(&self, epoch: LeaderEpoch) -> bool {
+        self.leading() == Some(epoch) && self.may_serve()
+    }
+
     fn check_reader(&self, request: &ReadRequest) -> Result<(), ReadError> {
         let asked = request.leader_epoch;
         let current = self.epoch.load(Ordering::Acquire);
