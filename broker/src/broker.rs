@@ -22,7 +22,7 @@ use crate::cluster::{self, Cluster, ClusterParts, Configs};
 use crate::config::{Live, Settings};
 use crate::groups::Groups;
 use crate::net::Shared;
-use crate::replication::Table;
+use crate::replication::{IsrChanges, IsrParts, Lease, Peers, PeersConfig, Table};
 use crate::storage::LogDirs;
 pub use error::StartError;
 use listening::Bound;
@@ -63,8 +63,9 @@ impl Broker {
         let configs = Configs::load(Registry::new(session.clone()), Arc::clone(&live), id).await?;
         logs::configure(&logs, &configs);
 
-        let partitions = Arc::new(Table::new());
         let settings = live.get();
+        let lease = Lease::new(session.lease(), session.session_timeout());
+        let partitions = Arc::new(Table::with_settings(settings.replication(lease.clone())));
         let bound = Bound::bind(&settings).await?;
         let cluster = Cluster::join(ClusterParts {
             session: session.clone(),
@@ -77,6 +78,13 @@ impl Broker {
         })
         .await?;
         let (groups, group_timers) = Groups::open(&settings, Arc::clone(&partitions));
+        let isr_changes = IsrChanges::new();
+        let isr_parts = IsrParts {
+            this: id,
+            table: Arc::clone(&partitions),
+            peers: Peers::new(PeersConfig::of(&settings, id), cluster.subscribe()),
+            snapshots: cluster.subscribe(),
+        };
         let services = Arc::new(Services {
             partitions,
             cluster: Arc::clone(&cluster),
@@ -87,9 +95,14 @@ impl Broker {
             )),
             fetch_bytes_max: listening::count(settings.fetch_max_bytes),
             cluster_listeners: listening::of_cluster(&settings),
+            isr_changes: Arc::clone(&isr_changes),
+            nearest_replica: settings.reads_from_nearest(),
         });
         let mut rounds = Tasks::default();
         logs::spawn_rounds(&mut rounds, &logs, &settings);
+        rounds.spawn("lease", lease.run(rounds.stop_token()));
+        let changes = isr_changes.run(isr_parts, rounds.stop_token());
+        rounds.spawn("replicas in sync", changes);
         rounds.spawn("groups", group_timers.run(rounds.stop_token()));
         let follow =
             Arc::clone(&groups).follow(cluster.leading(), cluster.subscribe(), rounds.stop_token());

@@ -12,7 +12,7 @@ use nyala_coordinator::ids::{PartitionIndex, TopicId, TopicName};
 use super::FetchSessions;
 use crate::cluster::Cluster;
 use crate::groups::Groups;
-use crate::replication::Table;
+use crate::replication::{IsrChanges, Table};
 use crate::storage::LogDirs;
 
 /// Everything that handlers use, shared by all connections.
@@ -30,6 +30,10 @@ pub struct Services {
     pub fetch_bytes_max: usize,
     /// Names of the listeners that brokers and the controller use among themselves.
     pub cluster_listeners: Vec<String>,
+    /// Told of followers that could join the replicas in sync.
+    pub isr_changes: Arc<IsrChanges>,
+    /// Whether consumers are sent to replicas in their rack (`replica.selector.class`, KIP-392).
+    pub nearest_replica: bool,
     /// Groups that this broker leads.
     pub(crate) groups: Arc<Groups>,
 }

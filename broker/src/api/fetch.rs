@@ -15,10 +15,12 @@ use nyala_coordinator::ids::TopicName;
 use tokio::time::Instant;
 
 use super::dispatch::{Peer, malformed, unanswerable};
+use super::fetch_reader::{Greeting, Reader};
 use super::fetch_session::{Asked, Session, SessionRequest, Told, TopicKey};
 use super::reply::{CloseReason, Later, LaterKind, Payload, Reply};
 use super::{Operation, Resource, Services};
-use crate::replication::{Isolation, Lookup, Partition, ReadRequest, ReadSlice, Table, WaitSet};
+use crate::replication::{Isolation, Lookup, Partition, ReadRequest, Table, WaitSet};
+use crate::storage::FileSlice;
 
 /// Longest wait, whatever the request says.
 const MAX_WAIT_MS_MAX: i32 = 300_000;
@@ -28,7 +30,7 @@ struct Fetch {
     version: i16,
     correlation: i32,
     session: Session,
-    isolation: Isolation,
+    reader: Reader,
     min_bytes: usize,
     max_bytes: usize,
     entries: Vec<Entry>,
@@ -38,7 +40,22 @@ struct Fetch {
 struct Entry {
     asked: Asked,
     target: Result<Arc<Partition>, ErrorCode>,
-    read: Result<ReadSlice, ErrorCode>,
+    greeting: Greeting,
+    read: Result<Found, ErrorCode>,
+}
+
+/// What is there to be answered.
+struct Found {
+    slice: Option<FileSlice>,
+    high_watermark: i64,
+    last_stable: i64,
+    log_start: i64,
+}
+
+impl Found {
+    fn bytes(&self) -> usize {
+        self.slice.as_ref().map_or(0, |slice| slice.len)
+    }
 }
 
 /// Handles one request whose header was read.
@@ -62,6 +79,7 @@ pub(super) fn handle(
             return Ok(Reply::Now);
         }
     };
+    fetch.greet(services);
     fetch.read();
     if wait_ms <= 0 || fetch.is_satisfied() {
         fetch.answer(services, out).map_err(unanswerable)?;
@@ -100,30 +118,41 @@ impl Fetch {
             .open(of_session, asked, &forgotten)?;
         let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0);
         let max_bytes = max_bytes.min(services.fetch_bytes_max);
-        let follows = request.replica_id >= 0;
-        let refused = follows && !peer.authorize(Operation::ClusterAction, Resource::Cluster);
+        let reader = Reader::of(request, header.version, services);
+        let refused =
+            reader.follows() && !peer.authorize(Operation::ClusterAction, Resource::Cluster);
         let resolve = |asked: Asked| Entry {
             target: match refused {
                 true => Err(ErrorCode::TopicAuthorizationFailed),
                 false => resolve(peer, &asked),
             },
             asked,
+            greeting: Greeting::default(),
             read: Err(ErrorCode::UnknownServerError),
         };
         Ok(Self {
             version: header.version,
             correlation: header.correlation_id,
             session,
-            isolation: match request.isolation_level {
-                1 => Isolation::ReadCommitted,
-                _ => Isolation::ReadUncommitted,
-            },
+            reader,
             min_bytes: usize::try_from(request.min_bytes)
                 .unwrap_or(0)
                 .min(max_bytes),
             max_bytes,
             entries: asked.into_iter().map(resolve).collect(),
         })
+    }
+
+    /// Tells every partition who reads.
+    fn greet(&mut self, services: &Services) {
+        for entry in &mut self.entries {
+            if let Ok(partition) = &entry.target {
+                match self.reader.greet(services, partition, &entry.asked) {
+                    Ok(greeting) => entry.greeting = greeting,
+                    Err(error) => entry.target = Err(error),
+                }
+            }
+        }
     }
 
     /// Plans all reads within the budget. The first batch is given whole, however large: a reader
@@ -139,21 +168,14 @@ impl Fetch {
                     continue;
                 }
             };
-            let asked = &entry.asked;
-            let wanted = usize::try_from(asked.max_bytes).unwrap_or(0);
-            let read = partition.read(&ReadRequest {
-                offset: asked.offset,
-                max_bytes: wanted.min(left),
-                at_least_one: nothing_yet,
-                isolation: self.isolation,
-                leader_epoch: (asked.leader_epoch >= 0).then_some(asked.leader_epoch),
-                at_follower: false,
-            });
-            if let Ok(read) = &read {
-                left = left.saturating_sub(read.slice.len);
-                nothing_yet &= read.slice.len == 0;
+            entry.read = match entry.greeting == Greeting::default() {
+                true => self.reader.read(partition, &entry.asked, left, nothing_yet),
+                false => self.reader.look(partition, &entry.asked),
+            };
+            if let Ok(read) = &entry.read {
+                left = left.saturating_sub(read.bytes());
+                nothing_yet &= read.bytes() == 0;
             }
-            entry.read = read.map_err(|error| ErrorCode::from(&error));
         }
     }
 
@@ -162,8 +184,8 @@ impl Fetch {
         let mut bytes = 0_usize;
         for entry in &self.entries {
             match &entry.read {
-                Ok(read) => bytes += read.slice.len,
-                Err(_) => return true,
+                Ok(read) if entry.greeting == Greeting::default() => bytes += read.bytes(),
+                _ => return true,
             }
         }
         bytes >= self.min_bytes || self.entries.is_empty()
@@ -172,8 +194,10 @@ impl Fetch {
     async fn wait(&mut self, deadline: Instant) {
         let mut waits = WaitSet::new();
         for entry in &self.entries {
-            if let Ok(partition) = &entry.target {
-                waits.add(partition);
+            match &entry.target {
+                Ok(partition) if self.reader.follows() => waits.add_end(partition),
+                Ok(partition) => waits.add(partition),
+                Err(_) => {}
             }
         }
         loop {
@@ -224,13 +248,13 @@ impl Fetch {
                 reply.topic(name, id, topic.len());
             }
             for entry in topic {
-                entry.write(&mut reply, self.isolation);
+                entry.write(&mut reply, self.reader.isolation());
             }
         }
         let frame = reply.finish(&[])?;
         let mut at = 0;
-        let slices = entries.iter().filter_map(|e| e.read.as_ref().ok());
-        let slices = slices.map(|r| &r.slice).filter(|s| s.len > 0);
+        let found = entries.iter().filter_map(|e| e.read.as_ref().ok());
+        let slices = found.filter_map(|r| r.slice.as_ref()).filter(|s| s.len > 0);
         for (gap, slice) in frame.gaps.iter().zip(slices) {
             out.push_bytes(frame.heads.get(at..gap.position).unwrap_or_default());
             out.push_range(Arc::clone(&slice.file), slice.position, gap.bytes as u64);
@@ -241,14 +265,55 @@ impl Fetch {
     }
 }
 
+impl Reader {
+    /// Finds what to send, within what is left of the request's bytes.
+    fn read(
+        &self,
+        partition: &Partition,
+        asked: &Asked,
+        left: usize,
+        at_least_one: bool,
+    ) -> Result<Found, ErrorCode> {
+        let wanted = usize::try_from(asked.max_bytes).unwrap_or(0);
+        let read = partition.read(&ReadRequest {
+            offset: asked.offset,
+            max_bytes: wanted.min(left),
+            at_least_one,
+            isolation: self.isolation(),
+            leader_epoch: asked.known_epoch(),
+            at_follower: self.at_follower(),
+        });
+        let read = read.map_err(|error| ErrorCode::from(&error))?;
+        Ok(Found {
+            slice: Some(read.slice),
+            high_watermark: read.high_watermark,
+            last_stable: read.last_stable,
+            log_start: read.log_start,
+        })
+    }
+
+    /// Finds only the offsets, for a reader that gets no records here.
+    fn look(&self, partition: &Partition, asked: &Asked) -> Result<Found, ErrorCode> {
+        let offsets = partition.offsets(asked.known_epoch());
+        let offsets = offsets.map_err(|error| ErrorCode::from(&error))?;
+        Ok(Found {
+            slice: None,
+            high_watermark: offsets.high_watermark,
+            last_stable: offsets.last_stable,
+            log_start: offsets.log_start,
+        })
+    }
+}
+
 impl Entry {
     fn told(&self) -> Told {
         match &self.read {
             Ok(read) => Told {
                 high_watermark: read.high_watermark,
                 log_start: read.log_start,
-                failed: false,
-                has_records: read.slice.len > 0,
+                // What sets the reader to work is told until it has done it.
+                failed: self.greeting != Greeting::default(),
+                has_records: read.bytes() > 0,
             },
             Err(_) => Told {
                 high_watermark: -1,
@@ -273,10 +338,15 @@ impl Entry {
                     high_watermark: read.high_watermark,
                     last_stable_offset: read.last_stable,
                     log_start_offset: read.log_start,
+                    diverging_epoch: self
+                        .greeting
+                        .diverging
+                        .map(|end| (end.leader_epoch.0, end.end_offset)),
+                    preferred_read_replica: self.greeting.nearest.map_or(-1, |id| id.0),
                     aborted,
                     ..FetchPartitionReply::default()
                 };
-                reply.partition(&answer, read.slice.len);
+                reply.partition(&answer, read.bytes());
             }
             Err(error) => {
                 let answer = FetchPartitionReply {
@@ -303,6 +373,8 @@ fn owned(request: &FetchView<'_>, table: &Table) -> (Vec<Asked>, Vec<(TopicKey, 
                 partition: partition.partition,
                 leader_epoch: partition.current_leader_epoch,
                 offset: partition.fetch_offset,
+                last_epoch: partition.last_fetched_epoch,
+                log_start: partition.log_start_offset,
                 max_bytes: partition.max_bytes,
             });
         }

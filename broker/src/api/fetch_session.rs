@@ -50,7 +50,18 @@ pub(crate) struct Asked {
     pub(crate) partition: i32,
     pub(crate) leader_epoch: i32,
     pub(crate) offset: i64,
+    /// Epoch of the last record that the reader has, or -1.
+    pub(crate) last_epoch: i32,
+    /// First offset of a follower's log, or -1.
+    pub(crate) log_start: i64,
     pub(crate) max_bytes: i32,
+}
+
+impl Asked {
+    /// Epoch that the reader knows its leader by, if it does.
+    pub(crate) fn known_epoch(&self) -> Option<i32> {
+        (self.leader_epoch >= 0).then_some(self.leader_epoch)
+    }
 }
 
 /// Who asks, and for which session.

@@ -23,14 +23,19 @@ const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 
+/// Older clients know only `LEADER_NOT_AVAILABLE` for an offset that is not known yet.
+const OFFSET_NOT_AVAILABLE_FROM: i16 = 5;
+
 /// One answer: timestamp, offset and leader epoch, each -1 where there is none.
 type Found = (i64, i64, Option<LeaderEpoch>);
 const NOTHING: Found = (-1, -1, None);
 
 /// Answers one request.
 pub(super) async fn handle(cx: &Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
-    let isolation = match request.isolation_level {
-        1 => Isolation::ReadCommitted,
+    let isolation = match (request.replica_id, request.isolation_level) {
+        // A follower that looks for the ends of its leader's log.
+        (0.., _) => Isolation::LogEnd,
+        (_, 1) => Isolation::ReadCommitted,
         _ => Isolation::ReadUncommitted,
     };
     let mut seen = HashSet::new();
@@ -104,14 +109,28 @@ async fn find(
         Isolation::LogEnd => offsets.next,
     };
     let log = Arc::clone(partition.log());
+    // What a new leader says to clients must not be behind what its predecessor said (KIP-207).
+    let known = match isolation {
+        Isolation::LogEnd => Ok(()),
+        _ => partition.check_watermark_known(),
+    };
+    let known = known.map_err(|error| match ErrorCode::from(&error) {
+        ErrorCode::OffsetNotAvailable if cx.version < OFFSET_NOT_AVAILABLE_FROM => {
+            ErrorCode::LeaderNotAvailable
+        }
+        code => code,
+    });
     match asked.timestamp {
-        LATEST => Ok((-1, end, log.lock().latest_epoch())),
+        LATEST => known.map(|()| (-1, end, partition.leading())),
         EARLIEST | EARLIEST_LOCAL => {
             let start = offsets.log_start;
             Ok((-1, start, log.lock().epoch_at(start)))
         }
         LATEST_TIERED => Ok(NOTHING),
-        timestamp_ms => search(partition, timestamp_ms, end).await,
+        timestamp_ms => match search(partition, timestamp_ms, end).await? {
+            NOTHING => known.map(|()| NOTHING),
+            found => Ok(found),
+        },
     }
 }
 

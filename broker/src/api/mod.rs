@@ -27,6 +27,7 @@ mod dispatch;
 mod endpoints;
 mod error_code;
 mod fetch;
+mod fetch_reader;
 mod fetch_session;
 mod find_coordinator;
 mod heartbeat;

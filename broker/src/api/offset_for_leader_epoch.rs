@@ -58,14 +58,8 @@ fn find(
         .get(topic, asked.partition)
         .ok_or_else(|| services.absent_partition(topic, asked.partition))?;
     let known_epoch = (asked.current_leader_epoch >= 0).then_some(asked.current_leader_epoch);
-    let log = partition.log().lock();
-    partition
-        .check_epoch(known_epoch)
+    let end = partition
+        .epoch_end(LeaderEpoch(asked.leader_epoch), known_epoch)
         .map_err(|error| ErrorCode::from(&error))?;
-    let epoch = LeaderEpoch(asked.leader_epoch);
-    if log.latest_epoch().is_none_or(|latest| epoch > latest) {
-        return Ok(None);
-    }
-    let end = log.epoch_end_offset(epoch);
     Ok(end.map(|end| (end.leader_epoch.0, end.end_offset)))
 }

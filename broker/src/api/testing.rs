@@ -116,6 +116,8 @@ async fn services(session: &Session, live: Live, logs: std::path::PathBuf) -> Ar
         fetch_sessions: FetchSessions::default(),
         fetch_bytes_max: 1 << 20,
         cluster_listeners: vec!["PLAINTEXT".to_owned()],
+        isr_changes: crate::replication::IsrChanges::new(),
+        nearest_replica: false,
         groups: crate::groups::Groups::leading_nothing(),
     })
 }

@@ -2,10 +2,12 @@
 //!
 //! Kafka's -1 ("no bound") becomes `None` here, so that nobody compares with it later.
 
+use std::time::Duration;
+
 use nyala_client::wire::compression::Codec;
 
 use super::{CompressionType, Settings, TimestampType, TopicConfig};
-use crate::replication::{self, PartitionConfig};
+use crate::replication::{self, Lease, PartitionConfig, ReplicaSettings};
 use crate::storage::LogConfig;
 
 /// `None` for a negative number.
@@ -20,6 +22,26 @@ fn sooner_than_never(number: i64) -> Option<i64> {
 
 fn unsigned(number: impl Into<i64>) -> u64 {
     u64::try_from(number.into()).unwrap_or(0)
+}
+
+/// The replica selector that there is besides the leader.
+const RACK_AWARE: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+
+impl Settings {
+    /// What partitions replicate by; `lease` says how long they lead when nothing is heard.
+    #[must_use]
+    pub fn replication(&self, lease: Lease) -> ReplicaSettings {
+        ReplicaSettings {
+            lag_max: Duration::from_millis(unsigned(self.replica_lag_time_max_ms)),
+            lease,
+        }
+    }
+
+    /// Whether consumers are sent to a replica in their rack (KIP-392).
+    #[must_use]
+    pub fn reads_from_nearest(&self) -> bool {
+        self.replica_selector_class.as_deref() == Some(RACK_AWARE)
+    }
 }
 
 impl TopicConfig {

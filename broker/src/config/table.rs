@@ -286,6 +286,9 @@ settings! {
     producer_id_expiration_check_interval_ms: i32, "producer.id.expiration.check.interval.ms" = "600000", AtLeast(1), Fixed;
     /// Threads that fetch from other brokers, each.
     num_replica_fetchers: i32, "num.replica.fetchers" = "1", AtLeast(1), Fixed;
+    /// Sends consumers to a replica in their rack where it is
+    /// `org.apache.kafka.common.replica.RackAwareReplicaSelector` (KIP-392).
+    replica_selector_class: Option<String>, "replica.selector.class" = unset, Any, Fixed;
     /// A follower that did not catch up for so long leaves the in-sync replicas.
     replica_lag_time_max_ms: i64, "replica.lag.time.max.ms" = "30000", AtLeast(1), Fixed;
     /// Longest wait of a follower's fetch.

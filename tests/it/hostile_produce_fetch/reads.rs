@@ -30,7 +30,7 @@ fn nobody_may_fetch_as_a_follower_through_a_listener_for_clients() {
     let mut target = Target::start_with(&listeners, &[]);
     for version in [4, 11, 12] {
         let mut request = fetch_request(0);
-        request.replica_id = 1;
+        request.replica_id = 17;
         let answer = only(&target, version, &request);
         assert_eq!(
             code(&answer),
@@ -38,6 +38,16 @@ fn nobody_may_fetch_as_a_follower_through_a_listener_for_clients() {
             "version {version}"
         );
     }
+    target.is_well();
+}
+
+#[test]
+fn only_a_replica_may_fetch_as_a_follower() {
+    let mut target = Target::start();
+    let mut request = fetch_request(0);
+    request.replica_id = 17;
+    let answer = only(&target, 12, &request);
+    assert_eq!(code(&answer), ErrorCode::NotLeaderOrFollower);
     target.is_well();
 }
 

@@ -13,6 +13,8 @@ fn asked(topic: &str, partition: i32, offset: i64) -> Asked {
         partition,
         leader_epoch: -1,
         offset,
+        last_epoch: -1,
+        log_start: -1,
         max_bytes: 1000,
     }
 }

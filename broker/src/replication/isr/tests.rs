@@ -6,17 +6,25 @@ use crate::replication::state::FollowerFetch;
 const LAG: Duration = Duration::from_secs(30);
 const THIS: BrokerId = BrokerId(1);
 
-/// A follower of broker epoch 7 whose latest fetch, at `at`, was at `end`.
-fn follower(id: i32, end: i64, leader_end: i64, at: Instant) -> Follower {
-    let mut follower = Follower::new(BrokerId(id), false, at);
-    let fetch = FollowerFetch {
+/// A fetch at the start of the log, of broker epoch 7.
+fn fetch(id: i32, now: Instant) -> FollowerFetch {
+    FollowerFetch {
         broker: BrokerId(id),
         broker_epoch: 7,
-        offset: end,
+        offset: 0,
         log_start: 0,
         leader_epoch: None,
         last_epoch: None,
-        now: at,
+        now,
+    }
+}
+
+/// A follower whose only fetch, at `at`, was at `end`.
+fn follower(id: i32, end: i64, leader_end: i64, at: Instant) -> Follower {
+    let mut follower = Follower::new(BrokerId(id), false, at);
+    let fetch = FollowerFetch {
+        offset: end,
+        ..fetch(id, at)
     };
     follower.note(&fetch, leader_end);
     follower
@@ -89,18 +97,11 @@ fn one_that_may_have_joined_counts() {
 fn one_about_to_join_is_waited_for() {
     let now = Instant::now();
     let mut catching_up = follower(2, 4, 4, now);
-    catching_up.note(
-        &FollowerFetch {
-            broker: BrokerId(2),
-            broker_epoch: 7,
-            offset: 6,
-            log_start: 0,
-            leader_epoch: None,
-            last_epoch: None,
-            now,
-        },
-        10,
-    );
+    let at_six = FollowerFetch {
+        offset: 6,
+        ..fetch(2, now)
+    };
+    catching_up.note(&at_six, 10);
     let followers = [catching_up];
     assert_eq!(
         decide_high_watermark(&view(&[THIS], &followers, now), None),
@@ -112,8 +113,14 @@ fn one_about_to_join_is_waited_for() {
 fn a_laggard_leaves_and_one_at_the_end_stays() {
     let start = Instant::now();
     let late = start + LAG * 2;
+    let mut lagging = follower(2, 8, 8, start);
+    let at_nine = FollowerFetch {
+        offset: 9,
+        ..fetch(2, start)
+    };
+    lagging.note(&at_nine, 10);
     let followers = [
-        follower(2, 9, 10, start),
+        lagging,
         follower(3, 10, 10, start),
         Follower::new(BrokerId(4), true, start),
     ];

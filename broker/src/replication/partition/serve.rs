@@ -1,9 +1,11 @@
 //! The reader's way: record batches and offsets, for consumers and followers.
 
-use nyala_coordinator::ids::LeaderEpoch;
+use nyala_coordinator::ids::{BrokerId, LeaderEpoch};
 
 use super::{NOT_LEADING, Ordering, Partition, Role};
 use crate::replication::error::ReadError;
+use crate::replication::nearest::{Candidate, decide_read_replica};
+use crate::replication::progress::Follower;
 use crate::replication::terms::{Isolation, Offsets, ReadRequest, ReadSlice};
 use crate::storage::{EpochEnd, Log, ReadAt};
 
@@ -53,6 +55,29 @@ impl Partition {
         let log = self.log.lock();
         self.check_epoch(leader_epoch)?;
         Ok(log.epoch_end_offset(epoch))
+    }
+
+    /// The follower that a consumer at `offset` had better read from; `None` where this leader is
+    /// best, and at a follower.
+    pub fn nearest_replica(
+        &self,
+        offset: i64,
+        is_near: &dyn Fn(BrokerId) -> bool,
+    ) -> Option<BrokerId> {
+        let standing = self.standing.lock();
+        let (state, lead) = (standing.state.as_ref()?, standing.lead.as_ref()?);
+        let holds = |follower: &&Follower| {
+            let end = follower.end.unwrap_or(-1);
+            state.isr.contains(&follower.id) && (follower.log_start..=end).contains(&offset)
+        };
+        let followers = lead.followers().iter().filter(holds);
+        let candidates: Vec<Candidate> = followers
+            .filter_map(|follower| {
+                let (id, end) = (follower.id, follower.end?);
+                Some(Candidate { id, end })
+            })
+            .collect();
+        decide_read_replica(state.leader?, &candidates, is_near)
     }
 
     /// A new leader may not know yet how far its predecessor's high watermark was; until it has

@@ -10,6 +10,8 @@ use super::*;
 use crate::replication::{Isolation, ReadError, ReadRequest};
 use crate::storage::{LogConfig, LogDirs, LogDirsConfig};
 
+mod replicas;
+
 struct Fixture {
     partition: Arc<Partition>,
     _logs: Arc<LogDirs>,
