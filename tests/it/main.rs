@@ -21,6 +21,8 @@ mod cluster_isolation;
 mod cluster_pauses;
 /// Sessions that end, and a ZooKeeper that is gone.
 mod cluster_sessions;
+/// The controller's requests, said by hand.
+mod control_requests;
 /// `nyala dev` as a process.
 mod dev;
 /// 256 MB, filled to the brim.
@@ -49,6 +51,8 @@ mod kills;
 mod listeners;
 /// Real Kafka brokers and ours in one cluster.
 mod mixed;
+/// Ours under a real Kafka as the controller.
+mod mixed_control;
 /// Our consumer in a group of brokers, beside librdkafka.
 mod native_classic;
 /// What a user types: topics, groups, lines in and out.
