@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use nyala_coordinator::ids::{BrokerId, TopicName, TopicPartition};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::alone::of_topics;
 use super::assignment::{Partitions, Subscriptions, assign_range};
-use super::{Command, Parts, positions, protocol};
+use super::{Command, Parts, protocol};
 use crate::cluster::{Cluster, Purpose};
 use crate::connection::Connection;
 use crate::error::{ClusterError, ConnectionError, ConsumerError};
@@ -40,6 +41,7 @@ const FIND_COORDINATOR_VERSION_MAX: i16 = 2;
 const JOIN_VERSION_MAX: i16 = 5;
 const OFFSET_FETCH_VERSION_MAX: i16 = 5;
 
+type Begin = (TopicPartition, Result<i64, ConsumerError>);
 type Reply = oneshot::Sender<Result<(), ConsumerError>>;
 
 /// Why a round of the protocol ended.
@@ -78,6 +80,9 @@ pub(super) struct Driver {
     generation: i32,
     /// Commits that the application waits for while the coordinator moves, each with its deadline.
     owed: Vec<(Reply, Instant)>,
+    /// Partitions of this generation without a committed offset: where they begin is asked of their
+    /// leaders, who may be away, while the others are read.
+    begins: JoinSet<Begin>,
 }
 
 impl Driver {
@@ -88,6 +93,7 @@ impl Driver {
             member_id: String::new(),
             generation: -1,
             owed: Vec::new(),
+            begins: JoinSet::new(),
         }
     }
 
@@ -275,28 +281,6 @@ impl Driver {
         shares
     }
 
-    /// Starts to read what was assigned, from the committed offsets.
-    async fn begin(
-        &mut self,
-        connection: &Connection,
-        mine: Vec<TopicPartition>,
-    ) -> Result<(), End> {
-        let committed = self.committed(connection, &mine).await?;
-        let cluster = &self.parts.cluster;
-        for target in mine {
-            let reset = self.parts.config.offset_reset;
-            let offset = match committed.get(&target) {
-                Some(offset) => Ok(*offset),
-                None => positions::reset(cluster, &target, reset).await,
-            };
-            match offset {
-                Ok(offset) => self.parts.delivery.assign(target, offset, None),
-                Err(error) => self.parts.delivery.report(error),
-            }
-        }
-        Ok(())
-    }
-
     /// Heartbeats, commits and commands, until the generation ends.
     async fn serve(&mut self, connection: &Connection) -> End {
         let config = Arc::clone(&self.parts.config);
@@ -330,6 +314,7 @@ impl Driver {
                         return End::Rejoin;
                     }
                 }
+                Some(Ok((target, begin))) = self.begins.join_next() => self.begun(target, begin),
                 () = connection.ended() => return End::NoCoordinator,
                 command = self.parts.requests.recv() => match command {
                     Some(Command::Commit(reply)) => {
@@ -409,6 +394,7 @@ impl Driver {
         }
         // What is handled and not committed belongs to the next owners from here on.
         self.answer_commits(&Err(self.refusal(ErrorCode::RebalanceInProgress)));
+        self.begins = JoinSet::new();
         delivery.remove_all();
         self.generation = -1;
     }

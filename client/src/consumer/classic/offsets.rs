@@ -1,6 +1,7 @@
 //! The offsets of a member of a brokers' group: read when a generation begins, committed as it goes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use nyala_coordinator::ids::TopicPartition;
 use tokio::time::Instant;
@@ -8,6 +9,7 @@ use tokio::time::Instant;
 use super::{Driver, End, OFFSET_FETCH_VERSION_MAX, RETRY};
 use crate::connection::Connection;
 use crate::consumer::delivery::Progress;
+use crate::consumer::positions;
 use crate::error::{ClusterError, ConsumerError};
 use crate::wire::ErrorCode;
 use crate::wire::messages::offset_commit::{
@@ -15,7 +17,46 @@ use crate::wire::messages::offset_commit::{
 };
 use crate::wire::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestTopic};
 
+/// Pause before the begin of a partition is asked for again.
+const BEGIN_RETRY: Duration = Duration::from_secs(1);
+
 impl Driver {
+    /// Starts to read what was assigned, from the committed offsets.
+    pub(super) async fn begin(
+        &mut self,
+        connection: &Connection,
+        mine: Vec<TopicPartition>,
+    ) -> Result<(), End> {
+        let committed = self.committed(connection, &mine).await?;
+        for target in mine {
+            match committed.get(&target) {
+                Some(offset) => self.parts.delivery.assign(target, *offset, None),
+                None => self.ask_begin(target, Duration::ZERO),
+            }
+        }
+        Ok(())
+    }
+
+    fn ask_begin(&mut self, target: TopicPartition, pause: Duration) {
+        let (cluster, reset) = (self.parts.cluster.clone(), self.parts.config.offset_reset);
+        self.begins.spawn(async move {
+            tokio::time::sleep(pause).await;
+            let begin = positions::reset(&cluster, &target, reset).await;
+            (target, begin)
+        });
+    }
+
+    /// A partition's begin was found, or is asked for again.
+    pub(super) fn begun(&mut self, target: TopicPartition, begin: Result<i64, ConsumerError>) {
+        match begin {
+            Ok(offset) => self.parts.delivery.assign(target, offset, None),
+            Err(error) => {
+                self.parts.delivery.report(error);
+                self.ask_begin(target, BEGIN_RETRY);
+            }
+        }
+    }
+
     /// What the group has committed of these partitions.
     pub(super) async fn committed(
         &mut self,
