@@ -25,6 +25,8 @@ mod cluster_sessions;
 mod control_requests;
 /// `nyala dev` as a process.
 mod dev;
+/// Our follower behind a real leader.
+mod follow_kafka;
 /// 256 MB, filled to the brim.
 mod full_disk;
 /// The group APIs, answer by answer, against a real Kafka.

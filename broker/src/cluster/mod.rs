@@ -38,7 +38,9 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{Live, TopicConfig};
-use crate::replication::{FetcherParts, FetcherSettings, Fetchers, Peers, PeersConfig, Table};
+use crate::replication::{
+    FetcherParts, FetcherSettings, Fetchers, Peers, PeersConfig, Side, Table, Throttle,
+};
 use crate::storage::LogDirs;
 
 pub use alter::{Alter, AlterConfigs};
@@ -97,6 +99,24 @@ pub struct Cluster {
     tasks: parking_lot::Mutex<Vec<AbortOnDropHandle<()>>>,
 }
 
+/// How this broker reaches others, and how it copies what they lead.
+fn replication(
+    configs: &Configs,
+    this: BrokerId,
+    view: &ClusterView,
+    membership: &membership::Membership,
+) -> (Arc<Peers>, Arc<Fetchers>) {
+    let settings = configs.live().get();
+    let peers = Peers::new(PeersConfig::of(&settings, this), view.subscribe());
+    let fetchers = Fetchers::new(FetcherParts {
+        peers: Arc::clone(&peers),
+        settings: FetcherSettings::of(&settings),
+        broker_epoch: membership.epoch(),
+        throttle: Throttle::new(Side::Follower, this, Arc::clone(configs.live())),
+    });
+    (peers, fetchers)
+}
+
 impl Cluster {
     /// Reads the cluster, registers, and takes part from now on. To be called when the listeners
     /// are bound: others will connect.
@@ -113,13 +133,7 @@ impl Cluster {
             Arc::clone(&epochs),
         );
         let membership = Arc::new(membership.await?);
-        let settings = parts.configs.live().get();
-        let peers = Peers::new(PeersConfig::of(&settings, this), view.subscribe());
-        let fetchers = Fetchers::new(FetcherParts {
-            peers: Arc::clone(&peers),
-            settings: FetcherSettings::of(&settings),
-            broker_epoch: membership.epoch(),
-        });
+        let (peers, fetchers) = replication(&parts.configs, this, &view, &membership);
         let about = roles::Parts {
             this,
             registry: registry.clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nyala_client::wire::compression::Codec;
 
 use super::{CompressionType, Settings, TimestampType, TopicConfig};
-use crate::replication::{self, Lease, PartitionConfig, ReplicaSettings};
+use crate::replication::{self, Lease, PartitionConfig, ReplicaSettings, ThrottledReplicas};
 use crate::storage::LogConfig;
 
 /// `None` for a negative number.
@@ -87,6 +87,10 @@ impl TopicConfig {
             },
             compact: self.cleanup_policy.compact,
             min_insync_replicas: usize::try_from(self.min_insync_replicas).unwrap_or(1),
+            leader_throttled: ThrottledReplicas::parse(&self.leader_replication_throttled_replicas),
+            follower_throttled: ThrottledReplicas::parse(
+                &self.follower_replication_throttled_replicas,
+            ),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nyala_client::wire::compression::Codec;
 
-use super::Lease;
+use super::{Lease, ThrottledReplicas};
 
 /// `message.timestamp.type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,10 @@ pub struct PartitionConfig {
     pub compact: bool,
     /// `min.insync.replicas`: needed for acks=all.
     pub min_insync_replicas: usize,
+    /// `leader.replication.throttled.replicas`.
+    pub leader_throttled: ThrottledReplicas,
+    /// `follower.replication.throttled.replicas`.
+    pub follower_throttled: ThrottledReplicas,
 }
 
 impl Default for PartitionConfig {
@@ -44,6 +48,8 @@ impl Default for PartitionConfig {
             compression: None,
             compact: false,
             min_insync_replicas: 1,
+            leader_throttled: ThrottledReplicas::None,
+            follower_throttled: ThrottledReplicas::None,
         }
     }
 }

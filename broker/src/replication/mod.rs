@@ -18,6 +18,7 @@ mod progress;
 mod state;
 mod table;
 mod terms;
+mod throttle;
 mod waits;
 
 pub use config::{PartitionConfig, ReplicaSettings, TimestampType};
@@ -33,4 +34,5 @@ pub use state::{
 };
 pub use table::{Lookup, Table};
 pub use terms::{Acks, Isolation, Offsets, ReadRequest, ReadSlice, Receipt};
+pub use throttle::{Side, Throttle, ThrottledReplicas};
 pub use waits::{WaitSet, Waiter};

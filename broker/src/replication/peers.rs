@@ -129,10 +129,11 @@ pub(crate) struct Pause {
 }
 
 impl Pause {
-    /// One more failure.
-    pub(crate) fn failed(&mut self, now: Instant) {
-        self.until = Some(now + pause_after(self.failures, PAUSE_MAX));
+    /// One more failure; the pause is at most `most`. Gives the number of failures.
+    pub(crate) fn failed(&mut self, now: Instant, most: Duration) -> u32 {
+        self.until = Some(now + pause_after(self.failures, most));
         self.failures = self.failures.saturating_add(1);
+        self.failures
     }
 
     /// Ends when the next attempt may be made.
@@ -223,7 +224,7 @@ impl Peers {
                 Ok(connection)
             }
             Err(error) => {
-                entry.pause.failed(Instant::now());
+                entry.pause.failed(Instant::now(), PAUSE_MAX);
                 Err(error.into())
             }
         }

@@ -126,12 +126,10 @@ impl Log {
                     "batch is longer than the bytes given",
                 ));
             };
-            if head.base_offset < self.next_offset {
-                return Err(AppendError::OffsetOutOfOrder {
-                    found: head.base_offset,
-                    expected: self.next_offset,
-                });
-            }
+            let begins_at = match head.base_offset < self.next_offset {
+                true => Some(self.begin_within(&head, now_ms)?),
+                false => None,
+            };
             let admitted = Admitted {
                 stamp: Stamp {
                     base_offset: head.base_offset,
@@ -143,9 +141,27 @@ impl Log {
             };
             self.put(batch, &admitted.stamp, &head, now_ms)?;
             self.note_published(&admitted, now_ms)?;
+            if let Some(log_start) = begins_at {
+                self.set_high_watermark(log_start);
+                self.raise_log_start(log_start)?;
+            }
             rest = behind;
         }
         Ok(self.next_offset)
+    }
+
+    /// The leader's log may start within a batch (DeleteRecords): its first batch then starts before an
+    /// empty log that was begun at that offset. Makes room for it; gives the offset to start at.
+    fn begin_within(&mut self, head: &BatchHead, now_ms: i64) -> Result<i64, AppendError> {
+        let (start, end) = (self.log_start, self.next_offset);
+        if start != end || head.last_offset() < end || head.base_offset < 0 {
+            return Err(AppendError::OffsetOutOfOrder {
+                found: head.base_offset,
+                expected: end,
+            });
+        }
+        self.restart_at(head.base_offset, now_ms)?;
+        Ok(start)
     }
 
     /// Checks a batch against the log's state; changes nothing.

@@ -109,7 +109,7 @@ impl Log {
         Ok(self.log_start)
     }
 
-    fn raise_log_start(&mut self, offset: i64) -> Result<(), StorageError> {
+    pub(crate) fn raise_log_start(&mut self, offset: i64) -> Result<(), StorageError> {
         if offset > self.log_start {
             self.log_start = offset;
             if self.epochs.truncate_from_start(offset) {

@@ -537,3 +537,30 @@ fn replicated_batches_keep_their_offsets() {
         }
     ));
 }
+
+#[test]
+fn a_copy_may_begin_within_a_batch() {
+    let (leader, follower) = (Bed::new(small()), Bed::new(small()));
+    let (mut from, mut to) = (leader.fresh(), follower.fresh());
+    for i in 0..3 {
+        from.append(&batch(10, 10, i), &as_leader(3, i))
+            .expect("appended");
+    }
+    from.set_high_watermark(30);
+    from.delete_before(15).expect("deleted");
+    let at = ReadAt {
+        offset: 15,
+        max_bytes: 1 << 20,
+        at_least_one: true,
+        upper_bound: 30,
+    };
+    let bytes = from.read(at).expect("read").read_all().expect("bytes");
+    to.restart_at(15, 0).expect("restarted");
+    assert_eq!(to.append_replicated(&bytes, 0).expect("appended"), 30);
+    assert_eq!((to.log_start(), to.high_watermark()), (15, 15));
+    to.set_high_watermark(30);
+    let copy = to.read(at).expect("read").read_all().expect("bytes");
+    assert_eq!(copy, bytes);
+    // Only an empty log begins within a batch.
+    assert!(to.append_replicated(&bytes, 0).is_err());
+}
