@@ -134,9 +134,14 @@ impl Brokers {
         brokers
     }
 
-    /// Starts all brokers and waits until they are ready, registered, and have a controller.
+    /// Starts all brokers that are down and waits until all are ready, registered, and have a
+    /// controller.
     pub fn start_all(&mut self) {
-        self.nodes.iter_mut().for_each(Node::spawn);
+        for node in &mut self.nodes {
+            if !node.is_running() {
+                node.spawn();
+            }
+        }
         self.nodes.iter_mut().for_each(Node::wait_until_ready);
         let registered = self.nodes.len();
         let mut znodes = self.znodes();

@@ -141,7 +141,21 @@ impl Member {
         let _ = consumer.close().await;
     }
 
+    /// Forgets what it does not hold any more: it lets go of everything while its session is in
+    /// doubt, and goes on from what is committed when it is not, under the same claim.
+    fn look_what_is_left(&mut self, consumer: &Consumer) {
+        let assigned = consumer.assignment();
+        let holds = |at: &Partition, held: &Held| {
+            let mut assigned = assigned.iter();
+            assigned.any(|(place, (_, token))| place.partition.0 == at.1 && *token == held.token)
+        };
+        let gone = self.held.iter().filter(|(at, held)| !holds(at, held));
+        let gone: Vec<Partition> = gone.map(|(at, _)| at.clone()).collect();
+        gone.iter().for_each(|at| self.give_up(at));
+    }
+
     async fn poll(&mut self, consumer: &mut Consumer) {
+        self.look_what_is_left(consumer);
         let begun = self.work.recorder.now();
         let records = match consumer.poll(Duration::from_millis(200)).await {
             Ok(records) => records,

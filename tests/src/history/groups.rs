@@ -66,17 +66,14 @@ fn commits(history: &History, found: &mut Vec<Anomaly>) {
     }
 }
 
+/// What is wrong with an answer, given all commits by their begin.
 fn judge(commits: &[Commit], read: &Operation, answer: Option<i64>) -> Option<Kind> {
-    let last_done = commits
-        .iter()
-        .filter(|commit| commit.done && commit.ended < read.begun)
-        .max_by_key(|commit| commit.begun);
+    let begun = commits.partition_point(|commit| commit.begun <= read.ended);
+    let latest_first = || commits[..begun].iter().rev();
+    let last_done = latest_first().find(|commit| commit.done && commit.ended < read.begun);
     let floor = last_done.map_or(Duration::ZERO, |last| last.begun);
-    let mut possible = commits
-        .iter()
-        .filter(|commit| commit.begun <= read.ended)
-        // One whose outcome is unknown may take effect late.
-        .filter(|commit| !commit.done || commit.ended >= floor);
+    // One whose outcome is unknown may take effect late.
+    let mut possible = latest_first().filter(|commit| !commit.done || commit.ended >= floor);
     match (answer, last_done) {
         (None, None) => None,
         (None, Some(_)) => Some(Kind::CommitRegress),
