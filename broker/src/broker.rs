@@ -22,7 +22,7 @@ use crate::cluster::{self, Cluster, ClusterParts, Configs};
 use crate::config::{Live, Settings};
 use crate::groups::Groups;
 use crate::net::Shared;
-use crate::replication::{IsrChanges, IsrParts, Lease, Peers, PeersConfig, Table};
+use crate::replication::{IsrChanges, IsrParts, Lease, Table};
 use crate::storage::LogDirs;
 pub use error::StartError;
 use listening::Bound;
@@ -82,7 +82,7 @@ impl Broker {
         let isr_parts = IsrParts {
             this: id,
             table: Arc::clone(&partitions),
-            peers: Peers::new(PeersConfig::of(&settings, id), cluster.subscribe()),
+            peers: Arc::clone(cluster.peers()),
             snapshots: cluster.subscribe(),
         };
         let services = Arc::new(Services {

@@ -93,6 +93,11 @@ impl Peer {
         &self.services
     }
 
+    /// Name of the listener that it came through.
+    pub(super) fn listener_name(&self) -> &Arc<str> {
+        &self.listener_name
+    }
+
     /// Who is at the other end.
     pub(super) fn principal(&self) -> &Principal {
         &self.principal

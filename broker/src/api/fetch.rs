@@ -17,11 +17,14 @@ use tokio::time::Instant;
 use super::dispatch::{Peer, malformed, unanswerable};
 use super::fetch_reader::{Greeting, Reader};
 use super::fetch_session::{Asked, Session, SessionRequest, Told, TopicKey};
+use super::leader_hint::Hints;
 use super::reply::{CloseReason, Later, LaterKind, Payload, Reply};
 use super::{Operation, Resource, Services};
 use crate::replication::{Isolation, Lookup, Partition, ReadRequest, Table, WaitSet};
 use crate::storage::FileSlice;
 
+/// Version from which a refusal names the leader (KIP-951).
+const LEADER_HINT_FROM: i16 = 16;
 /// Longest wait, whatever the request says.
 const MAX_WAIT_MS_MAX: i32 = 300_000;
 
@@ -31,6 +34,7 @@ struct Fetch {
     correlation: i32,
     session: Session,
     reader: Reader,
+    listener: Arc<str>,
     min_bytes: usize,
     max_bytes: usize,
     entries: Vec<Entry>,
@@ -135,6 +139,7 @@ impl Fetch {
             correlation: header.correlation_id,
             session,
             reader,
+            listener: Arc::clone(peer.listener_name()),
             min_bytes: usize::try_from(request.min_bytes)
                 .unwrap_or(0)
                 .min(max_bytes),
@@ -242,16 +247,18 @@ impl Fetch {
             ..FetchOutcome::default()
         };
         let mut reply = FetchReply::start(self.version, self.correlation, outcome, topics.len());
+        let wanted = self.version >= LEADER_HINT_FROM && !self.reader.follows();
+        let mut hints = Hints::new(services, &self.listener, wanted);
         for topic in topics {
             if let Some(first) = topic.first() {
                 let (name, id) = first.asked.topic.parts();
                 reply.topic(name, id, topic.len());
             }
             for entry in topic {
-                entry.write(&mut reply, self.reader.isolation());
+                entry.write(&mut reply, self.reader.isolation(), &mut hints);
             }
         }
-        let frame = reply.finish(&[])?;
+        let frame = reply.finish(&hints.endpoints())?;
         let mut at = 0;
         let found = entries.iter().filter_map(|e| e.read.as_ref().ok());
         let slices = found.filter_map(|r| r.slice.as_ref()).filter(|s| s.len > 0);
@@ -324,7 +331,7 @@ impl Entry {
         }
     }
 
-    fn write(&self, reply: &mut FetchReply, isolation: Isolation) {
+    fn write(&self, reply: &mut FetchReply, isolation: Isolation, hints: &mut Hints<'_>) {
         let index = self.asked.partition;
         // There are no aborted transactions, and only readers of committed records ask for them.
         let aborted: Option<&[(i64, i64)]> = match isolation {
@@ -352,6 +359,7 @@ impl Entry {
                 let answer = FetchPartitionReply {
                     index,
                     error: *error,
+                    current_leader: hints.give_for(*error, &self.asked.topic, index),
                     aborted,
                     ..FetchPartitionReply::default()
                 };

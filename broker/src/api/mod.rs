@@ -35,6 +35,7 @@ mod incremental_alter_configs;
 mod init_producer_id;
 mod join_group;
 mod leader_and_isr;
+mod leader_hint;
 mod leave_group;
 mod list_groups;
 mod list_offsets;

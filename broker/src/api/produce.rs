@@ -12,12 +12,13 @@ use nyala_client::wire::batch::BatchHead;
 use nyala_client::wire::compression::Codec;
 use nyala_client::wire::frame::RequestHeader;
 use nyala_client::wire::produce::{ProducePartitionReply, ProduceReply, ProduceView};
-use nyala_client::wire::{ApiKey, ErrorCode};
+use nyala_client::wire::{ApiKey, ErrorCode, LeaderHint};
 use nyala_coordinator::ids::TopicName;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
 use super::dispatch::{Peer, malformed, unanswerable};
+use super::leader_hint::Hints;
 use super::record_check::{BatchRefusal, check};
 use super::reply::{CloseReason, Later, LaterKind, Payload, Reply};
 use super::{Operation, Resource, is_internal};
@@ -27,6 +28,8 @@ use crate::storage::Origin;
 /// Lowest version that is served; lower ones are advertised for the sake of old librdkafka, which
 /// looks for version 0 before it compresses (KAFKA-18659).
 pub(super) const SERVED_FROM: i16 = 3;
+/// Version from which a refusal names the leader (KIP-951).
+const LEADER_HINT_FROM: i16 = 10;
 /// Compressed batches up to this size are checked on the spot: well below a millisecond.
 const COMPRESSED_BYTES_QUICK: usize = 32 * 1024;
 /// Longest wait for replicas, whatever the request says.
@@ -88,9 +91,11 @@ pub(super) fn handle(
         return request.run_unacked(&view);
     }
     let mut reply = ProduceReply::start(version, header.correlation_id, view.topics().len());
-    let pending = request.run(&view, &mut reply, refused);
+    let wanted = version >= LEADER_HINT_FROM;
+    let mut hints = Hints::new(peer.services(), peer.listener_name(), wanted);
+    let pending = request.run(&view, &mut reply, refused, &mut hints);
     let frame = reply
-        .finish(0, &[])
+        .finish(0, &hints.endpoints())
         .map_err(|error| unanswerable(ApiKey::Produce, version, &error))?;
     Ok(answer(frame, pending, view.timeout_ms, out))
 }
@@ -118,6 +123,7 @@ impl Request<'_> {
         view: &ProduceView<'_>,
         reply: &mut ProduceReply,
         refused: Option<ErrorCode>,
+        hints: &mut Hints<'_>,
     ) -> Vec<Pending> {
         let mut pending = Vec::new();
         for topic in view.topics() {
@@ -142,7 +148,8 @@ impl Request<'_> {
                         Err(outcome) => outcome,
                     },
                 };
-                outcome.write(asked.index, reply);
+                let leader = hints.give(outcome.error, topic.name, asked.index);
+                outcome.write(asked.index, leader, reply);
             }
         }
         pending
@@ -258,7 +265,12 @@ impl Outcome {
         }
     }
 
-    pub(super) fn write(&self, index: i32, reply: &mut ProduceReply) {
+    pub(super) fn write(
+        &self,
+        index: i32,
+        current_leader: Option<LeaderHint>,
+        reply: &mut ProduceReply,
+    ) {
         let message = self.message.as_deref();
         let record = self.record.map(|record| (record, message));
         reply.partition(&ProducePartitionReply {
@@ -269,7 +281,7 @@ impl Outcome {
             log_start_offset: self.log_start,
             record_errors: record.as_slice(),
             error_message: message,
-            current_leader: None,
+            current_leader,
         });
     }
 }

@@ -184,7 +184,7 @@ impl Direct {
             }
             Err(outcome) => outcome,
         };
-        outcome.write(id.partition.0, &mut reply);
+        outcome.write(id.partition.0, None, &mut reply);
         let frame = reply
             .finish(0, &[])
             .map_err(|error| unanswerable(ApiKey::Produce, version, &error))?;

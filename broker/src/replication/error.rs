@@ -111,6 +111,17 @@ pub enum FollowError {
         /// What is wrong with it.
         error: BatchError,
     },
+    /// A batch of a later epoch than the one in which it was fetched: the sender has changed its
+    /// role, and its log, since it planned what to send.
+    #[error("{partition}: a batch of epoch {found} came in epoch {epoch}")]
+    LaterEpoch {
+        /// Partition.
+        partition: TopicPartition,
+        /// Epoch of the batch.
+        found: i32,
+        /// Epoch in which it was fetched.
+        epoch: LeaderEpoch,
+    },
     /// The log refused the batches: they do not follow its end, or the disk failed.
     #[error(transparent)]
     Append(#[from] storage::AppendError),

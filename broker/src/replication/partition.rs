@@ -143,7 +143,8 @@ impl Partition {
     }
 
     /// Leads from now on, in `epoch`, without other replicas.
-    pub fn lead(&self, epoch: LeaderEpoch) -> Result<(), StorageError> {
+    #[cfg(test)]
+    pub(crate) fn lead(&self, epoch: LeaderEpoch) -> Result<(), StorageError> {
         let this = BrokerId(-1);
         self.apply(this, &ReplicaState::alone(this, epoch))?;
         Ok(())

@@ -42,7 +42,7 @@ impl Partition {
         offsets: LeaderOffsets,
         now_ms: i64,
     ) -> Result<i64, FollowError> {
-        let whole = self.whole_batches(batches)?;
+        let whole = self.whole_batches(epoch, batches)?;
         let mut log = self.log.lock();
         self.following(epoch)?;
         let end = log.append_replicated(whole, now_ms)?;
@@ -107,21 +107,32 @@ impl Partition {
         }
     }
 
-    /// The whole batches at the start of `bytes`, their checksums checked.
-    fn whole_batches<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], FollowError> {
+    /// The whole batches at the start of `bytes`, their checksums and epochs checked.
+    fn whole_batches<'a>(
+        &self,
+        epoch: LeaderEpoch,
+        bytes: &'a [u8],
+    ) -> Result<&'a [u8], FollowError> {
+        let partition = || self.id.clone();
         let mut whole = 0_usize;
         for batch in Batches::new(bytes) {
-            let checked = batch.and_then(|batch| batch.check_crc().map(|()| batch.bytes().len()));
-            match checked {
-                Ok(len) => whole += len,
+            let checked = batch.and_then(|batch| batch.check_crc().map(|()| batch));
+            let batch = match checked {
+                Ok(batch) => batch,
                 Err(BatchError::Truncated { .. }) => break,
                 Err(error) => {
-                    return Err(FollowError::Damaged {
-                        partition: self.id.clone(),
-                        error,
-                    });
+                    let partition = partition();
+                    return Err(FollowError::Damaged { partition, error });
                 }
+            };
+            if batch.leader_epoch() > epoch.0 {
+                return Err(FollowError::LaterEpoch {
+                    partition: partition(),
+                    found: batch.leader_epoch(),
+                    epoch,
+                });
             }
+            whole += batch.size();
         }
         Ok(bytes.get(..whole).unwrap_or_default())
     }

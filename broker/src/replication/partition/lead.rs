@@ -38,12 +38,13 @@ impl Partition {
                 may_join: false,
             });
         }
+        let start_moved = follower.log_start != fetch.log_start;
         let may_join = lead.note(state, fetch, &self.moment(&log));
         let before = log.high_watermark();
         let watermark = self.raise_watermark_in(&mut log, &standing);
         drop(standing);
         drop(log);
-        if watermark > before {
+        if watermark > before || start_moved {
             self.waits.wake();
         }
         Ok(FollowerView {
@@ -88,6 +89,17 @@ impl Partition {
         if watermark > before {
             self.waits.wake();
         }
+    }
+
+    /// First offset that every replica which is alive still has: below it all is deleted. `None` if
+    /// this broker does not lead.
+    #[must_use]
+    pub fn low_watermark(&self, is_alive: &dyn Fn(BrokerId) -> bool) -> Option<i64> {
+        let log = self.log.lock();
+        let standing = self.standing.lock();
+        let followers = standing.lead.as_ref()?.followers().iter();
+        let starts = followers.filter(|f| is_alive(f.id)).map(|f| f.log_start);
+        Some(starts.fold(log.log_start(), i64::min))
     }
 
     /// A broker has left the cluster, or came back as a new one: the high watermark does not wait
