@@ -6,7 +6,8 @@ use nyala_client::wire::compression::CompressionError;
 
 use super::record_check::BatchRefusal;
 use crate::cluster::{
-    ConfigError, ControlError, FactError, ProducerIdError, StopError, TopicError,
+    ConfigError, ControlError, ControllerError, ElectionError, FactError, IsrError,
+    ProducerIdError, ReassignError, StopError, TopicError,
 };
 use crate::groups::GroupError;
 use crate::replication::{AppendError, ReadError, WaitError};
@@ -155,6 +156,7 @@ impl From<&TopicError> for ErrorCode {
             TopicError::InvalidAssignment(_) => Self::InvalidReplicaAssignment,
             TopicError::InvalidRequest(_) => Self::InvalidRequest,
             TopicError::InvalidConfig(_) => Self::InvalidConfig,
+            TopicError::Moving(_) => Self::ReassignmentInProgress,
             TopicError::DeletionDisabled => Self::TopicDeletionDisabled,
             // Whether it was done is unknown: the client may look and ask again.
             TopicError::TimedOut(_) | TopicError::Registry(_) => Self::RequestTimedOut,
@@ -210,6 +212,56 @@ impl From<&StopError> for ErrorCode {
         match error {
             StopError::Fenced { .. } => Self::FencedLeaderEpoch,
             StopError::Storage { .. } => Self::KafkaStorageError,
+        }
+    }
+}
+
+impl From<&ControllerError> for ErrorCode {
+    fn from(error: &ControllerError) -> Self {
+        match error {
+            ControllerError::NotController => Self::NotController,
+            ControllerError::StaleBroker => Self::StaleBrokerEpoch,
+            ControllerError::UnknownBroker(_) => Self::BrokerNotAvailable,
+        }
+    }
+}
+
+impl From<&IsrError> for ErrorCode {
+    fn from(error: &IsrError) -> Self {
+        match error {
+            IsrError::Unknown => Self::UnknownTopicOrPartition,
+            IsrError::NotController => Self::NotController,
+            IsrError::FencedLeader => Self::FencedLeaderEpoch,
+            IsrError::OldVersion => Self::InvalidUpdateVersion,
+            IsrError::Ineligible => Self::IneligibleReplica,
+            IsrError::Invalid => Self::InvalidRequest,
+        }
+    }
+}
+
+impl From<&ElectionError> for ErrorCode {
+    fn from(error: &ElectionError) -> Self {
+        match error {
+            ElectionError::NotController => Self::NotController,
+            ElectionError::Unknown => Self::UnknownTopicOrPartition,
+            ElectionError::BeingDeleted => Self::InvalidTopicException,
+            ElectionError::NotNeeded => Self::ElectionNotNeeded,
+            ElectionError::PreferredNotAvailable(_) => Self::PreferredLeaderNotAvailable,
+            ElectionError::NoneEligible(_) => Self::EligibleLeadersNotAvailable,
+            ElectionError::TimedOut => Self::RequestTimedOut,
+        }
+    }
+}
+
+impl From<&ReassignError> for ErrorCode {
+    fn from(error: &ReassignError) -> Self {
+        match error {
+            ReassignError::Unknown | ReassignError::BeingDeleted => Self::UnknownTopicOrPartition,
+            ReassignError::InvalidReplicas(_) | ReassignError::NoneInSync(_) => {
+                Self::InvalidReplicaAssignment
+            }
+            ReassignError::NotMoving => Self::NoReassignmentInProgress,
+            ReassignError::NotWritten => Self::RequestTimedOut,
         }
     }
 }

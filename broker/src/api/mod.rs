@@ -9,11 +9,14 @@
 mod admin_tests;
 mod admin_timeout;
 mod alter_configs;
+mod alter_partition;
+mod alter_partition_reassignments;
 mod api_versions;
 mod auto_create;
 mod brief;
 mod config_resource;
 mod context;
+mod controlled_shutdown;
 mod create_partitions;
 mod create_topics;
 mod delete_groups;
@@ -24,6 +27,7 @@ mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
 mod dispatch;
+mod elect_leaders;
 mod endpoints;
 mod error_code;
 mod fetch;
@@ -39,6 +43,7 @@ mod leader_hint;
 mod leave_group;
 mod list_groups;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
@@ -127,6 +132,7 @@ pub static TABLE: &[Api] = &[
     plain!(LeaderAndIsr, 0..=7, leader_and_isr),
     plain!(StopReplica, 0..=4, stop_replica),
     plain!(UpdateMetadata, 0..=8, update_metadata),
+    plain!(ControlledShutdown, 0..=3, controlled_shutdown),
     plain!(OffsetCommit, 2..=9, offset_commit),
     plain!(OffsetFetch, 1..=9, offset_fetch),
     plain!(FindCoordinator, 0..=6, find_coordinator),
@@ -147,8 +153,20 @@ pub static TABLE: &[Api] = &[
     plain!(DescribeLogDirs, 1..=4, describe_log_dirs),
     plain!(CreatePartitions, 0..=3, create_partitions),
     plain!(DeleteGroups, 0..=2, delete_groups),
+    plain!(ElectLeaders, 0..=2, elect_leaders),
     plain!(IncrementalAlterConfigs, 0..=1, incremental_alter_configs),
+    plain!(
+        AlterPartitionReassignments,
+        0..=0,
+        alter_partition_reassignments
+    ),
+    plain!(
+        ListPartitionReassignments,
+        0..=0,
+        list_partition_reassignments
+    ),
     plain!(OffsetDelete, 0..=0, offset_delete),
+    plain!(AlterPartition, 0..=3, alter_partition),
     plain!(DescribeCluster, 0..=1, describe_cluster),
 ];
 

@@ -10,16 +10,23 @@ use nyala_coordinator::embedded::{Server, ServerConfig, SyncPolicy};
 use nyala_coordinator::ids::BrokerId;
 use nyala_coordinator::registry::{BrokerRegistration, Registry};
 use nyala_coordinator::session::{Session, SessionConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::AbortOnDropHandle;
 
-use super::{Context, FetchSessions, Principal, Services};
+use super::reply::{Payload, Reply};
+use super::{Context, FetchSessions, Peer, Principal, Services};
 use crate::cluster::{Cluster, ClusterParts, Configs, found};
 use crate::config::{Live, Properties, Settings};
 use crate::replication::Table;
 use crate::storage::{LogConfig, LogDirs, LogDirsConfig};
 
-/// A cluster of one broker, number 0, at `there:9092` through the listener PLAINTEXT.
+/// A cluster of one broker, number 0, that answers at [`Alone::address`] through the listener PLAINTEXT:
+/// its own controller speaks to it there.
 pub(crate) struct Alone {
     pub(crate) services: Arc<Services>,
+    pub(crate) address: std::net::SocketAddr,
+    _listening: AbortOnDropHandle<()>,
     session: Session,
     zookeeper: Server,
     _folder: tempfile::TempDir,
@@ -38,9 +45,16 @@ impl Alone {
         let session = Session::connect(connect).await.expect("a session");
         let properties = Properties::parse(settings.as_bytes()).expect("syntax");
         let live = Live::new(Settings::load(&properties).expect("legal settings").0);
-        let services = services(&session, live, folder.path().join("logs")).await;
+        let here = (Ipv4Addr::LOCALHOST, 0);
+        let listener = TcpListener::bind(here).await.expect("loopback");
+        let address = listener.local_addr().expect("bound");
+        let logs = folder.path().join("logs");
+        let services = services(&session, live, logs, address).await;
+        let listening = tokio::spawn(listen(listener, Arc::clone(&services)));
         Self {
             services,
+            address,
+            _listening: AbortOnDropHandle::new(listening),
             session,
             zookeeper,
             _folder: folder,
@@ -68,7 +82,44 @@ impl Alone {
     }
 }
 
-async fn services(session: &Session, live: Live, logs: std::path::PathBuf) -> Arc<Services> {
+/// Answers one request after the other, on any number of connections.
+async fn listen(listener: TcpListener, services: Arc<Services>) {
+    let mut open = tokio::task::JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        open.spawn(converse(stream, Arc::clone(&services)));
+    }
+}
+
+async fn converse(mut stream: TcpStream, services: Arc<Services>) {
+    let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let mut peer = Peer::new(services, host, "PLAINTEXT".into());
+    while let Ok(length) = stream.read_u32().await {
+        let mut frame = vec![0; length as usize];
+        if stream.read_exact(&mut frame).await.is_err() {
+            return;
+        }
+        let mut payload = Payload::default();
+        match peer.handle(&frame, 0, &mut payload) {
+            Reply::Now => {}
+            Reply::Later(later) => match later.answer.await {
+                Ok(answer) => payload = answer,
+                Err(_) => return,
+            },
+            Reply::None => continue,
+            Reply::Close(_) => return,
+        }
+        if stream.write_all(payload.front_bytes().0).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn services(
+    session: &Session,
+    live: Live,
+    logs: std::path::PathBuf,
+    address: std::net::SocketAddr,
+) -> Arc<Services> {
     let this = BrokerId(0);
     let cluster_id = found(session).await.expect("root nodes");
     let config = LogDirsConfig {
@@ -89,8 +140,8 @@ async fn services(session: &Session, live: Live, logs: std::path::PathBuf) -> Ar
     let endpoint = Endpoint {
         listener_name: "PLAINTEXT".to_owned(),
         security_protocol: "PLAINTEXT".to_owned(),
-        host: "there".to_owned(),
-        port: 9092,
+        host: address.ip().to_string(),
+        port: address.port(),
     };
     let cluster = Cluster::join(ClusterParts {
         session: session.clone(),

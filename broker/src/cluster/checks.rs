@@ -124,17 +124,6 @@ fn check_collision(name: &TopicName, snapshot: &ClusterSnapshot) -> Result<(), T
     )))
 }
 
-/// Only one replica until there is replication between brokers.
-fn check_factor(factor: usize) -> Result<(), TopicError> {
-    if factor == 1 {
-        return Ok(());
-    }
-    Err(TopicError::InvalidReplicationFactor(format!(
-        "Replication factor: {factor}. This version of Nyala keeps one replica of each partition: \
-         only replication factor 1 is supported."
-    )))
-}
-
 fn check_count(count: i32) -> Result<(), TopicError> {
     if count <= 0 {
         let text = "Number of partitions must be larger than 0.".to_owned();
@@ -178,9 +167,7 @@ fn place(
         replication_factor: factor,
         first_partition: 0,
     };
-    let placed = place_on(snapshot, wanted, starts)?;
-    check_factor(factor)?;
-    Ok(placed)
+    place_on(snapshot, wanted, starts)
 }
 
 fn place_on(
@@ -227,7 +214,6 @@ fn check_assignment(
         let replicas = check_replicas(replicas, snapshot)?;
         assignment.insert(PartitionIndex(*partition), replicas);
     }
-    check_factor(factor)?;
     Ok(assignment)
 }
 
@@ -256,6 +242,9 @@ pub(super) fn check_more(
     stored: &TopicAssignment,
     snapshot: &ClusterSnapshot,
 ) -> Result<Assignment, TopicError> {
+    if !stored.adding_replicas.is_empty() || !stored.removing_replicas.is_empty() {
+        return Err(TopicError::Moving(wanted.topic.clone()));
+    }
     let old = i32::try_from(stored.replicas.len()).unwrap_or(i32::MAX);
     let count = wanted.count;
     if count < old {
@@ -273,9 +262,10 @@ pub(super) fn check_more(
         .get(&PartitionIndex(0))
         .map_or(&[][..], Vec::as_slice);
     if let Some(by_hand) = &wanted.assignments {
-        return check_more_by_hand(by_hand, old, count, snapshot);
+        let more = check_more_by_hand(by_hand, old, count, snapshot)?;
+        check_factors(&more, first.len())?;
+        return Ok(more);
     }
-    check_factor(first.len())?;
     let leader = first.first().copied().unwrap_or(BrokerId(0));
     let start = snapshot
         .brokers
@@ -309,11 +299,27 @@ fn check_more_by_hand(
     }
     let mut assignment = Assignment::new();
     for (partition, replicas) in (old..count).zip(given) {
-        check_factor(replicas.len())?;
         let replicas = check_replicas(replicas, snapshot)?;
         assignment.insert(PartitionIndex(partition), replicas);
     }
     Ok(assignment)
+}
+
+/// Partitions of a topic have equally many replicas.
+fn check_factors(more: &Assignment, factor: usize) -> Result<(), TopicError> {
+    let other = more.iter().filter(|(_, replicas)| replicas.len() != factor);
+    let (partitions, factors): (Vec<String>, Vec<String>) = other
+        .map(|(partition, replicas)| (partition.to_string(), replicas.len().to_string()))
+        .unzip();
+    if partitions.is_empty() {
+        return Ok(());
+    }
+    Err(TopicError::InvalidAssignment(format!(
+        "Inconsistent replication factor between partitions, partition 0 has {factor} while \
+         partitions [{}] have replication factors [{}], respectively.",
+        partitions.join(", "),
+        factors.join(", ")
+    )))
 }
 
 #[cfg(test)]

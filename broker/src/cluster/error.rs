@@ -1,10 +1,10 @@
-//! Why an administrative call failed: one enum for topics, one for overrides.
+//! Why an administrative call failed: one enum for topics, one for overrides, some for the controller.
 //!
 //! The messages are Kafka's where Kafka has one; `api/error_code.rs` maps them to codes.
 
 use std::time::Duration;
 
-use nyala_coordinator::ids::{TopicId, TopicName};
+use nyala_coordinator::ids::{BrokerId, TopicId, TopicName, TopicPartition};
 use nyala_coordinator::registry::RegistryError;
 
 use crate::config::Faults;
@@ -45,6 +45,9 @@ pub enum TopicError {
     /// Overrides that cannot be (INVALID_CONFIG).
     #[error("{0}")]
     InvalidConfig(Faults),
+    /// Partitions are moving: none are added meanwhile (REASSIGNMENT_IN_PROGRESS).
+    #[error("A partition reassignment is in progress for the topic '{0}'.")]
+    Moving(String),
     /// `delete.topic.enable` is off (TOPIC_DELETION_DISABLED).
     #[error("Topic deletion is disabled.")]
     DeletionDisabled,
@@ -96,4 +99,94 @@ pub enum JoinError {
     /// ZooKeeper cannot be reached now, or holds something unreadable.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+}
+
+/// Why the controller did not even look at a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControllerError {
+    /// Another broker is the controller, or nobody (NOT_CONTROLLER).
+    #[error("This is not the correct controller for this cluster.")]
+    NotController,
+    /// The request is of another incarnation of its broker (STALE_BROKER_EPOCH).
+    #[error("the broker's epoch is not that of its registration")]
+    StaleBroker,
+    /// A broker that is not registered (BROKER_NOT_AVAILABLE).
+    #[error("Broker id {0} does not exist.")]
+    UnknownBroker(BrokerId),
+}
+
+/// Why a leader does not get the in-sync replicas that it wishes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IsrError {
+    /// There is no such partition (UNKNOWN_TOPIC_OR_PARTITION).
+    #[error("there is no such partition")]
+    Unknown,
+    /// The leader knows newer facts (NOT_CONTROLLER).
+    #[error("the leader knows newer facts than this controller")]
+    NotController,
+    /// The leader leads in an older epoch (FENCED_LEADER_EPOCH).
+    #[error("the partition is in a later leader epoch")]
+    FencedLeader,
+    /// The state has changed since (INVALID_UPDATE_VERSION).
+    #[error("the partition's state has changed since")]
+    OldVersion,
+    /// A replica that may not be in sync (INELIGIBLE_REPLICA).
+    #[error("a replica is not alive, or started again since")]
+    Ineligible,
+    /// The wish contradicts itself (INVALID_REQUEST).
+    #[error("not the leader's wish, or not about replicas of the partition")]
+    Invalid,
+}
+
+/// Why no leader was elected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ElectionError {
+    /// Another broker is the controller (NOT_CONTROLLER).
+    #[error("This is not the correct controller for this cluster.")]
+    NotController,
+    /// There is no such partition (UNKNOWN_TOPIC_OR_PARTITION).
+    #[error("The partition does not exist.")]
+    Unknown,
+    /// Its topic is on its way out (INVALID_TOPIC_EXCEPTION).
+    #[error("The topic is being deleted")]
+    BeingDeleted,
+    /// The right leader leads already (ELECTION_NOT_NEEDED).
+    #[error("Leader election not needed for topic partition.")]
+    NotNeeded,
+    /// The first replica is not alive or not in sync (PREFERRED_LEADER_NOT_AVAILABLE).
+    #[error(
+        "Failed to elect leader for partition {0} under strategy PreferredReplicaPartitionLeaderElectionStrategy"
+    )]
+    PreferredNotAvailable(TopicPartition),
+    /// No replica is alive (ELIGIBLE_LEADERS_NOT_AVAILABLE).
+    #[error(
+        "Failed to elect leader for partition {0} under strategy OfflinePartitionLeaderElectionStrategy(true)"
+    )]
+    NoneEligible(TopicPartition),
+    /// Not done, or not seen, in time (REQUEST_TIMED_OUT).
+    #[error("The election was not seen in time.")]
+    TimedOut,
+}
+
+/// Why a partition does not move.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReassignError {
+    /// There is no such partition (UNKNOWN_TOPIC_OR_PARTITION).
+    #[error("The partition does not exist.")]
+    Unknown,
+    /// Its topic is on its way out (UNKNOWN_TOPIC_OR_PARTITION).
+    #[error("The topic is being deleted.")]
+    BeingDeleted,
+    /// Replicas that cannot be (INVALID_REPLICA_ASSIGNMENT).
+    #[error("{0}")]
+    InvalidReplicas(String),
+    /// There is no move to call off (NO_REASSIGNMENT_IN_PROGRESS).
+    #[error("No partition reassignment is in progress.")]
+    NotMoving,
+    /// No replica that would stay is in sync (INVALID_REPLICA_ASSIGNMENT).
+    #[error("None of the in-sync replicas of {0} would be left.")]
+    NoneInSync(TopicPartition),
+    /// Something changed meanwhile, or ZooKeeper did not answer (REQUEST_TIMED_OUT).
+    #[error("The partition changed meanwhile, or ZooKeeper did not answer.")]
+    NotWritten,
 }

@@ -7,21 +7,27 @@
 
 mod actions;
 mod alter;
+mod asks;
 mod assign;
 mod checks;
 mod configs;
 mod controller;
+mod deletion;
 mod departure;
+mod elections;
 mod epochs;
 mod error;
 mod facts;
 mod found;
+mod isr_request;
 mod membership;
 mod metadata;
 mod missing;
 mod plan;
 mod producer_ids;
+mod reassign;
 mod roles;
+mod tell;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -44,13 +50,19 @@ use crate::replication::{
 use crate::storage::LogDirs;
 
 pub use alter::{Alter, AlterConfigs};
+pub use asks::{IsrAnswers, Move, Moved};
 pub(crate) use checks::invalid_name;
 pub use configs::Configs;
-pub use error::{ConfigError, JoinError, ProducerIdError, TopicError};
+pub use elections::ElectionKind;
+pub use error::{
+    ConfigError, ControllerError, ElectionError, IsrError, JoinError, ProducerIdError,
+    ReassignError, TopicError,
+};
 pub use facts::{
     ControlError, ControlHead, FactError, PartitionFacts, StopEpoch, StopError, StopFacts,
 };
 pub use found::{FoundError, broker_id, found};
+pub use isr_request::IsrRequest;
 pub use roles::Failed;
 pub use topics::{CreatedTopic, NewPartitions, NewTopic, TopicRef};
 
@@ -149,8 +161,8 @@ impl Cluster {
             this,
             registry: registry.clone(),
             seat: seat.clone(),
-            live: Arc::clone(parts.configs.live()),
-            local: task.local(),
+            configs: Arc::clone(&parts.configs),
+            peers: Arc::clone(&peers),
         };
         let mut tasks = Vec::new();
         let mut run = |task: futures::future::BoxFuture<'static, ()>| {

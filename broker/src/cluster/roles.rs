@@ -9,19 +9,16 @@
 mod replicas;
 mod task;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use nyala_coordinator::ids::{TopicName, TopicPartition};
+use nyala_coordinator::ids::TopicPartition;
 use tokio::sync::{mpsc, oneshot};
 
 use super::epochs::Epochs;
 use super::facts::{ControlError, ControlHead, FactError, PartitionFacts, StopError, StopFacts};
 pub(super) use replicas::Parts;
 pub(super) use task::Task;
-
-/// Topics that this broker has partitions of.
-pub(super) type LocalTopics = BTreeSet<TopicName>;
 
 /// What did not work, by partition; all others did.
 pub type Failed<E> = BTreeMap<TopicPartition, E>;

@@ -4,6 +4,7 @@
 //! node. What an operator or another program left in a node is never trusted: it is read or it is an
 //! error. Nothing here decides anything; deciding is the callers' part.
 
+mod admin;
 mod brokers;
 mod configs;
 mod controller;
@@ -17,15 +18,17 @@ mod topics;
 
 use crate::session::{MultiError, Session, ZkError};
 
+pub use admin::LogDirEvents;
 pub use brokers::RegisterError;
 pub use configs::{ConfigChange, ConfigEntity};
 pub use controller::{Controllership, Election, FencedError};
 pub use groups::{GroupMember, OwnerClaim};
 pub use partitions::NewState;
 pub use payloads::{
-    BrokerRegistration, Endpoint, PartitionState, PayloadError, ProducerIdBlock, TopicAssignment,
+    BrokerRegistration, Endpoint, PartitionState, PayloadError, ProducerIdBlock, Reassignments,
+    TopicAssignment,
 };
-pub use topics::{CreateTopicError, StoredTopic};
+pub use topics::{CreateTopicError, Placement, StoredTopic};
 
 /// Typed access to the cluster's znodes through one session. Cheap to clone.
 #[derive(Clone, Debug)]

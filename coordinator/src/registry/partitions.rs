@@ -3,11 +3,17 @@
 
 use std::collections::BTreeSet;
 
+use futures::future::join_all;
+
 use super::payloads::PartitionState;
 use super::topics::{OPS_PER_MULTI, bare};
 use super::{At, Controllership, FencedError, Registry, RegistryError, paths};
 use crate::ids::{TopicName, TopicPartition};
 use crate::session::{Op, ZkError};
+
+/// States in one transaction: with their parents three nodes each, far below ZooKeeper's limit even
+/// where names are long.
+const STATES_PER_MULTI: usize = 400;
 
 /// A state that the controller wants to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +24,23 @@ pub struct NewState {
     pub state: PartitionState,
     /// Version of the node that the decision was made from; `None`: there is no node.
     pub version: Option<i32>,
+}
+
+impl NewState {
+    /// The write itself; a new state needs its parents.
+    pub(super) fn op(&self) -> Op {
+        let TopicPartition { topic, partition } = &self.partition;
+        let path = paths::partition_state(topic, *partition);
+        let data = self.state.encode();
+        match self.version {
+            None => Op::create(path, data),
+            Some(version) => Op::Set {
+                path,
+                data,
+                version: Some(version),
+            },
+        }
+    }
 }
 
 impl Registry {
@@ -34,56 +57,88 @@ impl Registry {
         Ok(Some((state, node.stat.version)))
     }
 
-    /// Writes states as controller, in as few transactions as fit. Stops at the first failure;
-    /// whoever decides then reads again.
+    /// Writes states as controller, in large transactions that are on their way together. After a
+    /// failure some may be written: whoever decides then reads again.
     pub async fn write_states(
         &self,
         proof: &Controllership,
         states: &[NewState],
     ) -> Result<(), FencedError> {
-        // Each new state is up to three nodes.
-        for piece in states.chunks(OPS_PER_MULTI / 3) {
-            let parents = self.missing_parents(piece).await?;
-            let mut ops: Vec<Op> = parents.into_iter().map(bare).collect();
-            for new in piece {
-                let TopicPartition { topic, partition } = &new.partition;
-                let path = paths::partition_state(topic, *partition);
-                let data = new.state.encode();
-                ops.push(match new.version {
-                    None => Op::create(path, data),
-                    Some(version) => Op::Set {
-                        path,
-                        data,
-                        version: Some(version),
-                    },
-                });
-            }
-            self.write_as_controller(proof, ops).await?;
-        }
-        Ok(())
+        let fresh = self.make_topic_parents(proof, states).await?;
+        let pieces = states.chunks(STATES_PER_MULTI);
+        let writes = pieces.map(|piece| self.write_piece(proof, piece, &fresh));
+        join_all(writes).await.into_iter().collect()
     }
 
-    /// Parents that the new states of `piece` need and that are not there, parents first.
-    async fn missing_parents(&self, piece: &[NewState]) -> Result<Vec<String>, FencedError> {
-        let new = || {
-            piece
-                .iter()
-                .filter(|n| n.version.is_none())
-                .map(|n| &n.partition)
-        };
-        let topics: BTreeSet<&TopicName> = new().map(|tp| &tp.topic).collect();
-        let mut wanted: Vec<String> = topics.into_iter().map(paths::topic_partitions).collect();
-        wanted.extend(new().map(|tp| paths::partition(&tp.topic, tp.partition)));
-        let there = self
-            .session
-            .get_many(&wanted)
-            .await
-            .map_err(|e| FencedError::Failed(e.into()))?;
-        let missing = wanted
+    /// Writes states that are there already, each for itself: the failure of one leaves the others.
+    pub async fn write_states_each(
+        &self,
+        proof: &Controllership,
+        states: &[NewState],
+    ) -> Result<Vec<Result<(), ZkError>>, FencedError> {
+        let mut outcomes = Vec::with_capacity(states.len());
+        for piece in states.chunks(STATES_PER_MULTI) {
+            let writes = piece.iter().map(|new| async move {
+                match self.write_as_controller(proof, vec![new.op()]).await {
+                    Ok(_) => Ok(Ok(())),
+                    Err(FencedError::Failed(e)) => Ok(Err(e.error)),
+                    Err(FencedError::Fenced) => Err(FencedError::Fenced),
+                }
+            });
+            for outcome in join_all(writes).await {
+                outcomes.push(outcome?);
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// Makes the `partitions` nodes that new states need; gives the topics that had none.
+    async fn make_topic_parents<'a>(
+        &self,
+        proof: &Controllership,
+        states: &'a [NewState],
+    ) -> Result<BTreeSet<&'a TopicName>, FencedError> {
+        let new = states.iter().filter(|n| n.version.is_none());
+        let topics: BTreeSet<&TopicName> = new.map(|n| &n.partition.topic).collect();
+        let wanted: Vec<String> = topics.iter().map(|t| paths::topic_partitions(t)).collect();
+        let there = self.there(&wanted).await?;
+        let missing: Vec<(&TopicName, String)> = topics
             .into_iter()
+            .zip(wanted)
             .zip(there)
-            .filter(|(_, node)| node.is_none());
-        Ok(missing.map(|(path, _)| path).collect())
+            .filter_map(|(parent, there)| (!there).then_some(parent))
+            .collect();
+        for piece in missing.chunks(OPS_PER_MULTI) {
+            let ops = piece.iter().map(|(_, path)| bare(path.clone())).collect();
+            self.write_as_controller(proof, ops).await?;
+        }
+        Ok(missing.into_iter().map(|(topic, _)| topic).collect())
+    }
+
+    async fn write_piece(
+        &self,
+        proof: &Controllership,
+        piece: &[NewState],
+        fresh: &BTreeSet<&TopicName>,
+    ) -> Result<(), FencedError> {
+        let new = piece.iter().filter(|n| n.version.is_none());
+        let (empty, others): (Vec<_>, Vec<_>) = new
+            .map(|n| &n.partition)
+            .partition(|tp| fresh.contains(&tp.topic));
+        let path = |tp: &&TopicPartition| paths::partition(&tp.topic, tp.partition);
+        let mut ops: Vec<Op> = empty.iter().map(path).map(bare).collect();
+        let wanted: Vec<String> = others.iter().map(path).collect();
+        let there = self.there(&wanted).await?;
+        let missing = wanted.into_iter().zip(there).filter(|(_, there)| !there);
+        ops.extend(missing.map(|(path, _)| bare(path)));
+        ops.extend(piece.iter().map(NewState::op));
+        self.write_as_controller(proof, ops).await.map(drop)
+    }
+
+    async fn there(&self, wanted: &[String]) -> Result<Vec<bool>, FencedError> {
+        let found = self.session.get_many(wanted).await;
+        let found = found.map_err(|e| FencedError::Failed(e.into()))?;
+        Ok(found.iter().map(Option::is_some).collect())
     }
 
     /// Writes a state as the partition's leader, if the node still has `version`; gives the new one.

@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{BrokerId, ControllerEpoch, LeaderEpoch, PartitionIndex, TopicId};
 
+mod admin;
 mod small;
 
+pub use admin::*;
 pub use small::*;
 
 /// Why a node's data cannot be understood.

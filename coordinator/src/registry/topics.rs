@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::payloads::{TopicAssignment, encode_config};
-use super::{At, Controllership, FencedError, Registry, RegistryError, paths};
-use crate::ids::TopicName;
+use super::{At, Controllership, FencedError, NewState, Registry, RegistryError, paths};
+use crate::ids::{BrokerId, PartitionIndex, TopicName};
 use crate::session::{Acl, CreateMode, MultiError, Op, Watch, ZkError};
 
 /// A topic's assignment and the version of its node.
@@ -14,6 +14,17 @@ pub struct StoredTopic {
     pub assignment: TopicAssignment,
     /// Version of the node, for [`Registry::set_topic`].
     pub version: i32,
+}
+
+/// Where one partition of a topic shall live.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// All replicas, the preferred leader first.
+    pub replicas: Vec<BrokerId>,
+    /// Those that a reassignment adds.
+    pub adding: Vec<BrokerId>,
+    /// Those that it removes.
+    pub removing: Vec<BrokerId>,
 }
 
 /// Why a topic could not be made.
@@ -111,6 +122,46 @@ impl Registry {
             },
             other => other.at(&path).map(drop),
         }
+    }
+
+    /// Moves partitions of one topic, as controller: their placements and their new states go in one
+    /// transaction, so that no leader epoch is ever older than the placement that it belongs to.
+    pub async fn place(
+        &self,
+        proof: &Controllership,
+        topic: &TopicName,
+        moves: &BTreeMap<PartitionIndex, (Placement, Option<NewState>)>,
+    ) -> Result<(), FencedError> {
+        let read = self.topic(topic).await.map_err(|e| match e {
+            RegistryError::Zk { source, .. } => FencedError::Failed(source.into()),
+            // Unreadable now: whoever decides reads again, and finds out.
+            RegistryError::Payload { .. } => FencedError::Failed(ZkError::BadVersion.into()),
+        })?;
+        let Some(StoredTopic {
+            mut assignment,
+            version,
+        }) = read
+        else {
+            return Err(FencedError::Failed(ZkError::NoNode.into()));
+        };
+        let mut ops = Vec::new();
+        for (partition, (placement, state)) in moves {
+            let edit = |map: &mut BTreeMap<_, _>, brokers: &Vec<BrokerId>| match brokers.is_empty()
+            {
+                true => drop(map.remove(partition)),
+                false => drop(map.insert(*partition, brokers.clone())),
+            };
+            edit(&mut assignment.replicas, &placement.replicas);
+            edit(&mut assignment.adding_replicas, &placement.adding);
+            edit(&mut assignment.removing_replicas, &placement.removing);
+            ops.extend(state.as_ref().map(NewState::op));
+        }
+        ops.push(Op::Set {
+            path: paths::topic(topic),
+            data: assignment.encode(),
+            version: Some(version),
+        });
+        self.write_as_controller(proof, ops).await.map(drop)
     }
 
     /// Marks a topic for deletion; `false`: it was marked already.

@@ -94,12 +94,9 @@ fn topics_that_cannot_be() {
             new("t", 1, 3),
             "Replication factor: 3 larger than available brokers: 2.",
         ),
-        (
-            new("t", 1, 2),
-            "Replication factor: 2. This version of Nyala keeps one replica of each partition: \
-             only replication factor 1 is supported.",
-        ),
+        (new("t", 1, 2), "-"),
         (by_hand(&[(0, &[1]), (1, &[2])]), "-"),
+        (by_hand(&[(0, &[1, 2]), (1, &[2, 1])]), "-"),
         (
             by_hand(&[(1, &[1])]),
             "partitions should be a consecutive 0-based integer sequence",
@@ -186,6 +183,27 @@ fn partitions_that_cannot_be_added() {
         more(3, Some(&[&[7]])),
         "Unknown broker(s) in replica assignment: 7."
     );
+    assert_eq!(
+        more(4, Some(&[&[1], &[2, 1]])),
+        "Inconsistent replication factor between partitions, partition 0 has 1 while \
+         partitions [3] have replication factors [2], respectively."
+    );
+}
+
+#[test]
+fn none_are_added_while_partitions_move() {
+    let stored = TopicAssignment {
+        replicas: [(PartitionIndex(0), vec![BrokerId(2), BrokerId(1)])].into(),
+        adding_replicas: [(PartitionIndex(0), vec![BrokerId(2)])].into(),
+        ..TopicAssignment::default()
+    };
+    let wanted = NewPartitions {
+        topic: "t".to_owned(),
+        count: 2,
+        assignments: None,
+    };
+    let refused = check_more(&wanted, &stored, &snapshot(&[1, 2], &[]));
+    assert!(matches!(refused, Err(TopicError::Moving(_))), "{refused:?}");
 }
 
 #[test]

@@ -52,12 +52,31 @@ fn add(
     snapshot.topics.insert(topic(name), Arc::new(info));
 }
 
+/// Who is in which trouble.
+#[derive(Default)]
+struct Trouble<'a> {
+    bounced: &'a [i32],
+    stopping: &'a [i32],
+    offline: &'a [i32],
+    deleting: &'a [&'a str],
+    unclean: bool,
+}
+
 /// `leader epoch [isr] version` of the one state planned, or `-`.
-fn planned(snapshot: &ClusterSnapshot, bounced: &[i32], deleting: &[&str]) -> String {
+fn planned(snapshot: &ClusterSnapshot, trouble: &Trouble<'_>) -> String {
+    let set = |ids: &[i32]| ids.iter().copied().map(BrokerId).collect();
+    let tp = TopicPartition {
+        topic: topic("t"),
+        partition: PartitionIndex(0),
+    };
+    let offline = trouble.offline.iter();
     let facts = Facts {
         epoch: ControllerEpoch(9),
-        deleting: &deleting.iter().map(|t| topic(t)).collect(),
-        bounced: &bounced.iter().copied().map(BrokerId).collect(),
+        deleting: &trouble.deleting.iter().map(|t| topic(t)).collect(),
+        bounced: &set(trouble.bounced),
+        stopping: &set(trouble.stopping),
+        offline: &offline.map(|b| (BrokerId(*b), tp.clone())).collect(),
+        unclean: &|_| trouble.unclean,
     };
     let plan = plan_states(snapshot, &facts);
     let lines = plan.iter().map(|n| {
@@ -99,7 +118,7 @@ fn states_follow_the_live_brokers() {
         let mut s = snapshot(alive);
         add(&mut s, "t", replicas, state);
         assert_eq!(
-            planned(&s, &[], &[]),
+            planned(&s, &Trouble::default()),
             expected,
             "{alive:?} {replicas:?} {state:?}"
         );
@@ -117,7 +136,16 @@ fn a_restarted_leader_gets_a_new_epoch() {
         broker.epoch = BrokerEpoch(999);
     }
     assert_eq!(incarnations.bounced(&s), BTreeSet::from([BrokerId(1)]));
-    assert_eq!(planned(&s, &[1], &[]), "1 4 [1] Some(7)");
+    assert_eq!(
+        planned(
+            &s,
+            &Trouble {
+                bounced: &[1],
+                ..Trouble::default()
+            }
+        ),
+        "1 4 [1] Some(7)"
+    );
     incarnations.settle(&s);
     assert_eq!(incarnations.bounced(&s), BTreeSet::new());
 }
@@ -126,5 +154,112 @@ fn a_restarted_leader_gets_a_new_epoch() {
 fn a_topic_on_its_way_out_gets_no_leader() {
     let mut s = snapshot(&[1]);
     add(&mut s, "t", &[1], None);
-    assert_eq!(planned(&s, &[], &["t"]), "-");
+    let deleting = Trouble {
+        deleting: &["t"],
+        ..Trouble::default()
+    };
+    assert_eq!(planned(&s, &deleting), "-");
+}
+
+#[test]
+fn replicas_in_trouble_neither_lead_nor_stay_in_sync() {
+    let none = Trouble::default;
+    type Case<'a> = (&'a [i32], (i32, i32, &'a [i32]), Trouble<'a>, &'a str);
+    let cases: [Case<'_>; 13] = [
+        // A dead follower must not hold up the others; the last one stays named.
+        (&[1, 3], (1, 4, &[1, 2, 3]), none(), "1 5 [1, 3] Some(7)"),
+        (&[], (1, 4, &[1, 2]), none(), "-1 5 [1, 2] Some(7)"),
+        (&[2], (-1, 5, &[1, 2]), none(), "2 6 [2] Some(7)"),
+        // Restarted: out of sync, and out of the lead, if anyone else can take it.
+        (
+            &[1, 2, 3],
+            (1, 4, &[1, 2]),
+            Trouble {
+                bounced: &[1],
+                ..none()
+            },
+            "2 5 [2] Some(7)",
+        ),
+        (
+            &[1, 2, 3],
+            (1, 4, &[1, 2]),
+            Trouble {
+                bounced: &[2],
+                ..none()
+            },
+            "1 5 [1] Some(7)",
+        ),
+        (
+            &[1, 2, 3],
+            (1, 4, &[1, 2]),
+            Trouble {
+                bounced: &[1, 2],
+                ..none()
+            },
+            "1 5 [1] Some(7)",
+        ),
+        // Shutting down: hands over if it can.
+        (
+            &[1, 2, 3],
+            (1, 4, &[1, 3]),
+            Trouble {
+                stopping: &[1],
+                ..none()
+            },
+            "3 5 [3] Some(7)",
+        ),
+        (
+            &[1, 2, 3],
+            (1, 4, &[1]),
+            Trouble {
+                stopping: &[1],
+                ..none()
+            },
+            "-",
+        ),
+        (
+            &[1, 2, 3],
+            (1, 4, &[1, 2]),
+            Trouble {
+                stopping: &[2],
+                ..none()
+            },
+            "1 5 [1] Some(7)",
+        ),
+        // A failed log folder is as good as a dead broker.
+        (
+            &[1, 2, 3],
+            (1, 4, &[1, 2]),
+            Trouble {
+                offline: &[1],
+                ..none()
+            },
+            "2 5 [2] Some(7)",
+        ),
+        (
+            &[1, 2, 3],
+            (1, 4, &[1]),
+            Trouble {
+                offline: &[1],
+                ..none()
+            },
+            "-1 5 [1] Some(7)",
+        ),
+        // Out of sync it leads only where that is wanted.
+        (&[3], (1, 4, &[1]), none(), "-1 5 [1] Some(7)"),
+        (
+            &[3],
+            (1, 4, &[1]),
+            Trouble {
+                unclean: true,
+                ..none()
+            },
+            "3 5 [3] Some(7)",
+        ),
+    ];
+    for (alive, state, trouble, expected) in cases {
+        let mut s = snapshot(alive);
+        add(&mut s, "t", &[1, 2, 3], Some(state));
+        assert_eq!(planned(&s, &trouble), expected, "{alive:?} {state:?}");
+    }
 }

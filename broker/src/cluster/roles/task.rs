@@ -18,7 +18,7 @@ use super::super::facts::{
 };
 use super::super::missing::Missing;
 use super::replicas::Parts;
-use super::{Failed, LocalTopics, Order, Roles};
+use super::{Failed, Order, Roles};
 
 /// Pause after a read that failed.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
@@ -32,7 +32,6 @@ pub(in crate::cluster) struct Task {
     /// Topics whose overrides were read since they were made.
     known: BTreeMap<TopicName, Option<TopicId>>,
     leading: watch::Sender<Arc<Leading>>,
-    local: watch::Sender<Arc<LocalTopics>>,
 }
 
 /// What it listens to.
@@ -50,7 +49,6 @@ impl Task {
         before: &ClusterSnapshot,
     ) -> (Self, Roles, watch::Receiver<Arc<Leading>>) {
         let (leading, led) = watch::channel(Arc::default());
-        let (local, _) = watch::channel(Arc::default());
         let (roles, orders) = Roles::new(Arc::clone(&parts.epochs));
         let task = Self {
             missing: Missing::find(parts.this, before, &parts.logs),
@@ -62,13 +60,8 @@ impl Task {
             orders,
             known: BTreeMap::new(),
             leading,
-            local,
         };
         (task, roles, led)
-    }
-
-    pub(in crate::cluster) fn local(&self) -> watch::Receiver<Arc<LocalTopics>> {
-        self.local.subscribe()
     }
 
     /// Works until dropped.
@@ -358,9 +351,7 @@ impl Task {
             .iter()
             .filter_map(|(tp, local)| Some((tp.clone(), local.leading?)))
             .collect();
-        let local: LocalTopics = here.into_keys().map(|tp| tp.topic).collect();
         self.leading.send_if_modified(|old| replace(old, leading));
-        self.local.send_if_modified(|old| replace(old, local));
     }
 }
 

@@ -1,0 +1,424 @@
+//! One term as controller: rounds of looking, deciding and writing, each from the newest facts.
+//!
+//! Level-triggered: a round does whatever there is to do and ends by waiting for a change, whatever it
+//! is. A round that fails is done again. What was written is waited for, so that no decision is made
+//! from facts that this term itself has changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nyala_coordinator::cluster::ClusterSnapshot;
+use nyala_coordinator::ids::{BrokerEpoch, BrokerId, TopicId, TopicName, TopicPartition};
+use nyala_coordinator::registry::{
+    Controllership, FencedError, NewState, Registry, RegistryError, paths,
+};
+use nyala_coordinator::session::ZkError;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::nodes::Nodes;
+use super::{Controller, RETRY_EVERY, Snapshots, TermError};
+use crate::cluster::asks::Ask;
+use crate::cluster::deletion::Deletions;
+use crate::cluster::elections::plan_balance;
+use crate::cluster::error::ControllerError;
+use crate::cluster::plan::{Facts, Incarnations, plan_states};
+use crate::cluster::tell::{Orders, Report, Tells};
+
+/// Longest wait for the snapshot to show what is there.
+const CATCH_UP_MAX: Duration = Duration::from_secs(1);
+
+/// The balance of leaders is looked at first so long after the election, as in Kafka.
+const FIRST_BALANCE: Duration = Duration::from_secs(5);
+
+/// Who asked to shut down, and waits to hear what it still leads.
+pub(super) type Leaving = (
+    BrokerId,
+    oneshot::Sender<Result<Vec<TopicPartition>, ControllerError>>,
+);
+
+/// What a term remembers.
+pub(super) struct Term<'a> {
+    pub(super) seat: &'a Controller,
+    pub(super) registry: &'a Registry,
+    pub(super) proof: Controllership,
+    pub(super) asks: mpsc::Receiver<Ask>,
+    /// Taken from the queue, answered in the next round.
+    pub(super) asked: Vec<Ask>,
+    pub(super) leaving: Vec<Leaving>,
+    pub(super) nodes: Nodes,
+    tells: Tells,
+    reports: mpsc::UnboundedReceiver<Report>,
+    incarnations: Incarnations,
+    bounced: BTreeSet<BrokerId>,
+    deletions: Deletions,
+    deleting: BTreeSet<TopicName>,
+    pub(super) stopping: BTreeMap<BrokerId, BrokerEpoch>,
+    stopping_ids: BTreeSet<BrokerId>,
+    offline: BTreeSet<(BrokerId, TopicPartition)>,
+    pub(super) dropped: BTreeMap<(BrokerId, TopicPartition), Option<TopicId>>,
+    log_dir_events: BTreeMap<BrokerId, u64>,
+    unclean: Box<dyn Fn(&TopicName) -> bool + Send + Sync>,
+    balance_at: Instant,
+}
+
+impl<'a> Term<'a> {
+    pub(super) fn new(
+        seat: &'a Controller,
+        proof: Controllership,
+        asks: mpsc::Receiver<Ask>,
+        snapshots: &Snapshots,
+    ) -> Self {
+        let settings = seat.configs.live().get();
+        let first = Orders {
+            epoch: proof.epoch,
+            snapshot: Arc::clone(&snapshots.borrow()),
+            deleting: BTreeMap::new(),
+            stopping: BTreeSet::new(),
+            dropped: BTreeMap::new(),
+            offline: BTreeSet::new(),
+            log_dir_events: BTreeMap::new(),
+        };
+        let release = &settings.inter_broker_protocol_version;
+        let (tells, reports) = Tells::new(Arc::clone(&seat.peers), release, first);
+        let configs = Arc::clone(&seat.configs);
+        Self {
+            seat,
+            registry: &seat.registry,
+            proof,
+            asks,
+            asked: Vec::new(),
+            leaving: Vec::new(),
+            nodes: Nodes::default(),
+            tells,
+            reports,
+            incarnations: Incarnations::default(),
+            bounced: BTreeSet::new(),
+            deletions: Deletions::default(),
+            deleting: BTreeSet::new(),
+            stopping: BTreeMap::new(),
+            stopping_ids: BTreeSet::new(),
+            offline: BTreeSet::new(),
+            dropped: BTreeMap::new(),
+            log_dir_events: BTreeMap::new(),
+            unclean: Box::new(move |topic| configs.topic(topic).unclean_leader_election_enable),
+            balance_at: Instant::now() + FIRST_BALANCE,
+        }
+    }
+
+    /// Rules until something ends it.
+    pub(super) async fn rule(&mut self, generation: u64, snapshots: &mut Snapshots) -> TermError {
+        if let Err(e) = self.registry.ensure_feature().await {
+            return e.into();
+        }
+        loop {
+            if self.registry.session().state().generation() != generation {
+                return TermError::Session;
+            }
+            if let Err(e) = self.round(snapshots).await {
+                match e {
+                    // Made from facts that have changed since, or not answered: look again.
+                    TermError::Write(FencedError::Failed(_)) => {}
+                    TermError::Read(e) if e.is_transient() => {}
+                    TermError::Read(e @ RegistryError::Payload { .. }) => warn!("{e}"),
+                    e => return e,
+                }
+                tokio::time::sleep(RETRY_EVERY).await;
+            }
+        }
+    }
+
+    /// Does all that is to do, then waits for a change.
+    async fn round(&mut self, snapshots: &mut Snapshots) -> Result<(), TermError> {
+        self.nodes.refresh(self.registry, &self.proof).await?;
+        if self.nodes.seat.value != Some(self.seat.this) {
+            return Err(TermError::Unseated(self.nodes.seat.value));
+        }
+        let snapshot = Arc::clone(&snapshots.borrow_and_update());
+        self.take_in(&snapshot);
+        self.give_ids(&snapshot).await?;
+        self.answer(snapshots).await?;
+        if !self.lead(snapshots).await? {
+            return Ok(());
+        }
+        self.say_goodbye(snapshots);
+        self.move_on(snapshots).await?;
+        self.do_pending(snapshots).await?;
+        self.balance(snapshots).await?;
+        self.publish(snapshots);
+        let again = self.delete(snapshots).await?;
+        self.wait(snapshots, again).await;
+        Ok(())
+    }
+
+    /// Brings what is remembered into line with the brokers and topics that there are.
+    fn take_in(&mut self, snapshot: &ClusterSnapshot) {
+        let epoch = |broker: &BrokerId| snapshot.brokers.get(broker).map(|b| b.epoch);
+        self.stopping
+            .retain(|broker, was| epoch(broker) == Some(*was));
+        self.stopping_ids = self.stopping.keys().copied().collect();
+        self.bounced = self.incarnations.bounced(snapshot);
+        // A broker that started again has looked at its folders anew.
+        let bounced = &self.bounced;
+        self.offline
+            .retain(|(broker, _)| epoch(broker).is_some() && !bounced.contains(broker));
+        self.dropped.retain(|(broker, tp), id| {
+            let topic = snapshot.topics.get(&tp.topic).filter(|t| t.id == *id);
+            let info = topic.and_then(|t| t.partitions.get(&tp.partition));
+            info.is_some_and(|info| !info.replicas.contains(broker))
+        });
+        self.deletions.keep(&self.nodes.marked.value, snapshot);
+        self.deleting = match self.seat.configs.live().get().delete_topic_enable {
+            true => self.deletions.under_way().into_keys().collect(),
+            false => BTreeSet::new(),
+        };
+    }
+
+    pub(super) fn facts(&self) -> Facts<'_> {
+        Facts {
+            epoch: self.proof.epoch,
+            deleting: &self.deleting,
+            bounced: &self.bounced,
+            stopping: &self.stopping_ids,
+            offline: &self.offline,
+            unclean: &*self.unclean,
+        }
+    }
+
+    /// From now on this incarnation leads only what nobody else can.
+    pub(super) fn stop_broker(&mut self, broker: BrokerId, epoch: BrokerEpoch) {
+        self.stopping.insert(broker, epoch);
+        self.stopping_ids.insert(broker);
+    }
+
+    /// Topics from before KIP-516 get their ids, as Kafka's controller gives them.
+    async fn give_ids(&self, snapshot: &ClusterSnapshot) -> Result<(), TermError> {
+        let without = snapshot.topics.iter().filter(|(_, info)| info.id.is_none());
+        for (topic, _) in without {
+            if let Some(mut stored) = self.registry.topic(topic).await?
+                && stored.assignment.id.is_none()
+            {
+                stored.assignment.id = Some(TopicId::random());
+                let version = stored.version;
+                self.registry
+                    .set_topic(topic, &stored.assignment, version)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives every partition the leader that it should have. `false`: the facts have to catch up.
+    async fn lead(&mut self, snapshots: &mut Snapshots) -> Result<bool, TermError> {
+        let snapshot = Arc::clone(&snapshots.borrow_and_update());
+        let plan = plan_states(&snapshot, &self.facts());
+        if !plan.is_empty() {
+            // A snapshot that lags behind the registrations would take live leaders for dead ones.
+            let alive = self.registry.broker_ids().await?;
+            if !alive.iter().eq(snapshot.brokers.keys()) {
+                let caught_up = snapshots.changed();
+                // Not in time: an unreadable registration, say. What can be read counts.
+                if tokio::time::timeout(CATCH_UP_MAX, caught_up).await.is_ok() {
+                    return Ok(false);
+                }
+            }
+            info!("{} partitions get another state", plan.len());
+            self.registry.write_states(&self.proof, &plan).await?;
+            self.await_states(snapshots, &plan).await;
+            self.publish(snapshots);
+        }
+        self.incarnations.settle(&snapshot);
+        Ok(true)
+    }
+
+    /// Tells brokers that shut down what they still lead.
+    fn say_goodbye(&mut self, snapshots: &mut Snapshots) {
+        let snapshot = Arc::clone(&snapshots.borrow());
+        for (broker, reply) in std::mem::take(&mut self.leaving) {
+            let mut led = Vec::new();
+            for (topic, info) in &snapshot.topics {
+                let of_broker = info.partitions.iter().filter(|(_, p)| {
+                    let leader = p.state.as_ref().and_then(|s| s.leader);
+                    leader == Some(broker) && p.replicas.len() > 1
+                });
+                led.extend(of_broker.map(|(index, _)| TopicPartition {
+                    topic: topic.clone(),
+                    partition: *index,
+                }));
+            }
+            led.retain(|tp| !self.deleting.contains(&tp.topic));
+            info!(
+                "broker {broker} shuts down and still leads {} partitions",
+                led.len()
+            );
+            // Nobody waits any more: it will ask again.
+            let _ = reply.send(Ok(led));
+        }
+    }
+
+    /// Looks at the balance of leaders when its time has come.
+    async fn balance(&mut self, snapshots: &mut Snapshots) -> Result<(), TermError> {
+        let settings = self.seat.configs.live().get();
+        if Instant::now() < self.balance_at {
+            return Ok(());
+        }
+        let seconds = u64::try_from(settings.leader_imbalance_check_interval_seconds);
+        self.balance_at = Instant::now() + Duration::from_secs(seconds.unwrap_or(300));
+        if !settings.auto_leader_rebalance_enable {
+            return Ok(());
+        }
+        let snapshot = Arc::clone(&snapshots.borrow());
+        let percent = settings.leader_imbalance_per_broker_percentage;
+        let plan = plan_balance(&snapshot, &self.facts(), percent);
+        if !plan.is_empty() {
+            info!(
+                "{} partitions go back to their preferred leaders",
+                plan.len()
+            );
+            self.registry.write_states_each(&self.proof, &plan).await?;
+            self.await_states(snapshots, &plan).await;
+        }
+        Ok(())
+    }
+
+    /// Notices and pending elections; pending moves are in `answers.rs`.
+    async fn do_pending(&mut self, snapshots: &mut Snapshots) -> Result<(), TermError> {
+        let notices = std::mem::take(&mut self.nodes.isr_notices.value);
+        // What they say is in the snapshot.
+        self.registry.forget_notices(&self.proof, &notices).await?;
+        let events = std::mem::take(&mut self.nodes.log_dirs.value);
+        for broker in events.brokers {
+            info!("a log folder of broker {broker} has failed");
+            *self.log_dir_events.entry(broker).or_default() += 1;
+        }
+        self.registry
+            .forget_notices(&self.proof, &events.notices)
+            .await?;
+        if let Some(wanted) = self.nodes.election.value.take() {
+            self.elect_preferred(snapshots, wanted).await?;
+            let path = paths::PREFERRED_REPLICA_ELECTION;
+            self.registry.forget_pending(&self.proof, path).await?;
+        }
+        self.do_pending_moves(snapshots).await
+    }
+
+    /// New orders for all brokers.
+    fn publish(&mut self, snapshots: &Snapshots) {
+        let mut deleting = self.deletions.under_way();
+        deleting.retain(|topic, _| self.deleting.contains(topic));
+        self.tells.publish(Orders {
+            epoch: self.proof.epoch,
+            snapshot: Arc::clone(&snapshots.borrow()),
+            deleting,
+            stopping: self.stopping_ids.clone(),
+            dropped: self.dropped.clone(),
+            offline: self.offline.clone(),
+            log_dir_events: self.log_dir_events.clone(),
+        });
+    }
+
+    /// Removes what is left of topics whose replicas are gone; whether some have to be tried again.
+    async fn delete(&mut self, snapshots: &Snapshots) -> Result<bool, TermError> {
+        let snapshot = Arc::clone(&snapshots.borrow());
+        let enabled = self.seat.configs.live().get().delete_topic_enable;
+        for topic in &self.nodes.marked.value {
+            // Not there in the snapshot may be not there yet: only what is read now counts.
+            let idle =
+                !snapshot.topics.contains_key(topic) && self.registry.topic(topic).await?.is_none();
+            if idle || !enabled {
+                self.registry.forget_deletion(&self.proof, topic).await?;
+            }
+        }
+        let mut again = false;
+        for topic in self.deletions.finished(&snapshot) {
+            match self.registry.delete_topic(&self.proof, &topic).await {
+                Ok(()) => info!("topic {topic} is deleted"),
+                // Something was made or removed below it meanwhile: the next round looks again.
+                Err(FencedError::Failed(e))
+                    if matches!(e.error, ZkError::NotEmpty | ZkError::NoNode) =>
+                {
+                    again = true;
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(again)
+    }
+
+    /// Waits until there is something to do.
+    async fn wait(&mut self, snapshots: &mut Snapshots, again: bool) {
+        let mut configs = self.seat.configs.changes();
+
+        tokio::select! {
+            _ = snapshots.changed() => {}
+            Some(ask) = self.asks.recv() => {
+                self.asked.push(ask);
+                while let Ok(ask) = self.asks.try_recv() {
+                    self.asked.push(ask);
+                }
+            }
+            Some(report) = self.reports.recv() => {
+                self.heed(report, snapshots);
+                while let Ok(report) = self.reports.try_recv() {
+                    self.heed(report, snapshots);
+                }
+            }
+            () = self.nodes.fired() => {}
+            _ = configs.changed() => {}
+            () = tokio::time::sleep_until(self.balance_at) => {}
+            () = tokio::time::sleep(RETRY_EVERY), if again => {}
+        }
+    }
+
+    fn heed(&mut self, report: Report, snapshots: &Snapshots) {
+        match report {
+            Report::Deleted { broker, replicas } => {
+                for (tp, id) in replicas {
+                    self.deletions.confirm(broker, &tp, id);
+                    self.dropped.remove(&(broker, tp));
+                }
+            }
+            Report::LogDirs {
+                broker,
+                epoch,
+                failed,
+                fine,
+            } => {
+                let now = snapshots.borrow().brokers.get(&broker).map(|b| b.epoch);
+                if now == Some(epoch) {
+                    for tp in fine {
+                        self.offline.remove(&(broker, tp));
+                    }
+                    for tp in failed {
+                        warn!("{tp} is offline on broker {broker}: its log folder has failed");
+                        self.offline.insert((broker, tp));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until the snapshot shows these states or later ones.
+    pub(super) async fn await_states(&self, snapshots: &mut Snapshots, plan: &[NewState]) {
+        self.await_shown(snapshots, |snapshot| {
+            plan.iter().all(|new| {
+                let now = snapshot.partition(&new.partition);
+                now.is_none_or(|p| p.state.as_ref().map(|s| s.version) > new.version)
+            })
+        })
+        .await;
+    }
+
+    /// Waits, not for ever, until `is_shown` holds.
+    pub(super) async fn await_shown(
+        &self,
+        snapshots: &mut Snapshots,
+        is_shown: impl Fn(&ClusterSnapshot) -> bool,
+    ) {
+        let shown = snapshots.wait_for(|snapshot| is_shown(snapshot));
+        // Not in time: what is decided from an older one is refused when it is written.
+        let _in_time = tokio::time::timeout(CATCH_UP_MAX, shown).await.is_ok();
+    }
+}

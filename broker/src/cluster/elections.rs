@@ -1,0 +1,123 @@
+//! Elections that somebody asks for: of preferred leaders, of unclean ones, and the automatic balance
+//! of leaders (`auto.leader.rebalance.enable`).
+//!
+//! Pure, as `plan.rs`, whose facts it uses.
+
+use std::collections::BTreeMap;
+
+use nyala_coordinator::cluster::{ClusterSnapshot, PartitionInfo};
+use nyala_coordinator::ids::{BrokerId, PartitionIndex, TopicPartition};
+use nyala_coordinator::registry::NewState;
+
+use super::error::ElectionError;
+use super::plan::{Case, Facts};
+
+/// Which leader is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ElectionKind {
+    /// The first replica, if it is in sync.
+    Preferred,
+    /// Anyone who runs, where nobody leads: records may be lost.
+    Unclean,
+}
+
+/// The new state of one partition, or why it gets none.
+pub(super) fn plan_election(
+    snapshot: &ClusterSnapshot,
+    facts: &Facts<'_>,
+    kind: ElectionKind,
+    tp: &TopicPartition,
+) -> Result<NewState, ElectionError> {
+    let info = snapshot.partition(tp).ok_or(ElectionError::Unknown)?;
+    if facts.deleting.contains(&tp.topic) {
+        return Err(ElectionError::BeingDeleted);
+    }
+    let case = Case {
+        snapshot,
+        facts,
+        tp,
+        info,
+    };
+    match kind {
+        ElectionKind::Preferred => preferred(&case, info),
+        ElectionKind::Unclean => unclean(&case, info),
+    }
+}
+
+fn preferred(case: &Case<'_>, info: &PartitionInfo) -> Result<NewState, ElectionError> {
+    let refused = || ElectionError::PreferredNotAvailable(case.tp.clone());
+    let old = info.state.as_ref().ok_or_else(refused)?;
+    let first = info.replicas.first().copied().ok_or_else(refused)?;
+    if old.leader == Some(first) {
+        return Err(ElectionError::NotNeeded);
+    }
+    if !case.is_eligible(first) || !old.isr.contains(&first) {
+        return Err(refused());
+    }
+    Ok(case.changed(old, Some(first), old.isr.clone()))
+}
+
+fn unclean(case: &Case<'_>, info: &PartitionInfo) -> Result<NewState, ElectionError> {
+    let refused = || ElectionError::NoneEligible(case.tp.clone());
+    let old = info.state.as_ref().ok_or_else(refused)?;
+    if let Some(leader) = old.leader
+        && case.snapshot.brokers.contains_key(&leader)
+    {
+        return Err(ElectionError::NotNeeded);
+    }
+    let eligible = case.replicas(|b| case.is_eligible(b));
+    let in_sync = eligible.iter().copied().find(|b| old.isr.contains(b));
+    if let Some(leader) = in_sync {
+        let isr = old.isr.iter().copied().filter(|b| eligible.contains(b));
+        return Ok(case.changed(old, Some(leader), isr.collect()));
+    }
+    let leader = *eligible.first().ok_or_else(refused)?;
+    Ok(case.changed(old, Some(leader), vec![leader]))
+}
+
+/// Partitions that go back to their preferred leaders: those of brokers of whose share more than
+/// `percent` is led elsewhere.
+pub(super) fn plan_balance(
+    snapshot: &ClusterSnapshot,
+    facts: &Facts<'_>,
+    percent: i32,
+) -> Vec<NewState> {
+    let mut away: BTreeMap<BrokerId, (u64, Vec<TopicPartition>)> = BTreeMap::new();
+    for (topic, info) in &snapshot.topics {
+        if facts.deleting.contains(topic) {
+            continue;
+        }
+        for (partition, info) in &info.partitions {
+            let Some(first) = info.replicas.first() else {
+                continue;
+            };
+            let share = away.entry(*first).or_default();
+            share.0 += 1;
+            if info
+                .state
+                .as_ref()
+                .is_some_and(|s| s.leader != Some(*first))
+            {
+                share.1.push(named(topic, *partition));
+            }
+        }
+    }
+    let percent = u64::try_from(percent).unwrap_or(0);
+    let unbalanced = away.into_values().filter(|(all, away)| {
+        (away.len() as u64).saturating_mul(100) > percent.saturating_mul(*all)
+    });
+    unbalanced
+        .flat_map(|(_, away)| away)
+        .filter_map(|tp| plan_election(snapshot, facts, ElectionKind::Preferred, &tp).ok())
+        .collect()
+}
+
+fn named(topic: &nyala_coordinator::ids::TopicName, partition: PartitionIndex) -> TopicPartition {
+    TopicPartition {
+        topic: topic.clone(),
+        partition,
+    }
+}
+
+#[cfg(test)]
+mod tests;
