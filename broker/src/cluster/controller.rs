@@ -199,8 +199,10 @@ impl Controller {
         if !plan.is_empty() {
             info!("{} partitions get a leader or lose it", plan.len());
             self.registry.write_states(&term.proof, &plan).await?;
-            // Planned again from a snapshot without them, they would only be refused.
-            let written = snapshots.wait_for(|s| is_written(s, &plan));
+            // Planned again from a snapshot without them, they would only be refused. Waited for on a
+            // receiver of its own: the snapshot that shows them may show more, which is still to do.
+            let mut ahead = snapshots.clone();
+            let written = ahead.wait_for(|s| is_written(s, &plan));
             let _in_time = tokio::time::timeout(CATCH_UP_MAX, written).await.is_ok();
         }
         term.incarnations.settle(&snapshot);
