@@ -10,6 +10,7 @@ mod cluster;
 mod driver;
 mod environment;
 mod histogram;
+mod page_cache;
 mod raw;
 mod report;
 mod target;
@@ -18,6 +19,7 @@ mod workload;
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -85,6 +87,7 @@ fn main() -> Result<()> {
     let targets = sides.into_iter().map(|side| Target::start(side, &out));
     let targets = targets.collect::<Result<Vec<_>>>()?;
     let wanted = |w: &&Workload| args.only.as_ref().is_none_or(|text| w.name.contains(text));
+    let mut page_cache = page_cache::Filler::new(&out)?;
     let mut rows = Vec::new();
     for workload in workload::ALL.iter().filter(wanted) {
         eprintln!("{}", workload.name);
@@ -94,6 +97,9 @@ fn main() -> Result<()> {
         }
         for run in 0..args.runs {
             for target in &targets {
+                if !args.smoke {
+                    page_cache.fill()?;
+                }
                 let row = measure(target, workload, args.seconds, run)
                     .with_context(|| format!("{}: {}", target.side.name(), workload.name))?;
                 eprintln!(
@@ -147,6 +153,17 @@ fn measure(target: &Target, workload: &Workload, seconds: f64, run: usize) -> Re
         Kind::RawFetch => {
             raw::run(address, name, &fill(Kind::RawProduce), seconds.min(2.0))?;
         }
+        Kind::RawBesideColdReader => {
+            let alone = raw::run(address, name, workload, seconds)?;
+            let (p50_ms, p99_ms) = (
+                alone.latencies.quantile_ms(0.5),
+                alone.latencies.quantile_ms(0.99),
+            );
+            eprintln!(
+                "  {} alone: p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms",
+                target.side.name()
+            );
+        }
         _ => {}
     }
     let before = usage::of(target.pid);
@@ -157,6 +174,7 @@ fn measure(target: &Target, workload: &Workload, seconds: f64, run: usize) -> Re
         Kind::RawProduce | Kind::RawLatency | Kind::RawFetch => {
             raw::run(address, name, workload, seconds)?
         }
+        Kind::RawBesideColdReader => beside_cold_reader(target, workload, name, seconds)?,
     };
     let after = usage::of(target.pid);
     let cpu_s = after.cpu_s - before.cpu_s;
@@ -175,6 +193,49 @@ fn measure(target: &Target, workload: &Workload, seconds: f64, run: usize) -> Re
         mb_per_cpu_s: mb / cpu_s,
         anonymous_mib: after.anonymous_mib,
     })
+}
+
+/// Runs `workload` while another consumer reads, as fast as it can, a log that is not in memory.
+fn beside_cold_reader(
+    target: &Target,
+    workload: &Workload,
+    topic: &str,
+    seconds: f64,
+) -> Result<raw::Moved> {
+    let old = Topic::create(target, workload, usize::MAX - 1)?;
+    let flat_out = Workload {
+        kind: Kind::RawProduce,
+        pipeline: 4,
+        rate: 0,
+        ..*workload
+    };
+    raw::run(&target.address, &old.name, &flat_out, seconds)?;
+    let cold_bytes = page_cache::drop_topic(&target.folder, &old.name)?;
+    let reader = Workload {
+        kind: Kind::RawFetch,
+        ..*workload
+    };
+    let done = AtomicBool::new(false);
+    let (moved, read) = std::thread::scope(|scope| {
+        let reading = scope.spawn(|| raw::run(&target.address, &old.name, &reader, seconds));
+        // What was read once stays cold for the next round.
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let _ = page_cache::drop_topic(&target.folder, &old.name);
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let moved = raw::run(&target.address, topic, workload, seconds);
+        let read = reading.join().expect("a load thread panicked");
+        done.store(true, Ordering::Relaxed);
+        (moved, read)
+    });
+    eprintln!(
+        "  the reader beside it got {:.0} MB; {:.0} MB were cold",
+        read?.bytes as f64 / 1e6,
+        cold_bytes as f64 / 1e6
+    );
+    moved
 }
 
 fn position(workload: &Workload) -> usize {

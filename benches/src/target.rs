@@ -43,7 +43,8 @@ pub(crate) struct Target {
     /// ours, excluded for Kafka.
     pub(crate) ready_ms: f64,
     children: Vec<Child>,
-    folder: PathBuf,
+    /// Everything of it: data, settings, output.
+    pub(crate) folder: PathBuf,
 }
 
 impl Target {

@@ -161,6 +161,7 @@ fn leader(snapshot: &ClusterSnapshot, topic: &str, partition: i32) -> Option<(i3
 fn brokers_on_both_servers() {
     on_both(async_cases![
         topics_are_made_led_extended_and_deleted,
+        topics_made_at_the_same_time_all_get_their_leaders_at_once,
         a_restart_alone_changes_no_leader,
         files_outlive_a_zookeeper_that_forgot_them,
         a_mark_set_while_the_broker_was_away_deletes_its_files,
@@ -241,6 +242,17 @@ async fn topics_are_made_led_extended_and_deleted(place: String) {
     a.leads("__consumer_offsets", 3, 0).await;
     let offsets = tp("__consumer_offsets", 0).topic;
     assert_eq!(a.cluster.topic_config(&offsets).segment_bytes, 104_857_600);
+    a.stop().await;
+}
+
+async fn topics_made_at_the_same_time_all_get_their_leaders_at_once(place: String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let a = Member::start(&place, 1, folder.path()).await;
+    for round in 0..20 {
+        let topics = (0..4).map(|n| new(&format!("t{round}-{n}"), 3)).collect();
+        let made = a.cluster.create_topics(topics, false, SOON).await;
+        assert!(made.iter().all(Result::is_ok), "round {round}: {made:?}");
+    }
     a.stop().await;
 }
 

@@ -2,8 +2,10 @@
 //!
 //! Also writes snapshots and starts the next journal file after each. Space is reserved ahead of
 //! the end, and a full disk is waited out. Any other error ends it for good, with its reason kept:
-//! after a failed sync nobody knows what is on disk, and the next sync would lie. A file is magic `NYZKJNL1`, then records: u32 length, u32 CRC (IEEE) of the
-//! entry, entry.
+//! after a failed sync nobody knows what is on disk, and the next sync would lie. A file is magic
+//! `NYZKJNL2`, then records: u32 length of the entry, u32 CRC (IEEE) of what follows, u32 distance
+//! back to where this record's write began, entry. A write begins when the one before it is on
+//! disk: so a write behind a damaged record proves that the damage is not a torn tail.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -25,7 +27,10 @@ const RESERVE_BYTES: u64 = 4 << 20;
 /// How often a write is tried again while the disk is full.
 const RETRY_EVERY: Duration = Duration::from_millis(200);
 
-pub(super) const MAGIC: &[u8; 8] = b"NYZKJNL1";
+/// Length, CRC and distance, before each entry.
+const HEAD_BYTES: usize = 12;
+
+pub(super) const MAGIC: &[u8; 8] = b"NYZKJNL2";
 
 /// How far the journal is.
 #[derive(Clone, Debug, Default)]
@@ -120,7 +125,7 @@ impl Journal {
     pub(super) fn append(&self, zxid: i64, entry: &[u8]) {
         let mut queue = self.shared.queue.lock();
         write_record(&mut queue.records, entry);
-        queue.grown += entry.len() + 8;
+        queue.grown += entry.len() + HEAD_BYTES;
         queue.zxid = zxid;
         self.shared.filled.notify_one();
     }
@@ -168,22 +173,67 @@ impl Drop for Journal {
     }
 }
 
-/// Appends one record as it stands in the file.
+/// Appends one record as it stands in the file; `records` is one write.
 pub(super) fn write_record(records: &mut Vec<u8>, entry: &[u8]) {
     let length = u32::try_from(entry.len()).unwrap_or(u32::MAX);
+    let distance = u32::try_from(records.len())
+        .unwrap_or(u32::MAX)
+        .to_be_bytes();
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&distance);
+    crc.update(entry);
     records.extend_from_slice(&length.to_be_bytes());
-    records.extend_from_slice(&crc32fast::hash(entry).to_be_bytes());
+    records.extend_from_slice(&crc.finalize().to_be_bytes());
+    records.extend_from_slice(&distance);
     records.extend_from_slice(entry);
 }
 
 /// Splits the first whole and sound record off; `None` at the end, torn or not.
 pub(super) fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
-    let (crc, rest) = rest.split_first_chunk::<4>()?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-    let (entry, rest) = rest.split_at_checked(length)?;
-    let sound = length > 0 && crc32fast::hash(entry) == u32::from_be_bytes(*crc);
-    sound.then_some((entry, rest))
+    let record = Record::at(bytes)?;
+    record.is_sound().then_some((record.entry, record.rest))
+}
+
+/// Whether a whole write stands behind `end`, where the sound part of a journal file ends: then
+/// what is there was on disk once, and acknowledged.
+pub(super) fn goes_on_behind(bytes: &[u8], end: usize) -> bool {
+    let damaged = bytes.get(end..).unwrap_or_default();
+    (1..damaged.len()).any(|at| {
+        let record = damaged.get(at..).and_then(Record::at);
+        // The distance first: it is cheap, and rules out nearly all that only looks like a record.
+        record.is_some_and(|r| r.distance < at && r.is_sound())
+    })
+}
+
+/// One record as it stands in the file, perhaps.
+struct Record<'a> {
+    crc: u32,
+    distance: usize,
+    /// Distance and entry.
+    covered: &'a [u8],
+    entry: &'a [u8],
+    rest: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    fn at(bytes: &'a [u8]) -> Option<Self> {
+        let (length, rest) = bytes.split_first_chunk::<4>()?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+        let (crc, rest) = rest.split_first_chunk::<4>()?;
+        let (covered, rest) = rest.split_at_checked(length.checked_add(4)?)?;
+        let (distance, entry) = covered.split_first_chunk::<4>()?;
+        Some(Self {
+            crc: u32::from_be_bytes(*crc),
+            distance: usize::try_from(u32::from_be_bytes(*distance)).ok()?,
+            covered,
+            entry,
+            rest,
+        })
+    }
+
+    fn is_sound(&self) -> bool {
+        !self.entry.is_empty() && crc32fast::hash(self.covered) == self.crc
+    }
 }
 
 /// A new journal file for entries from `first_zxid` on.

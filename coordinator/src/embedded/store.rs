@@ -1,5 +1,5 @@
 //! The data folder: finds the newest sound snapshot, replays the journals after it, drops a torn
-//! tail, and refuses a folder with a hole in its history.
+//! tail, and refuses a folder with a hole or damage in its history.
 //!
 //! Runs once, before the server listens. Files: `.lock`, `snapshot.<zxid>`, `journal.<first zxid>`
 //! (hexadecimal); what ends in `.tmp` is left over from a crash.
@@ -30,6 +30,18 @@ pub enum OpenError {
         path: PathBuf,
         /// Its answer.
         source: io::Error,
+    },
+    /// Something that was acknowledged cannot be read any more.
+    #[error(
+        "{} is damaged at byte {at}, and what follows was acknowledged: put a copy of the folder back, \
+         or cut the file to {at} bytes to go on without it",
+        path.display()
+    )]
+    Damaged {
+        /// The journal file.
+        path: PathBuf,
+        /// Where its sound part ends.
+        at: usize,
     },
     /// Something that was acknowledged is missing.
     #[error("{} does not follow on zxid {after:#x}: a part of the history is missing", path.display())]
@@ -226,7 +238,14 @@ fn replay_file(path: &Path, bytes: &[u8], state: &mut State) -> Result<usize, Op
         }
         rest = behind;
     }
-    Ok(bytes.len() - rest.len())
+    let whole = bytes.len() - rest.len();
+    if journal::goes_on_behind(bytes, whole) {
+        return Err(OpenError::Damaged {
+            path: path.to_owned(),
+            at: whole,
+        });
+    }
+    Ok(whole)
 }
 
 /// Applies one entry; false when it does not fit the state.

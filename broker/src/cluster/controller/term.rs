@@ -420,5 +420,7 @@ impl<'a> Term<'a> {
         let shown = snapshots.wait_for(|snapshot| is_shown(snapshot));
         // Not in time: what is decided from an older one is refused when it is written.
         let _in_time = tokio::time::timeout(CATCH_UP_MAX, shown).await.is_ok();
+        // The snapshot that shows it may show more, which is still to do.
+        snapshots.mark_changed();
     }
 }

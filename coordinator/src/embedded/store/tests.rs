@@ -90,6 +90,51 @@ fn any_cut_loses_only_what_was_cut_and_writing_goes_on_behind_it() {
     }
 }
 
+/// Entries 1 to 6, two in a write, and where each of the writes starts.
+fn journal_of_three_writes() -> (Vec<u8>, Vec<usize>) {
+    let mut bytes = journal::MAGIC.to_vec();
+    let mut starts = Vec::new();
+    for first in [1, 3, 5] {
+        let mut write = Vec::new();
+        for zxid in [first, first + 1] {
+            journal::write_record(&mut write, &create_entry(zxid));
+        }
+        starts.push(bytes.len());
+        bytes.extend_from_slice(&write);
+    }
+    (bytes, starts)
+}
+
+#[test]
+fn damage_before_what_was_acknowledged_is_refused_and_nothing_is_cut() {
+    let (bytes, starts) = journal_of_three_writes();
+    let dir = tempfile::tempdir().expect("a folder");
+    let last = starts[2];
+    for at in starts[0]..last {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        write_journal(dir.path(), 1, &damaged);
+        match reopened(dir.path()) {
+            Err(OpenError::Damaged { at: sound, .. }) => assert!(sound <= at, "{sound}, {at}"),
+            other => panic!("flipped at {at}: {other:?}"),
+        }
+        let kept = std::fs::read(journal::journal_path(dir.path(), 1)).expect("a file");
+        assert_eq!(kept, damaged, "flipped at {at}");
+    }
+}
+
+#[test]
+fn a_last_write_of_which_only_the_end_reached_the_disk_is_a_torn_tail() {
+    let (mut bytes, starts) = journal_of_three_writes();
+    let dir = tempfile::tempdir().expect("a folder");
+    bytes[starts[2]..][..20].fill(0);
+    write_journal(dir.path(), 1, &bytes);
+    assert_eq!(
+        reopened(dir.path()).expect("nothing acknowledged is lost"),
+        4
+    );
+}
+
 #[test]
 fn zeros_behind_the_last_record_are_dropped() {
     let (mut bytes, _) = journal_bytes(1, 2);
@@ -143,7 +188,7 @@ fn a_hole_in_the_history_is_refused() {
     assert_eq!(hole(dir.path()), 2);
     // A journal whose head is not one.
     let dir = tempfile::tempdir().expect("a folder");
-    write_journal(dir.path(), 1, b"NYZKJNL2 and more");
+    write_journal(dir.path(), 1, b"NYZKJNL9 and more");
     assert_eq!(hole(dir.path()), 0);
 }
 
