@@ -183,7 +183,7 @@ impl Ride {
         }
         let found = history.check();
         assert!(found.is_empty(), "{found:#?}");
-        assert!(history.acked_count() > 1000);
+        assert!(history.acked_count() > 100, "hardly anything was sent");
     }
 }
 
