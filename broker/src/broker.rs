@@ -22,7 +22,7 @@ use crate::cluster::{self, Cluster, ClusterParts, Configs};
 use crate::config::{Live, Settings};
 use crate::groups::Groups;
 use crate::net::Shared;
-use crate::replication::{IsrChanges, IsrParts, Lease, Table};
+use crate::replication::{IsrChanges, IsrParts, Lease, Side, Table, Throttle};
 use crate::storage::LogDirs;
 pub use error::StartError;
 use listening::Bound;
@@ -96,6 +96,7 @@ impl Broker {
             fetch_bytes_max: listening::count(settings.fetch_max_bytes),
             cluster_listeners: listening::of_cluster(&settings),
             isr_changes: Arc::clone(&isr_changes),
+            leader_throttle: Throttle::new(Side::Leader, id, Arc::clone(cluster.live())),
             nearest_replica: settings.reads_from_nearest(),
         });
         let mut rounds = Tasks::default();

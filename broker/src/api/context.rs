@@ -12,7 +12,7 @@ use nyala_coordinator::ids::{PartitionIndex, TopicId, TopicName};
 use super::FetchSessions;
 use crate::cluster::Cluster;
 use crate::groups::Groups;
-use crate::replication::{IsrChanges, Table};
+use crate::replication::{IsrChanges, Table, Throttle};
 use crate::storage::LogDirs;
 
 /// Everything that handlers use, shared by all connections.
@@ -32,6 +32,8 @@ pub struct Services {
     pub cluster_listeners: Vec<String>,
     /// Told of followers that could join the replicas in sync.
     pub isr_changes: Arc<IsrChanges>,
+    /// Of what this broker's leaders send to followers that are behind (KIP-73).
+    pub leader_throttle: Arc<Throttle>,
     /// Whether consumers are sent to replicas in their rack (`replica.selector.class`, KIP-392).
     pub nearest_replica: bool,
     /// Groups that this broker leads.

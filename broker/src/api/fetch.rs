@@ -173,7 +173,8 @@ impl Fetch {
                     continue;
                 }
             };
-            entry.read = match entry.greeting == Greeting::default() {
+            let free = self.reader.is_free(partition);
+            entry.read = match free && entry.greeting == Greeting::default() {
                 true => self.reader.read(partition, &entry.asked, left, nothing_yet),
                 false => self.reader.look(partition, &entry.asked),
             };
@@ -262,6 +263,11 @@ impl Fetch {
         let mut at = 0;
         let found = entries.iter().filter_map(|e| e.read.as_ref().ok());
         let slices = found.filter_map(|r| r.slice.as_ref()).filter(|s| s.len > 0);
+        for entry in &entries {
+            if let (Ok(partition), Ok(read)) = (&entry.target, &entry.read) {
+                self.reader.count(partition, read.bytes());
+            }
+        }
         for (gap, slice) in frame.gaps.iter().zip(slices) {
             out.push_bytes(frame.heads.get(at..gap.position).unwrap_or_default());
             out.push_range(Arc::clone(&slice.file), slice.position, gap.bytes as u64);

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Services;
 use super::fetch_session::Asked;
-use crate::replication::{FollowerFetch, Isolation, Partition};
+use crate::replication::{FollowerFetch, Isolation, Partition, Throttle};
 use crate::storage::EpochEnd;
 
 /// Version from which a consumer may read at a follower (KIP-392).
@@ -32,6 +32,7 @@ pub(super) enum Reader {
         broker: BrokerId,
         broker_epoch: i64,
         came: Instant,
+        throttle: Arc<Throttle>,
     },
 }
 
@@ -52,6 +53,7 @@ impl Reader {
                 broker: BrokerId(request.replica_id),
                 broker_epoch: request.replica_epoch,
                 came: Instant::now(),
+                throttle: Arc::clone(&services.leader_throttle),
             };
         }
         let near = services.nearest_replica && !request.rack_id.is_empty();
@@ -89,6 +91,31 @@ impl Reader {
         matches!(self, Self::Follower { .. })
     }
 
+    /// Whether it gets records now: a throttled follower that is behind has to wait while the
+    /// throttle is exceeded (KIP-73). It is told offsets all the same.
+    pub(super) fn is_free(&self, partition: &Partition) -> bool {
+        let Self::Follower {
+            broker, throttle, ..
+        } = self
+        else {
+            return true;
+        };
+        if !throttle.applies_to(partition) || !throttle.is_exceeded() {
+            return true;
+        }
+        partition.state().is_some_and(|s| s.isr.contains(broker))
+    }
+
+    /// Counts what is sent.
+    pub(super) fn count(&self, partition: &Partition, bytes: usize) {
+        if let Self::Follower { throttle, .. } = self
+            && bytes > 0
+            && throttle.applies_to(partition)
+        {
+            throttle.record(bytes);
+        }
+    }
+
     /// Introduces the reader to a partition, once a request.
     pub(super) fn greet(
         &self,
@@ -115,6 +142,7 @@ impl Reader {
                 broker,
                 broker_epoch,
                 came,
+                ..
             } => {
                 let known = |epoch: i32| (epoch >= 0).then_some(epoch);
                 let fetch = FollowerFetch {

@@ -18,7 +18,7 @@ use super::reply::{Payload, Reply};
 use super::{Context, FetchSessions, Peer, Principal, Services};
 use crate::cluster::{Cluster, ClusterParts, Configs, found};
 use crate::config::{Live, Properties, Settings};
-use crate::replication::Table;
+use crate::replication::{Side, Table, Throttle};
 use crate::storage::{LogConfig, LogDirs, LogDirsConfig};
 
 /// A cluster of one broker, number 0, that answers at [`Alone::address`] through the listener PLAINTEXT:
@@ -160,7 +160,9 @@ async fn services(
     let mut snapshots = cluster.subscribe();
     let elected = snapshots.wait_for(|seen| seen.controller.is_some());
     drop(elected.await.expect("the cluster is followed"));
+    let live = Arc::clone(cluster.live());
     Arc::new(Services {
+        leader_throttle: Throttle::new(Side::Leader, this, live),
         partitions,
         cluster,
         log_dirs,
