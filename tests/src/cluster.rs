@@ -11,7 +11,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::kafka::free_port;
 use crate::process::{Ended, Process, run};
+use crate::wait;
 
 /// Path of the `nyala` binary, built on first use.
 #[must_use]
@@ -94,6 +96,19 @@ impl Ready {
     }
 }
 
+/// The first of `count` consecutive ports that were free a moment ago.
+fn free_ports(count: usize) -> u16 {
+    wait::until("consecutive free ports", || {
+        let first = free_port();
+        let count = u16::try_from(count).expect("few");
+        let rest = first..first.checked_add(count).ok_or(first)?;
+        let bound: Result<Vec<_>, _> = rest
+            .map(|port| std::net::TcpListener::bind(("127.0.0.1", port)))
+            .collect();
+        bound.map(|_| first).map_err(|_| first)
+    })
+}
+
 fn port(address: &str) -> &str {
     address.rsplit(':').next().unwrap_or("0")
 }
@@ -124,7 +139,12 @@ impl Dev {
         options
             .data
             .get_or_insert_with(|| folder.path().join("data"));
-        let (process, ready) = Self::spawn(&options, folder.path(), "0", "0");
+        // Several brokers have consecutive ports: a restart needs the same ones again.
+        let port = match options.brokers {
+            0 | 1 => 0,
+            several => free_ports(several),
+        };
+        let (process, ready) = Self::spawn(&options, folder.path(), &port.to_string(), "0");
         Self {
             process: Some(process),
             options,

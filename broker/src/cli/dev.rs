@@ -7,6 +7,7 @@ use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use futures::future::join_all;
 use nyala_coordinator::embedded;
 use nyala_coordinator::ids::BrokerId;
 use nyala_coordinator::registry::paths;
@@ -16,6 +17,9 @@ use crate::broker::Broker;
 use crate::config::{Properties, Settings};
 
 use super::process;
+
+/// Copies of each partition, unless there are fewer brokers.
+const REPLICAS_MAX: u16 = 3;
 
 /// Flags of `nyala dev`.
 #[derive(Debug, clap::Args)]
@@ -50,23 +54,19 @@ async fn main(args: Args) -> Result<(), Box<dyn Error>> {
         Ok(folder)
     };
     let zookeeper = start_zookeeper(&folder("zookeeper")?, &args).await?;
-    let mut brokers = Vec::new();
-    let mut failed = None;
+    let mut starting = Vec::new();
     for number in 0..args.brokers {
-        let settings = settings(
-            &args,
-            number,
-            zookeeper.address(),
-            &folder(&format!("broker-{number}"))?,
-        )?;
-        match Broker::start(settings).await {
-            Ok(broker) => brokers.push(broker),
-            Err(error) => {
-                failed = Some(error);
-                break;
-            }
-        }
+        let logs = folder(&format!("broker-{number}"))?;
+        let settings = settings(&args, number, zookeeper.address(), &logs)?;
+        starting.push(Broker::start(settings));
     }
+    // Together: the first one must not take over what the others will lead in a moment.
+    let (brokers, failed): (Vec<_>, Vec<_>) = join_all(starting)
+        .await
+        .into_iter()
+        .partition(Result::is_ok);
+    let brokers: Vec<Broker> = brokers.into_iter().flatten().collect();
+    let failed = failed.into_iter().find_map(Result::err);
     if failed.is_none() {
         let addresses: Vec<String> = brokers
             .iter()
@@ -82,9 +82,7 @@ async fn main(args: Args) -> Result<(), Box<dyn Error>> {
         ))?;
         process::stop_signal().await?;
     }
-    while let Some(broker) = brokers.pop() {
-        broker.shutdown().await;
-    }
+    join_all(brokers.into_iter().map(Broker::shutdown_at_once)).await;
     zookeeper.shutdown().await;
     match failed {
         Some(error) => Err(error.into()),
@@ -129,15 +127,17 @@ fn settings(
             .checked_add(number)
             .ok_or_else(|| format!("port {first} leaves no room for {} brokers", args.brokers))?,
     };
+    let replicas = args.brokers.min(REPLICAS_MAX);
     let mut properties = Properties::default();
     for (key, value) in [
         ("broker.id", number.to_string()),
         ("listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
         ("log.dirs", log_folder.to_string_lossy().into_owned()),
         ("zookeeper.connect", zookeeper.to_string()),
-        // One broker is the usual case: what needs three elsewhere makes do with one, and a group's
-        // first member does not wait for others.
-        ("offsets.topic.replication.factor", "1".to_owned()),
+        // As many copies as there are brokers for, up to Kafka's usual three. A group's first member does
+        // not wait for others.
+        ("default.replication.factor", replicas.to_string()),
+        ("offsets.topic.replication.factor", replicas.to_string()),
         ("group.initial.rebalance.delay.ms", "0".to_owned()),
     ] {
         properties.values.insert(key.to_owned(), value);

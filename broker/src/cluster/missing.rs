@@ -131,6 +131,11 @@ impl Missing {
         (allowed, refused)
     }
 
+    /// Replicas that were in sync and are no more here.
+    pub(super) fn lost(&self) -> &BTreeSet<TopicPartition> {
+        &self.lost
+    }
+
     /// The controller has deleted the replica.
     pub(super) fn forget(&mut self, id: &TopicPartition) {
         self.offline.remove(id);

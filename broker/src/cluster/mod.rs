@@ -29,6 +29,7 @@ mod reassign;
 mod roles;
 mod tell;
 mod topics;
+mod withdraw;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -136,7 +137,7 @@ impl Cluster {
         let registry = Registry::new(parts.session.clone());
         let view = ClusterView::start(parts.session).await?;
         let this = parts.this_broker;
-        let before = view.snapshot();
+        let before = withdraw::Before::look(this, &registry, &view, &parts.logs).await;
         let epochs = Arc::new(epochs::Epochs::default());
         let membership = membership::Membership::join(
             registry.clone(),
@@ -155,7 +156,7 @@ impl Cluster {
             fetchers: Arc::clone(&fetchers),
             epochs,
         };
-        let (task, roles, leading) = roles::Task::new(about, &before);
+        let (task, roles, leading) = roles::Task::new(about, before);
         let seat = controller::Seat::default();
         let controller = controller::Controller {
             this,

@@ -17,6 +17,7 @@ use super::super::facts::{
     ControlError, ControlHead, FactError, PartitionFacts, StopEpoch, StopError, StopFacts,
 };
 use super::super::missing::Missing;
+use super::super::withdraw::Before;
 use super::replicas::Parts;
 use super::{Failed, Order, Roles};
 
@@ -42,18 +43,17 @@ struct Inputs {
 }
 
 impl Task {
-    /// A task, the way to it, and what is led by it. `before` is the cluster as it was before this
-    /// broker registered.
+    /// A task, the way to it, and what is led by it.
     pub(in crate::cluster) fn new(
         parts: Parts,
-        before: &ClusterSnapshot,
+        before: Before,
     ) -> (Self, Roles, watch::Receiver<Arc<Leading>>) {
         let (leading, led) = watch::channel(Arc::default());
         let (roles, orders) = Roles::new(Arc::clone(&parts.epochs));
         let task = Self {
-            missing: Missing::find(parts.this, before, &parts.logs),
+            missing: before.missing,
             memory: Memory {
-                before: epochs_in(before),
+                before: epochs_in(&before.snapshot),
                 ..Memory::default()
             },
             parts,
@@ -225,7 +225,6 @@ impl Task {
         }
         self.read_new_configs(snapshot).await?;
         self.forget_what_is_over(snapshot);
-        self.delete_marked().await;
         let here = self.parts.here();
         let mut facts = Vec::new();
         for action in diff(self.parts.this, snapshot, &self.memory, &here) {
@@ -237,20 +236,6 @@ impl Task {
         self.apply(facts).await;
         self.publish();
         Ok(())
-    }
-
-    /// Logs of topics that are marked for deletion.
-    async fn delete_marked(&mut self) {
-        if self.memory.marked.is_empty() {
-            return;
-        }
-        for (id, log) in self.parts.logs.logs() {
-            let topic_id = log.lock().topic_id();
-            if self.memory.marked.get(&id.topic) == Some(&topic_id) {
-                // Reported where it failed; the next start finds it again.
-                let _ = self.parts.delete(&id).await;
-            }
-        }
     }
 
     /// Applies facts that this broker may go by; remembers what failed.
