@@ -319,7 +319,7 @@ impl Partition {
         drop(log);
         self.end_waits.wake();
         if watermark > before {
-            self.waits.wake();
+            self.waits.wake_at(watermark);
         }
         Ok(Receipt {
             replicated: watermark > appended.last_offset,
@@ -377,7 +377,7 @@ impl Partition {
         deadline: Instant,
     ) -> Result<(), WaitError> {
         let mut set = WaitSet::new();
-        set.add(self);
+        set.add_past(self, last_offset);
         let resignations = self.resignations.load(Ordering::Acquire);
         loop {
             // Led without a break, whatever the epoch: what was appended is still there.

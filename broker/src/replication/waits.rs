@@ -25,15 +25,32 @@ pub struct Waiter {
 #[derive(Debug, Default)]
 pub(super) struct Waits {
     count: AtomicUsize,
-    list: Mutex<Vec<Arc<Waiter>>>,
+    list: Mutex<Vec<Waiting>>,
 }
+
+/// One waiter, and the watermark that must have passed before it is worth waking.
+#[derive(Debug)]
+struct Waiting {
+    waiter: Arc<Waiter>,
+    past: i64,
+}
+
+/// Woken by any move.
+const ANY: i64 = -1;
 
 impl Waits {
     /// Wakes everybody. To be called after the log's lock was released.
     pub(super) fn wake(&self) {
+        self.wake_at(i64::MAX);
+    }
+
+    /// Wakes those for whom a watermark of `reached` is news.
+    pub(super) fn wake_at(&self, reached: i64) {
         if self.count.load(Ordering::SeqCst) > 0 {
-            for waiter in self.list.lock().iter() {
-                waiter.moved.notify_one();
+            for waiting in self.list.lock().iter() {
+                if waiting.past < reached {
+                    waiting.waiter.moved.notify_one();
+                }
             }
         }
     }
@@ -44,9 +61,12 @@ impl Waits {
         self.list.lock().is_empty()
     }
 
-    fn add(&self, waiter: &Arc<Waiter>) {
+    fn add(&self, waiter: &Arc<Waiter>, past: i64) {
         let mut list = self.list.lock();
-        list.push(Arc::clone(waiter));
+        list.push(Waiting {
+            waiter: Arc::clone(waiter),
+            past,
+        });
         self.count.store(list.len(), Ordering::SeqCst);
     }
 
@@ -55,7 +75,8 @@ impl Waits {
             return;
         }
         let mut list = self.list.lock();
-        if let Some(at) = list.iter().position(|other| Arc::ptr_eq(other, waiter)) {
+        let is_it = |other: &Waiting| Arc::ptr_eq(&other.waiter, waiter);
+        if let Some(at) = list.iter().position(is_it) {
             list.swap_remove(at);
         }
         self.count.store(list.len(), Ordering::SeqCst);
@@ -79,13 +100,18 @@ impl WaitSet {
     /// Waits for `partition`'s high watermark and role too. Look at the partition after this, not
     /// before.
     pub fn add(&mut self, partition: &Arc<Partition>) {
-        partition.waits().add(&self.waiter);
+        self.add_past(partition, ANY);
+    }
+
+    /// As [`add`](Self::add), but a high watermark up to `offset` is no news.
+    pub fn add_past(&mut self, partition: &Arc<Partition>, offset: i64) {
+        partition.waits().add(&self.waiter, offset);
         self.partitions.push(Arc::clone(partition));
     }
 
     /// Waits for the end of `partition`'s log and its role, as followers do.
     pub fn add_end(&mut self, partition: &Arc<Partition>) {
-        partition.end_waits().add(&self.waiter);
+        partition.end_waits().add(&self.waiter, ANY);
         self.partitions.push(Arc::clone(partition));
     }
 

@@ -44,8 +44,10 @@ impl Partition {
         let watermark = self.raise_watermark_in(&mut log, &standing);
         drop(standing);
         drop(log);
-        if watermark > before || start_moved {
+        if start_moved {
             self.waits.wake();
+        } else if watermark > before {
+            self.waits.wake_at(watermark);
         }
         Ok(FollowerView {
             diverging: None,
@@ -87,7 +89,7 @@ impl Partition {
         drop(standing);
         drop(log);
         if watermark > before {
-            self.waits.wake();
+            self.waits.wake_at(watermark);
         }
     }
 
@@ -117,7 +119,7 @@ impl Partition {
         drop(standing);
         drop(log);
         if watermark > before {
-            self.waits.wake();
+            self.waits.wake_at(watermark);
         }
     }
 }

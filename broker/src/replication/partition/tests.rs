@@ -167,6 +167,20 @@ async fn whoever_waits_is_woken_by_an_append_and_by_a_resignation() {
     assert!(partition.waits().is_empty());
 }
 
+#[tokio::test]
+async fn who_waits_for_an_offset_is_not_woken_before() {
+    let fixture = leading();
+    let partition = &fixture.partition;
+    let mut waits = WaitSet::new();
+    waits.add_past(partition, 1);
+    append(partition, Acks::Leader).unwrap();
+    assert!(futures::poll!(std::pin::pin!(waits.moved())).is_pending());
+    append(partition, Acks::Leader).unwrap();
+    waits.moved().await;
+    partition.resign();
+    waits.moved().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_wait_for_replicas_ends_with_time_or_leadership() {
     let fixture = leading();
