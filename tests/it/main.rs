@@ -67,6 +67,8 @@ mod native_groups;
 mod native_producer;
 /// Every znode, typed.
 mod registry;
+/// Throttled replicas.
+mod replication_throttle;
 /// Log folders that Kafka and we open in turn.
 mod storage_kafka_files;
 /// Rules of style and layering, checked on the sources.
