@@ -90,9 +90,7 @@ impl Broker {
             cluster: Arc::clone(&cluster),
             log_dirs: Arc::clone(&logs),
             groups: Arc::clone(&groups),
-            fetch_sessions: FetchSessions::new(listening::count(
-                settings.max_incremental_fetch_session_cache_slots,
-            )),
+            fetch_sessions: fetch_sessions(&settings),
             fetch_bytes_max: listening::count(settings.fetch_max_bytes),
             cluster_listeners: listening::of_cluster(&settings),
             isr_changes: Arc::clone(&isr_changes),
@@ -157,6 +155,11 @@ impl Broker {
         self.session.close().await;
         tracing::info!("broker {} has stopped", self.id);
     }
+}
+
+fn fetch_sessions(settings: &Settings) -> FetchSessions {
+    let slots = settings.max_incremental_fetch_session_cache_slots;
+    FetchSessions::new(listening::count(slots))
 }
 
 async fn connect(settings: &Settings) -> Result<Session, StartError> {
