@@ -158,9 +158,8 @@ impl Broker {
 }
 
 fn fetch_sessions(settings: &Settings) -> FetchSessions {
-    FetchSessions::new(listening::count(
-        settings.max_incremental_fetch_session_cache_slots,
-    ))
+    let slots = settings.max_incremental_fetch_session_cache_slots;
+    FetchSessions::new(listening::count(slots))
 }
 
 async fn connect(settings: &Settings) -> Result<Session, StartError> {

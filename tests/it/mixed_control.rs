@@ -92,6 +92,13 @@ fn ours_leads_and_deletes_by_the_word_of_a_real_controller() {
         }
     });
     assert!(!folder.join("given-0").exists() && !folder.join("given-2").exists());
+    // Its mark goes last; until then the name is taken.
+    until("the mark to be gone", || {
+        match znodes.children("/admin/delete_topics") {
+            Ok(marked) if marked.is_empty() => Ok(()),
+            other => Err(other),
+        }
+    });
     // The same name again is another topic, and ours leads it.
     let placed: [&[i32]; 1] = [&[OURS]];
     let topic = NewTopic::new(TOPIC, 1, TopicReplication::Variable(&placed))

@@ -1,7 +1,7 @@
 //! Replicas of this broker, as far as roles go: open their logs, make them lead or follow, stop and
 //! delete them, hand them their settings. Work on the disk runs on the blocking pool.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
@@ -48,6 +48,14 @@ impl Parts {
         served.collect()
     }
 
+    /// Replicas whose log has failed.
+    pub(super) fn failed(&self) -> BTreeSet<TopicPartition> {
+        let logs = self.logs.logs().into_iter();
+        logs.filter(|(_, log)| log.lock().failure().is_some())
+            .map(|(id, _)| id)
+            .collect()
+    }
+
     /// Applies facts about several partitions; what failed, and why.
     pub(super) async fn apply_all(&self, facts: Vec<PartitionFacts>) -> Failed<FactError> {
         let attempts = facts.into_iter().map(|facts| async move {
@@ -67,7 +75,7 @@ impl Parts {
         if !facts.replicas.contains(&self.this) {
             return Err(FactError::NotReplica(id.clone()));
         }
-        self.check_topic(facts)?;
+        self.check_log(facts)?;
         let here = self.table.find(id);
         let partition = match &here {
             Some(partition) => Arc::clone(partition),
@@ -103,10 +111,19 @@ impl Parts {
     }
 
     /// Refuses facts about another topic of the same name than the one whose records are here: they
-    /// must neither be served nor be mixed with others (KIP-516).
-    fn check_topic(&self, facts: &PartitionFacts) -> Result<(), FactError> {
-        let log = self.logs.log(&facts.partition);
-        let here = log.and_then(|log| log.lock().topic_id());
+    /// must neither be served nor be mixed with others (KIP-516). A log that has failed takes no role.
+    fn check_log(&self, facts: &PartitionFacts) -> Result<(), FactError> {
+        let Some(log) = self.logs.log(&facts.partition) else {
+            return Ok(());
+        };
+        let (here, failure) = {
+            let log = log.lock();
+            (log.topic_id(), log.failure())
+        };
+        if let Some(failure) = failure {
+            self.idle(&facts.partition);
+            return Err(broken(&facts.partition, &failure));
+        }
         match (here, facts.topic_id) {
             (Some(known), Some(asked)) if known != asked => Err(FactError::OtherTopic {
                 partition: facts.partition.clone(),

@@ -1,6 +1,6 @@
 //! The task behind [`Roles`]: orders, snapshots, marks of deletion and settings, one after another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use nyala_coordinator::ids::{LeaderEpoch, TopicId, TopicName, TopicPartition};
 use nyala_coordinator::registry::RegistryError;
 use nyala_coordinator::session::Watch;
 use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
 
 use super::super::Leading;
@@ -24,6 +25,9 @@ use super::{Failed, Order, Roles};
 /// Pause after a read that failed.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
 
+/// How often failed logs are looked for.
+const FAILURES_EVERY: Duration = Duration::from_secs(1);
+
 /// Brings the table and the logs into line with the cluster, over and over.
 pub(in crate::cluster) struct Task {
     parts: Parts,
@@ -33,10 +37,13 @@ pub(in crate::cluster) struct Task {
     /// Topics whose overrides were read since they were made.
     known: BTreeMap<TopicName, Option<TopicId>>,
     leading: watch::Sender<Arc<Leading>>,
+    /// Replicas with a failed log that the controller was told of.
+    told_failed: BTreeSet<TopicPartition>,
 }
 
 /// What it listens to.
 struct Inputs {
+    failures: tokio::time::Interval,
     snapshots: watch::Receiver<Arc<ClusterSnapshot>>,
     configs: watch::Receiver<u64>,
     marks: Option<Watch>,
@@ -60,6 +67,7 @@ impl Task {
             orders,
             known: BTreeMap::new(),
             leading,
+            told_failed: BTreeSet::new(),
         };
         (task, roles, led)
     }
@@ -69,10 +77,13 @@ impl Task {
         mut self,
         snapshots: watch::Receiver<Arc<ClusterSnapshot>>,
     ) {
+        let mut failures = tokio::time::interval(FAILURES_EVERY);
+        failures.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut inputs = Inputs {
             configs: self.parts.configs.changes(),
             snapshots,
             marks: None,
+            failures,
         };
         let mut settled = false;
         loop {
@@ -116,9 +127,26 @@ impl Task {
                 changed.ok()?;
                 self.parts.configure();
             }
+            _ = inputs.failures.tick() => self.tell_failures().await,
             () = tokio::time::sleep(RETRY_EVERY), if !*settled => {}
         }
         Some(())
+    }
+
+    /// Tells the controller of logs that have failed (KIP-112); asked about its replicas, this broker
+    /// then says which.
+    async fn tell_failures(&mut self) {
+        let failed = self.parts.failed();
+        if !failed.is_subset(&self.told_failed) {
+            let count = failed.difference(&self.told_failed).count();
+            error!("{count} logs have failed: other brokers shall lead their partitions");
+            let told = self.parts.registry.tell_log_dir_failure(self.parts.this);
+            if let Err(e) = told.await {
+                debug!("the controller will be told again: {e}");
+                return;
+            }
+        }
+        self.told_failed = failed;
     }
 
     async fn obey(&mut self, order: Order) {
