@@ -77,8 +77,11 @@ pub(crate) fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Builds (or finds) the release binary.
+/// Builds (or finds) the release binary; `NYALA_BINARY` names another.
 pub(crate) fn nyala_binary() -> Result<PathBuf> {
+    if let Ok(given) = std::env::var("NYALA_BINARY") {
+        return Ok(given.into());
+    }
     let built = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
         .args([
             "build",

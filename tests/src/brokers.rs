@@ -385,6 +385,14 @@ impl Brokers {
     }
 }
 
+impl Drop for Brokers {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("files of the cluster: {}", self.keep_files().display());
+        }
+    }
+}
+
 impl Node {
     /// Sets a setting for the next start.
     pub fn set(&mut self, key: &str, value: &str) {

@@ -129,8 +129,8 @@ impl Work {
                 ("acks", "all"),
                 ("linger.ms", "2"),
                 ("message.timeout.ms", "300000"),
-                ("request.timeout.ms", "5000"),
-                ("socket.timeout.ms", "10000"),
+                ("request.timeout.ms", "3000"),
+                ("socket.timeout.ms", "4000"),
                 ("topic.metadata.refresh.interval.ms", "5000"),
             ],
         );

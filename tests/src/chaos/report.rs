@@ -29,6 +29,10 @@ pub struct Report {
 fn counts(history: &History) -> BTreeMap<&'static str, [usize; 3]> {
     let mut counts: BTreeMap<&'static str, [usize; 3]> = BTreeMap::new();
     for operation in &history.operations {
+        // What a Java producer may have had under way at its end has no time.
+        if operation.ended.is_zero() {
+            continue;
+        }
         let (kind, outcome) = match &operation.what {
             What::Send { outcome, .. } => match outcome {
                 Outcome::Acked(_) => ("send", 0),
