@@ -95,6 +95,8 @@ pub struct PartitionState {
     pub controller_epoch: ControllerEpoch,
     /// Version of its node; the partition epoch.
     pub version: i32,
+    /// Transaction that wrote it: a broker whose epoch is greater has registered since.
+    pub written: i64,
 }
 
 impl ClusterSnapshot {
@@ -363,6 +365,7 @@ impl ClusterSnapshot {
                 isr: state.isr,
                 controller_epoch: state.controller_epoch,
                 version: node.stat.version,
+                written: node.stat.mzxid,
             }),
             Some((_, Err(e))) => {
                 warn!("{}: {e}", paths::partition_state(&tp.topic, tp.partition));

@@ -1,5 +1,7 @@
-//! Brokers in a cluster, without their sockets: registration, controller, topics, overrides, producer
+//! Brokers in a cluster, without their clients: registration, controller, topics, overrides, producer
 //! ids. Each broker has a session through a proxy that can be cut, logs and a partition table.
+
+mod ear;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,12 +23,16 @@ use nyala_coordinator::ids::{BrokerId, LeaderEpoch, PartitionIndex, TopicName, T
 use nyala_coordinator::registry::{BrokerRegistration, ConfigEntity, Endpoint, Registry};
 use nyala_coordinator::session::{Session, SessionState};
 
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
+
 use super::session::{connect, on_both, wait_for};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// A broker without sockets.
+/// A broker that only the controller speaks to.
 struct Member {
+    _ear: AbortOnDropHandle<()>,
     session: Session,
     proxy: Proxy,
     cluster: Arc<Cluster>,
@@ -46,7 +52,8 @@ impl Member {
         let session = connect(&format!("{}/{chroot}", proxy.address)).await;
         let cluster_id = cluster::found(&session).await.expect("connected");
         let settings = Properties::parse(
-            b"zookeeper.connect=x:1\nfile.delete.delay.ms=0\noffsets.topic.num.partitions=4\n",
+            b"zookeeper.connect=x:1\nfile.delete.delay.ms=0\noffsets.topic.num.partitions=4\n\
+              offsets.topic.replication.factor=1\n",
         );
         let settings = Settings::load(&settings.expect("lines")).expect("legal").0;
         let live = Arc::new(Live::new(settings));
@@ -64,6 +71,8 @@ impl Member {
         let registry = Registry::new(session.clone());
         let configs = Configs::load(registry, Arc::clone(&live), this_broker).await;
         let table = Arc::new(Table::new());
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let port = listener.local_addr().expect("bound").port();
         let cluster = Cluster::join(ClusterParts {
             session: session.clone(),
             this_broker,
@@ -73,7 +82,7 @@ impl Member {
                     listener_name: "PLAINTEXT".to_owned(),
                     security_protocol: "PLAINTEXT".to_owned(),
                     host: "127.0.0.1".to_owned(),
-                    port: 9092,
+                    port,
                 }],
                 rack: None,
                 timestamp_ms: 0,
@@ -84,7 +93,9 @@ impl Member {
         })
         .await
         .expect("nobody has the id");
+        let ear = tokio::spawn(ear::listen(listener, Arc::downgrade(&cluster)));
         Self {
+            _ear: AbortOnDropHandle::new(ear),
             session,
             proxy,
             cluster,

@@ -65,13 +65,15 @@ fn unclean(case: &Case<'_>, info: &PartitionInfo) -> Result<NewState, ElectionEr
     {
         return Err(ElectionError::NotNeeded);
     }
+    // In sync all the time, or at least by name, or else whoever runs.
     let eligible = case.replicas(|b| case.is_eligible(b));
-    let in_sync = eligible.iter().copied().find(|b| old.isr.contains(b));
-    if let Some(leader) = in_sync {
+    if let Some(leader) = eligible.iter().find(|b| old.isr.contains(b)) {
         let isr = old.isr.iter().copied().filter(|b| eligible.contains(b));
-        return Ok(case.changed(old, Some(leader), isr.collect()));
+        return Ok(case.changed(old, Some(*leader), isr.collect()));
     }
-    let leader = *eligible.first().ok_or_else(refused)?;
+    let running = case.replicas(|b| case.may_join(b));
+    let named = running.iter().find(|b| old.isr.contains(b));
+    let leader = *named.or(running.first()).ok_or_else(refused)?;
     Ok(case.changed(old, Some(leader), vec![leader]))
 }
 

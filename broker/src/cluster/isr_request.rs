@@ -75,7 +75,7 @@ pub(super) fn decide(
         let registered = snapshot.brokers.get(broker).map(|b| b.epoch);
         let stays = now.isr.contains(broker) && registered.is_some();
         let same = epoch.is_none() || *epoch == registered;
-        *broker == leader || (same && (stays || case.is_eligible(*broker)))
+        *broker == leader || (same && (stays || case.may_join(*broker)))
     };
     if !request.isr.iter().all(fits) {
         return Err(IsrError::Ineligible);

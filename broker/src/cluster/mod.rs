@@ -1,9 +1,11 @@
 //! This broker in its cluster: registration, controller, topics, overrides, producer ids.
 //!
-//! [`Cluster`] is the one entry. Deciding is pure (`assign.rs`, `plan.rs`, `actions.rs`); what is
-//! decided is carried out by `controller.rs` (writes znodes, fenced by the controller epoch) and
-//! `roles.rs` (makes this broker's partitions lead or follow, stops and deletes them). All of it is level-triggered from
-//! [`ClusterSnapshot`]. Knows nothing of the wire.
+//! [`Cluster`] is the one entry. Deciding is pure: `plan.rs`, `elections.rs`, `reassign.rs`,
+//! `isr_request.rs`, `deletion.rs`, `assign.rs` for the controller, `actions.rs` for this broker. What is
+//! decided is carried out by `controller.rs` (writes znodes, fenced by the controller epoch), `tell.rs`
+//! (tells every broker) and `roles.rs` (makes this broker's partitions lead or follow, stops and deletes
+//! them). All of it is level-triggered from [`ClusterSnapshot`]. Of the wire it knows only what it asks
+//! of other brokers itself (`tell.rs`, `departure.rs`).
 
 mod actions;
 mod alter;

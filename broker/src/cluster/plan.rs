@@ -23,8 +23,21 @@ pub(super) struct Facts<'a> {
     pub(super) stopping: &'a BTreeSet<BrokerId>,
     /// Replicas whose log folder has failed, their brokers being alive.
     pub(super) offline: &'a BTreeSet<(BrokerId, TopicPartition)>,
+    /// Replicas that are in sync by name only.
+    pub(super) suspects: &'a BTreeMap<TopicPartition, Suspects>,
     /// `unclean.leader.election.enable` of a topic.
     pub(super) unclean: &'a (dyn Fn(&TopicName) -> bool + Sync),
+}
+
+/// In-sync replicas that started again, or are away, while a leader was elected that had started again
+/// itself: they stay named until it has taken over, for it may turn out to have lost its disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Suspects {
+    /// Epoch of that leader.
+    pub(super) epoch: LeaderEpoch,
+    pub(super) brokers: Vec<BrokerId>,
+    /// Whether it has taken over.
+    pub(super) proven: bool,
 }
 
 /// One partition among the facts.
@@ -72,9 +85,29 @@ impl Case<'_> {
                 || !(self.facts.offline).contains(&(broker, self.tp.clone())))
     }
 
-    /// Still what it was when it got into the in-sync replicas.
+    /// Still what it was when it got into the in-sync replicas. Of a partition with one replica only
+    /// what this term saw counts: nobody else could have what it lacks.
     fn is_online(&self, broker: BrokerId) -> bool {
-        self.runs(broker) && !self.facts.bounced.contains(&broker)
+        let registered = self.snapshot.brokers.get(&broker).map(|b| b.epoch.0);
+        let several = self.info.replicas.len() > 1;
+        let since = match &self.info.state {
+            Some(state) if several => registered > Some(state.written),
+            _ => false,
+        };
+        let suspected = self.suspects().is_some_and(|s| s.brokers.contains(&broker));
+        self.runs(broker) && !since && !suspected && !self.facts.bounced.contains(&broker)
+    }
+
+    fn suspects(&self) -> Option<&Suspects> {
+        let epoch = self.info.state.as_ref()?.leader_epoch;
+        let suspects = self.facts.suspects.get(self.tp);
+        suspects.filter(|s| s.epoch == epoch)
+    }
+
+    /// May get in sync, having copied what it lacked since it started.
+    pub(super) fn may_join(&self, broker: BrokerId) -> bool {
+        let facts = self.facts;
+        self.runs(broker) && !facts.stopping.contains(&broker) && !facts.bounced.contains(&broker)
     }
 
     /// May become leader, or in sync.
@@ -120,6 +153,9 @@ impl Case<'_> {
             return Some(self.changed(old, Some(*leader), isr.collect()));
         }
         if let Some(leader) = serving {
+            if self.suspects().is_some_and(|s| !s.proven) {
+                return None;
+            }
             // Dead replicas must not hold up those who wait for all in-sync replicas.
             let stays = |b: &BrokerId| *b == leader || self.is_eligible(*b);
             let isr: Vec<BrokerId> = old.isr.iter().copied().filter(stays).collect();
@@ -127,13 +163,16 @@ impl Case<'_> {
         }
         // Nobody who was in sync all the time: one who was and started again, or, where that is
         // wanted, anyone who runs.
-        let again = self.replicas(|b| self.runs(b) && in_sync(b));
+        let mut again = self.replicas(|b| self.runs(b) && in_sync(b));
+        again.sort_by_key(|b| Some(*b) != old.leader);
+        if let Some(leader) = again.first() {
+            return Some(self.changed(old, Some(*leader), old.isr.clone()));
+        }
         let anyone = || match (self.facts.unclean)(&self.tp.topic) {
             true => self.replicas(|b| self.runs(b)),
             false => Vec::new(),
         };
-        let leader = again.first().copied().or_else(|| anyone().first().copied());
-        match leader {
+        match anyone().first().copied() {
             Some(leader) => Some(self.changed(old, Some(leader), vec![leader])),
             // The last in-sync replicas stay named while they are away: only they have all records.
             None => (old.leader.is_some()).then(|| self.changed(old, None, old.isr.clone())),
@@ -158,6 +197,33 @@ impl Case<'_> {
             version: Some(old.version),
         }
     }
+}
+
+/// Whom the states of `plan` name in sync although they may lack records.
+pub(super) fn find_suspects(
+    snapshot: &ClusterSnapshot,
+    facts: &Facts<'_>,
+    plan: &[NewState],
+) -> Vec<(TopicPartition, Suspects)> {
+    let of_one = |new: &NewState| {
+        let tp = &new.partition;
+        let info = snapshot.partition(tp)?;
+        info.state.as_ref()?;
+        let case = Case {
+            snapshot,
+            facts,
+            tp,
+            info,
+        };
+        let lacking = |b: &BrokerId| Some(*b) != new.state.leader && !case.is_online(*b);
+        let suspects = Suspects {
+            epoch: new.state.leader_epoch,
+            brokers: new.state.isr.iter().copied().filter(lacking).collect(),
+            proven: false,
+        };
+        (!suspects.brokers.is_empty()).then(|| (tp.clone(), suspects))
+    };
+    plan.iter().filter_map(of_one).collect()
 }
 
 /// Remembers each broker's incarnation; says who started again (its partitions then get a new

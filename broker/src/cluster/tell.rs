@@ -17,7 +17,7 @@ use nyala_client::wire::messages::leader_and_isr::LeaderAndIsrResponse;
 use nyala_client::wire::{ErrorCode, Request};
 use nyala_coordinator::cluster::ClusterSnapshot;
 use nyala_coordinator::ids::{
-    BrokerEpoch, BrokerId, PartitionIndex, TopicId, TopicName, TopicPartition,
+    BrokerEpoch, BrokerId, LeaderEpoch, PartitionIndex, TopicId, TopicName, TopicPartition,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
@@ -47,6 +47,8 @@ pub(super) enum Report {
         broker: BrokerId,
         replicas: Vec<(TopicPartition, Option<TopicId>)>,
     },
+    /// Partitions that the broker has taken the lead of, in which epochs.
+    Led(Vec<(TopicPartition, LeaderEpoch)>),
     /// Replicas whose log folder has failed, and those whose works.
     LogDirs {
         broker: BrokerId,
@@ -199,6 +201,16 @@ impl Tell {
             } else {
                 info!("broker {} did not take over {tp}: {error}", self.broker);
             }
+        }
+        let mut led = Vec::new();
+        for lead in leads.iter().filter(|l| l.state.leader == Some(self.broker)) {
+            let tp = &lead.partition;
+            if orders.unproven.contains(tp) && !failed.contains(tp) {
+                led.push((tp.clone(), lead.state.leader_epoch));
+            }
+        }
+        if !led.is_empty() {
+            self.report(Report::Led(led));
         }
         let was_offline = |tp: &TopicPartition| {
             let offline = &orders.offline;

@@ -146,6 +146,7 @@ mod tests {
                 isr: isr.to_vec(),
                 controller_epoch: ControllerEpoch(1),
                 version: 9,
+                written: 0,
             }),
             ..PartitionInfo::default()
         };

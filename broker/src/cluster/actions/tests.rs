@@ -26,6 +26,7 @@ fn on(replicas: &[BrokerId], state: Option<(i32, i32)>) -> ClusterSnapshot {
         isr: vec![ME],
         controller_epoch: ControllerEpoch(1),
         version: 0,
+        written: i64::MAX,
     });
     let partition = PartitionInfo {
         replicas: replicas.to_vec(),

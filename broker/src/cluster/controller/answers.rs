@@ -370,5 +370,7 @@ fn written(new: &NewState) -> PartitionState {
         isr: new.state.isr.clone(),
         controller_epoch: new.state.controller_epoch,
         version: new.version.map_or(0, |version| version.wrapping_add(1)),
+        // Not told by the answer, and not asked for.
+        written: 0,
     }
 }

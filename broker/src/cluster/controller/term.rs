@@ -24,7 +24,7 @@ use crate::cluster::asks::Ask;
 use crate::cluster::deletion::Deletions;
 use crate::cluster::elections::plan_balance;
 use crate::cluster::error::ControllerError;
-use crate::cluster::plan::{Facts, Incarnations, plan_states};
+use crate::cluster::plan::{Facts, Incarnations, Suspects, find_suspects, plan_states};
 use crate::cluster::tell::{Orders, Report, Tells};
 
 /// Longest wait for the snapshot to show what is there.
@@ -58,6 +58,7 @@ pub(super) struct Term<'a> {
     pub(super) stopping: BTreeMap<BrokerId, BrokerEpoch>,
     stopping_ids: BTreeSet<BrokerId>,
     offline: BTreeSet<(BrokerId, TopicPartition)>,
+    suspects: BTreeMap<TopicPartition, Suspects>,
     pub(super) dropped: BTreeMap<(BrokerId, TopicPartition), Option<TopicId>>,
     log_dir_events: BTreeMap<BrokerId, u64>,
     unclean: Box<dyn Fn(&TopicName) -> bool + Send + Sync>,
@@ -79,6 +80,7 @@ impl<'a> Term<'a> {
             stopping: BTreeSet::new(),
             dropped: BTreeMap::new(),
             offline: BTreeSet::new(),
+            unproven: BTreeSet::new(),
             log_dir_events: BTreeMap::new(),
         };
         let release = &settings.inter_broker_protocol_version;
@@ -101,6 +103,7 @@ impl<'a> Term<'a> {
             stopping: BTreeMap::new(),
             stopping_ids: BTreeSet::new(),
             offline: BTreeSet::new(),
+            suspects: BTreeMap::new(),
             dropped: BTreeMap::new(),
             log_dir_events: BTreeMap::new(),
             unclean: Box::new(move |topic| configs.topic(topic).unclean_leader_election_enable),
@@ -169,6 +172,10 @@ impl<'a> Term<'a> {
             let info = topic.and_then(|t| t.partitions.get(&tp.partition));
             info.is_some_and(|info| !info.replicas.contains(broker))
         });
+        self.suspects.retain(|tp, suspects| {
+            let state = snapshot.partition(tp).and_then(|p| p.state.as_ref());
+            state.is_some_and(|state| state.leader_epoch <= suspects.epoch)
+        });
         self.deletions.keep(&self.nodes.marked.value, snapshot);
         self.deleting = match self.seat.configs.live().get().delete_topic_enable {
             true => self.deletions.under_way().into_keys().collect(),
@@ -183,6 +190,7 @@ impl<'a> Term<'a> {
             bounced: &self.bounced,
             stopping: &self.stopping_ids,
             offline: &self.offline,
+            suspects: &self.suspects,
             unclean: &*self.unclean,
         }
     }
@@ -225,7 +233,9 @@ impl<'a> Term<'a> {
                 }
             }
             info!("{} partitions get another state", plan.len());
+            let suspects = find_suspects(&snapshot, &self.facts(), &plan);
             self.registry.write_states(&self.proof, &plan).await?;
+            self.suspects.extend(suspects);
             self.await_states(snapshots, &plan).await;
             self.publish(snapshots);
         }
@@ -308,6 +318,7 @@ impl<'a> Term<'a> {
     fn publish(&mut self, snapshots: &Snapshots) {
         let mut deleting = self.deletions.under_way();
         deleting.retain(|topic, _| self.deleting.contains(topic));
+        let unproven = self.suspects.iter().filter(|(_, s)| !s.proven);
         self.tells.publish(Orders {
             epoch: self.proof.epoch,
             snapshot: Arc::clone(&snapshots.borrow()),
@@ -315,6 +326,7 @@ impl<'a> Term<'a> {
             stopping: self.stopping_ids.clone(),
             dropped: self.dropped.clone(),
             offline: self.offline.clone(),
+            unproven: unproven.map(|(tp, _)| tp.clone()).collect(),
             log_dir_events: self.log_dir_events.clone(),
         });
     }
@@ -378,6 +390,14 @@ impl<'a> Term<'a> {
                 for (tp, id) in replicas {
                     self.deletions.confirm(broker, &tp, id);
                     self.dropped.remove(&(broker, tp));
+                }
+            }
+            Report::Led(leads) => {
+                for (tp, epoch) in leads {
+                    let suspects = self.suspects.get_mut(&tp);
+                    if let Some(suspects) = suspects.filter(|s| s.epoch == epoch) {
+                        suspects.proven = true;
+                    }
                 }
             }
             Report::LogDirs {

@@ -28,6 +28,7 @@ fn cluster(alive: &[i32], partitions: &[(&[i32], i32, &[i32])]) -> ClusterSnapsh
             isr: brokers(isr),
             controller_epoch: ControllerEpoch(1),
             version: 7,
+            written: i64::MAX,
         }),
         ..PartitionInfo::default()
     };
@@ -56,6 +57,7 @@ fn with_facts<T>(run: impl FnOnce(&Facts<'_>) -> T) -> T {
         bounced: &BTreeSet::new(),
         stopping: &BTreeSet::new(),
         offline: &BTreeSet::new(),
+        suspects: &BTreeMap::new(),
         unclean: &|_| false,
     })
 }

@@ -30,6 +30,7 @@ fn cluster() -> ClusterSnapshot {
             isr: brokers(&[1, 2]),
             controller_epoch: ControllerEpoch(1),
             version: 7,
+            written: i64::MAX,
         }),
         ..PartitionInfo::default()
     };
@@ -71,6 +72,7 @@ fn decided(leader: i32, stopping: &[i32], request: &IsrRequest) -> String {
         bounced: &BTreeSet::new(),
         stopping: &brokers(stopping).into_iter().collect(),
         offline: &BTreeSet::new(),
+        suspects: &BTreeMap::new(),
         unclean: &|_| false,
     };
     match decide(&cluster(), &facts, BrokerId(leader), request) {

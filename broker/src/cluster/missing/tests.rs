@@ -30,6 +30,7 @@ fn cluster(replicas: &[BrokerId], isr: &[BrokerId]) -> ClusterSnapshot {
             isr: isr.to_vec(),
             controller_epoch: ControllerEpoch(1),
             version: 9,
+            written: i64::MAX,
         }),
         ..PartitionInfo::default()
     };

@@ -39,6 +39,7 @@ fn add(
         isr: isr.iter().copied().map(BrokerId).collect(),
         controller_epoch: ControllerEpoch(1),
         version: 7,
+        written: i64::MAX,
     });
     let partition = cluster::PartitionInfo {
         replicas: replicas.iter().copied().map(BrokerId).collect(),
@@ -58,6 +59,9 @@ struct Trouble<'a> {
     bounced: &'a [i32],
     stopping: &'a [i32],
     offline: &'a [i32],
+    /// In sync by name only, in epoch 4.
+    suspects: &'a [i32],
+    proven: bool,
     deleting: &'a [&'a str],
     unclean: bool,
 }
@@ -70,12 +74,22 @@ fn planned(snapshot: &ClusterSnapshot, trouble: &Trouble<'_>) -> String {
         partition: PartitionIndex(0),
     };
     let offline = trouble.offline.iter();
+    let suspects = Suspects {
+        epoch: LeaderEpoch(4),
+        brokers: trouble.suspects.iter().copied().map(BrokerId).collect(),
+        proven: trouble.proven,
+    };
+    let mut all = BTreeMap::new();
+    if !suspects.brokers.is_empty() {
+        all.insert(tp.clone(), suspects);
+    }
     let facts = Facts {
         epoch: ControllerEpoch(9),
         deleting: &trouble.deleting.iter().map(|t| topic(t)).collect(),
         bounced: &set(trouble.bounced),
         stopping: &set(trouble.stopping),
         offline: &offline.map(|b| (BrokerId(*b), tp.clone())).collect(),
+        suspects: &all,
         unclean: &|_| trouble.unclean,
     };
     let plan = plan_states(snapshot, &facts);
@@ -196,7 +210,7 @@ fn replicas_in_trouble_neither_lead_nor_stay_in_sync() {
                 bounced: &[1, 2],
                 ..none()
             },
-            "1 5 [1] Some(7)",
+            "1 5 [1, 2] Some(7)",
         ),
         // Shutting down: hands over if it can.
         (
@@ -262,4 +276,49 @@ fn replicas_in_trouble_neither_lead_nor_stay_in_sync() {
         add(&mut s, "t", &[1, 2, 3], Some(state));
         assert_eq!(planned(&s, &trouble), expected, "{alive:?} {state:?}");
     }
+}
+
+#[test]
+fn in_sync_replicas_stay_named_until_a_restarted_leader_has_taken_over() {
+    let none = Trouble::default;
+    let registered_since = |alive: &[i32], leader| {
+        let mut s = snapshot(alive);
+        add(&mut s, "t", &[1, 2, 3], Some((leader, 4, &[1, 2, 3])));
+        let info = Arc::make_mut(s.topics.get_mut(&topic("t")).expect("added"));
+        let partition = info.partitions.get_mut(&PartitionIndex(0)).expect("added");
+        partition.state.as_mut().expect("added").written = 101;
+        s
+    };
+    // Brokers 2 and 3 have registered after the state was written, 1 has not.
+    let s = registered_since(&[1, 2, 3], 2);
+    assert_eq!(planned(&s, &none()), "1 5 [1] Some(7)");
+    // Only they are there: one of them leads, the leader of before if it can, and all stay named.
+    let s = registered_since(&[2, 3], 3);
+    assert_eq!(planned(&s, &none()), "3 5 [1, 2, 3] Some(7)");
+    // Elected again and again would not do: it is waited for, then the others leave.
+    let mut s = snapshot(&[2, 3]);
+    add(&mut s, "t", &[1, 2, 3], Some((3, 4, &[1, 2, 3])));
+    let waiting = Trouble {
+        suspects: &[1, 2],
+        ..none()
+    };
+    assert_eq!(planned(&s, &waiting), "-");
+    let proven = Trouble {
+        proven: true,
+        suspects: &[1, 2],
+        ..none()
+    };
+    assert_eq!(planned(&s, &proven), "3 5 [3] Some(7)");
+    // Its disk is gone: the next one, and when there is none, nobody.
+    let refused = Trouble {
+        offline: &[3],
+        suspects: &[1, 2],
+        ..none()
+    };
+    assert_eq!(planned(&s, &refused), "2 5 [1, 2, 3] Some(7)");
+    let all_refused = Trouble {
+        offline: &[2, 3],
+        ..refused
+    };
+    assert_eq!(planned(&s, &all_refused), "-1 5 [1, 2, 3] Some(7)");
 }

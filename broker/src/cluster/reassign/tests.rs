@@ -30,6 +30,7 @@ fn cluster(placement: [&[i32]; 3], leader: i32, isr: &[i32]) -> ClusterSnapshot 
             isr: brokers(isr),
             controller_epoch: ControllerEpoch(1),
             version: 7,
+            written: i64::MAX,
         }),
     };
     let broker = |id: BrokerId| BrokerInfo {
@@ -57,6 +58,7 @@ fn with_facts<T>(run: impl FnOnce(&Facts<'_>) -> T) -> T {
         bounced: &BTreeSet::new(),
         stopping: &BTreeSet::new(),
         offline: &BTreeSet::new(),
+        suspects: &BTreeMap::new(),
         unclean: &|_| false,
     })
 }

@@ -24,6 +24,8 @@ pub(in crate::cluster) struct Orders {
     pub(in crate::cluster) dropped: BTreeMap<(BrokerId, TopicPartition), Option<TopicId>>,
     /// Replicas whose log folder has failed.
     pub(in crate::cluster) offline: BTreeSet<(BrokerId, TopicPartition)>,
+    /// Partitions whose leaders have to show that they can lead.
+    pub(in crate::cluster) unproven: BTreeSet<TopicPartition>,
     /// Counts the notices of failed log folders: after one a broker is told all again, to see in its
     /// answer what has failed.
     pub(in crate::cluster) log_dir_events: BTreeMap<BrokerId, u64>,

@@ -35,6 +35,7 @@ fn led_by(leader: Option<i32>) -> PartitionInfo {
             isr: vec![BrokerId(1)],
             controller_epoch: ControllerEpoch(1),
             version: 0,
+            written: i64::MAX,
         }),
         ..PartitionInfo::default()
     }

@@ -31,6 +31,7 @@ fn orders(alive: &[i32]) -> Orders {
         stopping: BTreeSet::new(),
         dropped: BTreeMap::new(),
         offline: BTreeSet::new(),
+        unproven: BTreeSet::new(),
         log_dir_events: BTreeMap::new(),
     }
 }
@@ -46,6 +47,7 @@ impl Orders {
                 isr: brokers(isr),
                 controller_epoch: ControllerEpoch(1),
                 version: epoch + 1,
+                written: i64::MAX,
             }),
             ..PartitionInfo::default()
         };
