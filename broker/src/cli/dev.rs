@@ -15,7 +15,7 @@ use nyala_coordinator::session::{Session, SessionConfig};
 use crate::broker::Broker;
 use crate::config::{Properties, Settings};
 
-use super::process;
+use super::{advice, process};
 
 /// Flags of `nyala dev`.
 #[derive(Debug, clap::Args)]
@@ -87,7 +87,7 @@ async fn main(args: Args) -> Result<(), Box<dyn Error>> {
     }
     zookeeper.shutdown().await;
     match failed {
-        Some(error) => Err(error.into()),
+        Some(error) => Err(advice::of_broker(&error)),
         None => Ok(()),
     }
 }
@@ -101,7 +101,8 @@ async fn start_zookeeper(data: &Path, args: &Args) -> Result<embedded::Server, B
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, args.zookeeper_port)),
         ..embedded::ServerConfig::new(data)
     })
-    .await?;
+    .await
+    .map_err(|error| advice::of_zookeeper(&error))?;
     if server.sessions().is_empty() {
         return Ok(server);
     }

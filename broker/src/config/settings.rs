@@ -202,9 +202,16 @@ impl Settings {
             "At least one log directory must be defined via log.dirs or log.dir".to_owned(),
         );
         faults.extend(self.connection_overrides().err());
-        faults.extend(self.listen_on().err());
-        faults.extend(self.advertise().err());
+        faults.extend(self.listener_faults());
         faults
+    }
+
+    /// What is published is what is bound unless told otherwise: the same fault is said once.
+    fn listener_faults(&self) -> impl Iterator<Item = Fault> {
+        let to_bind = self.listen_on().err();
+        let to_publish = self.advertise().err();
+        let other = to_publish.filter(|fault| Some(fault) != to_bind.as_ref());
+        to_bind.into_iter().chain(other)
     }
 
     /// Listeners to bind.
