@@ -460,7 +460,7 @@ fn a_paused_member_hands_out_nothing_that_is_anothers() {
         let count = printed(&paused.stdout()).len();
         (count > 100).then_some(()).ok_or(count)
     });
-    paused.signal(Signal::STOP);
+    paused.pause();
     let before = printed(&paused.stdout());
     // Its session ends while it stands still, and another takes its partitions.
     let other = Member::start(&rig, 1, &notes);
