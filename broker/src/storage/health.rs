@@ -44,7 +44,10 @@ impl LogDirs {
         }
         for (_, placed) in self.placed() {
             let log = placed.log.lock();
-            if let Some(reason) = log.failure() {
+            // One that was closed, or deleted since the look at the table, is not ill.
+            let failure = log.failure();
+            let ill = failure.filter(|reason| !matches!(**reason, StorageError::Closed { .. }));
+            if let Some(reason) = ill {
                 health.offline.push((log.dir().to_path_buf(), reason));
             }
         }

@@ -251,6 +251,8 @@ fn thousands_of_quiet_logs_are_cheap() {
     });
     assert!(ours.count() < 10, "quiet logs hold no descriptors");
     clean(dirs.close(0));
+    let offline = dirs.health().offline;
+    assert!(offline.is_empty(), "closed is not ill: {}", offline.len());
 }
 
 /// A small file system in memory; needs root, as the whole full-disk test of `tests/it` does.
