@@ -19,6 +19,7 @@ pub(crate) enum Kind {
     /// Fetch v11 requests over plain sockets.
     RawFetch,
     /// [`Kind::RawLatency`], first alone, then beside a consumer that reads an old log from the disk.
+    /// Its row is the second; the first is printed while it runs.
     RawBesideColdReader,
 }
 
@@ -106,9 +107,6 @@ const fn raw(
 const SMALL: (usize, u32) = (10, 0);
 const LARGE: (usize, u32) = (10_000, 5);
 
-/// Its row is the latency with the reader; what it was without is printed while it runs.
-pub(crate) const BESIDE_COLD_READER: &str = "raw latency, 1000 x 16 KB/s, cold reader beside";
-
 /// Every workload, in the order of the table.
 pub(crate) const ALL: &[Workload] = &[
     raw("raw produce 1 x 100 B", Kind::RawProduce, 1, 100),
@@ -134,7 +132,12 @@ pub(crate) const ALL: &[Workload] = &[
     Workload {
         rate: 1000,
         pipeline: 1,
-        ..raw(BESIDE_COLD_READER, Kind::RawBesideColdReader, 150, 100)
+        ..raw(
+            "raw latency, 1000 x 16 KB/s, cold reader beside",
+            Kind::RawBesideColdReader,
+            150,
+            100,
+        )
     },
     produce(
         "100 B, acks 1, small batches, 1 partition",

@@ -163,7 +163,8 @@ fn fetch_sessions(settings: &Settings) -> FetchSessions {
 }
 
 async fn connect(settings: &Settings) -> Result<Session, StartError> {
-    let Some(connect) = settings.zookeeper_connect.clone() else {
+    let given = settings.zookeeper_connect.clone();
+    let Some(connect) = given.filter(|text| !text.is_empty()) else {
         return Err(StartError::NoZooKeeper);
     };
     let ms = |number: i32| Duration::from_millis(u64::try_from(number).unwrap_or(0));

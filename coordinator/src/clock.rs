@@ -1,4 +1,4 @@
-//! The only reader of time in the workspace; `broker/src/clock.rs` hands it on.
+//! The only reader of time in the workspace.
 //!
 //! Deadlines and timeouts use monotonic time; wall time is only for what is stored or shown.
 #![expect(

@@ -217,6 +217,21 @@ fn errors_say_what_happened_to_what_and_what_to_do() {
         "{}",
         ended.stderr
     );
+    let taken = dev.bootstrap();
+    let port = taken.rsplit(':').next().unwrap_or_default();
+    let args = [
+        "dev",
+        "--data",
+        "other",
+        "--port",
+        port,
+        "--zookeeper-port",
+        "0",
+    ];
+    let ended = nyala(dev.folder(), &args);
+    assert!(!ended.status.success());
+    assert!(ended.stderr.contains(&taken), "{}", ended.stderr);
+    assert!(ended.stderr.contains("another port"), "{}", ended.stderr);
     on(&dev, &["topic", "create", "short"]).expect_success("create");
     let args = [
         "consume",

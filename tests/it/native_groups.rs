@@ -247,6 +247,20 @@ fn await_shares(members: &[&Member], expected: &[usize]) {
     });
 }
 
+/// Two members, once each has `share` partitions.
+fn two_members(rig: &Rig, notes: &Notes, share: usize) -> [Member; 2] {
+    let members = [0, 1].map(|number| Member::start(rig, number, notes));
+    await_shares(&members.iter().collect::<Vec<_>>(), &[share, share]);
+    members
+}
+
+/// Waits until more than `count` records were handled in all.
+fn await_records(notes: &Notes, count: usize) {
+    wait::until("records flow", || {
+        (notes.lock().len() > count).then_some(()).ok_or(())
+    });
+}
+
 /// Waits until everything acknowledged was handled by somebody, then checks all notes.
 fn check(notes: &Notes, acked: &BTreeMap<PartitionIndex, BTreeSet<i64>>) {
     wait::until("everything is read", || {
@@ -315,9 +329,7 @@ fn partitions_are_shared_by_one_two_four_and_six_members() {
         }
         await_shares(&members.iter().collect::<Vec<_>>(), expected);
         let seen = notes.lock().len();
-        wait::until("records flow", || {
-            (notes.lock().len() > seen + 50).then_some(()).ok_or(())
-        });
+        await_records(&notes, seen + 50);
     }
     for leaving in members.drain(1..) {
         leaving.leave(&rig);
@@ -341,9 +353,7 @@ fn a_member_that_dies_is_replaced_and_nothing_is_lost() {
     let dying = Member::start(&rig, 0, &notes);
     let living = Member::start(&rig, 1, &notes);
     await_shares(&[&dying, &living], &[2, 2]);
-    wait::until("records flow", || {
-        (notes.lock().len() > 200).then_some(()).ok_or(())
-    });
+    await_records(&notes, 200);
     dying.die(&rig);
     await_shares(&[&living], &[4]);
     let acked = feeder.finish(&rig);
@@ -354,17 +364,11 @@ fn a_member_that_dies_is_replaced_and_nothing_is_lost() {
 #[test]
 fn zookeeper_may_restart_under_a_group() {
     let (mut rig, feeder, notes) = start("4");
-    let members = [
-        Member::start(&rig, 0, &notes),
-        Member::start(&rig, 1, &notes),
-    ];
-    await_shares(&members.iter().collect::<Vec<_>>(), &[2, 2]);
+    let members = two_members(&rig, &notes, 2);
     for _ in 0..2 {
         rig.restart_zookeeper();
         let seen = notes.lock().len();
-        wait::until("records flow", || {
-            (notes.lock().len() > seen + 100).then_some(()).ok_or(())
-        });
+        await_records(&notes, seen + 100);
         await_shares(&members.iter().collect::<Vec<_>>(), &[2, 2]);
     }
     let acked = feeder.finish(&rig);
@@ -377,11 +381,7 @@ fn zookeeper_may_restart_under_a_group() {
 #[test]
 fn a_member_whose_session_expires_comes_back_with_a_new_one() {
     let (rig, feeder, notes) = start("4");
-    let members = [
-        Member::start(&rig, 0, &notes),
-        Member::start(&rig, 1, &notes),
-    ];
-    await_shares(&members.iter().collect::<Vec<_>>(), &[2, 2]);
+    let members = two_members(&rig, &notes, 2);
     for member in &members {
         let session = member.session.session_id().expect("connected");
         assert!(rig.zookeeper().server().expire_session(session));
@@ -390,9 +390,7 @@ fn a_member_whose_session_expires_comes_back_with_a_new_one() {
             let now = member.session.session_id();
             now.is_some_and(|id| id != session).then_some(()).ok_or(now)
         });
-        wait::until("records flow", || {
-            (notes.lock().len() > seen + 100).then_some(()).ok_or(())
-        });
+        await_records(&notes, seen + 100);
         await_shares(&members.iter().collect::<Vec<_>>(), &[2, 2]);
     }
     let acked = feeder.finish(&rig);
@@ -405,11 +403,7 @@ fn a_member_whose_session_expires_comes_back_with_a_new_one() {
 #[test]
 fn new_partitions_are_read_by_somebody() {
     let (rig, feeder, notes) = start("2");
-    let members = [
-        Member::start(&rig, 0, &notes),
-        Member::start(&rig, 1, &notes),
-    ];
-    await_shares(&members.iter().collect::<Vec<_>>(), &[1, 1]);
+    let members = two_members(&rig, &notes, 1);
     rig.nyala(&["topic", "alter", "ledger", "--partitions", "6"]);
     await_shares(&members.iter().collect::<Vec<_>>(), &[3, 3]);
     wait::until("records in a new partition", || {
@@ -460,14 +454,12 @@ fn a_paused_member_hands_out_nothing_that_is_anothers() {
         let count = printed(&paused.stdout()).len();
         (count > 100).then_some(()).ok_or(count)
     });
-    paused.signal(Signal::STOP);
+    paused.pause();
     let before = printed(&paused.stdout());
     // Its session ends while it stands still, and another takes its partitions.
     let other = Member::start(&rig, 1, &notes);
     await_shares(&[&other], &[4]);
-    wait::until("records flow", || {
-        (notes.lock().len() > 400).then_some(()).ok_or(())
-    });
+    await_records(&notes, 400);
     let taken: BTreeMap<PartitionIndex, i64> = notes
         .lock()
         .iter()
@@ -513,9 +505,7 @@ fn a_group_reads_on_through_restarts_of_the_broker() {
         rig.broker.kill();
         rig.broker = start_broker(rig.folder.path());
         let seen = notes.lock().len();
-        wait::until("records flow", || {
-            (notes.lock().len() > seen + 100).then_some(()).ok_or(())
-        });
+        await_records(&notes, seen + 100);
     }
     let acked = feeder.finish(&rig);
     check(&notes, &acked);

@@ -529,7 +529,7 @@ fn a_frozen_server_suspends_the_session_and_ends_its_lease() {
         let s = s.await.expect("a server is there");
         make(&s, "/n", CreateMode::Persistent).await;
         let frozen = clock::now();
-        zookeeper.process.signal(Signal::STOP);
+        zookeeper.process.pause();
         let write = s.set("/n", b"", None).await;
         assert_eq!(write, Err(ZkError::Unknown), "sent, but never answered");
         assert!(frozen.elapsed() < Duration::from_millis(1500));

@@ -440,6 +440,33 @@ fn the_readme_lists_the_settings_that_differ_from_kafkas() {
 }
 
 #[test]
+fn files_that_comments_name_are_there() {
+    let sources = sources();
+    let there = |name: &str| {
+        let end = format!("/{name}");
+        sources
+            .iter()
+            .any(|source| source.path == name || source.path.ends_with(&end))
+    };
+    let mut findings = Vec::new();
+    // A test's own comment may speak of files in general.
+    for source in sources.iter().filter(|source| !source.is_test()) {
+        for (number, line) in source.text.lines().enumerate() {
+            let Some((_, comment)) = line.split_once("//") else {
+                continue;
+            };
+            let quoted = comment.split('`').skip(1).step_by(2);
+            for name in quoted.filter(|word| word.ends_with(".rs") && !word.contains(' ')) {
+                if !there(name) {
+                    findings.push(format!("{}:{}: {name}", source.path, number + 1));
+                }
+            }
+        }
+    }
+    report("a comment names only files that exist", &findings);
+}
+
+#[test]
 fn nothing_is_left_to_do() {
     let marks = [
         concat!("TO", "DO"),

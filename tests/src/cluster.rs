@@ -228,9 +228,9 @@ impl Dev {
         ended
     }
 
-    /// Stops its clock: SIGSTOP.
+    /// Stops its clock ([`Process::pause`]).
     pub fn pause(&mut self) {
-        self.process().signal(Signal::STOP);
+        self.process().pause();
     }
 
     /// Lets it go on: SIGCONT.

@@ -129,6 +129,29 @@ impl Process {
         let _ = kill_process(pid.expect("a child has a process id"), signal);
     }
 
+    /// Stops its clock: returns when all its threads stand still. SIGSTOP alone only asks for that: on a busy
+    /// machine a broker went on to answer for some milliseconds.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.child.id());
+        wait::until(&format!("{} standing still", self.name), || {
+            let mut threads = std::fs::read_dir(&tasks).map_err(|e| e.to_string())?;
+            let stands = |task: std::fs::DirEntry| {
+                let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+                // The state follows the name, which stands in brackets. A thread that ended has none.
+                let state = stat
+                    .rsplit(") ")
+                    .next()
+                    .and_then(|rest| rest.chars().next());
+                state.is_none_or(|state| state == 'T')
+            };
+            match threads.all(|task| task.is_ok_and(stands)) {
+                true => Ok(()),
+                false => Err("some thread still runs".to_owned()),
+            }
+        });
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self, limit: Duration) -> Ended {
         let what = format!("end of {}", self.name);

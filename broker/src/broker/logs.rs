@@ -2,17 +2,19 @@
 //!
 //! Storage works without clock and runtime; both come from here.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nyala_coordinator::clock;
 use nyala_coordinator::ids::TopicName;
+use parking_lot::Mutex;
 
 use super::{StartError, Tasks};
 use crate::cluster::Configs;
 use crate::config::{Settings, TopicConfig};
-use crate::storage::{LogConfig, LogDirs, LogDirsConfig, RoundReport};
+use crate::storage::{Health, LogConfig, LogDirs, LogDirsConfig, LowDir, RoundReport};
 
 /// How often files whose delay is over, and `flush.ms`, are looked at.
 const SHORT_ROUND: Duration = Duration::from_secs(1);
@@ -35,6 +37,13 @@ pub(super) async fn open(settings: &Settings) -> Result<Arc<LogDirs>, StartError
     let (logs, report) = opened.await.map_err(StartError::Interrupted)??;
     for (path, error) in &report.offline {
         tracing::error!(path = %path.display(), %error, "offline");
+    }
+    for (path, offsets_lost) in &report.synced_lost {
+        tracing::error!(
+            path = %path.display(),
+            offsets_lost,
+            "records that had been synced are missing: the disk lost what it had confirmed"
+        );
     }
     if report.logs > 0 {
         tracing::info!(
@@ -95,6 +104,62 @@ pub(super) fn spawn_rounds(tasks: &mut Tasks, logs: &Arc<LogDirs>, settings: &Se
     every("checkpoints", ms(checkpoints), LogDirs::checkpoint_round);
     every("flush", SHORT_ROUND, LogDirs::flush_round);
     every("removal", SHORT_ROUND, LogDirs::remove_deleted);
+    let (logs, told) = (
+        Arc::clone(logs),
+        Arc::new(Mutex::new(Told::since_open(logs))),
+    );
+    tasks.every("health", SHORT_ROUND, move || {
+        let health = logs.health();
+        told.lock().tell(&health);
+    });
+}
+
+/// What was said of the logs' health, so that each change is said once.
+#[derive(Debug)]
+struct Told {
+    offline: BTreeSet<PathBuf>,
+    low: BTreeSet<PathBuf>,
+}
+
+impl Told {
+    /// [`open`] has told which folders were offline then.
+    fn since_open(logs: &LogDirs) -> Self {
+        let states = logs.states().into_iter();
+        let offline = states.filter(|dir| dir.offline.is_some());
+        Self {
+            offline: offline.map(|dir| dir.path).collect(),
+            low: BTreeSet::new(),
+        }
+    }
+
+    fn tell(&mut self, health: &Health) {
+        for (path, reason) in &health.offline {
+            if self.offline.insert(path.clone()) {
+                tracing::error!(
+                    path = %path.display(),
+                    %reason,
+                    "offline: mend the cause and start the broker again"
+                );
+            }
+        }
+        for LowDir { path, free, limit } in &health.low {
+            if self.low.insert(path.clone()) {
+                tracing::warn!(
+                    path = %path.display(),
+                    free,
+                    limit,
+                    "less than min.free.bytes is free: produce is refused until there is more"
+                );
+            }
+        }
+        self.low.retain(|path| {
+            let still = health.low.iter().any(|low| low.path == *path);
+            if !still {
+                tracing::info!(path = %path.display(), "there is space again: produce is served");
+            }
+            still
+        });
+    }
 }
 
 fn tell(name: &str, report: RoundReport) {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::broker::Broker;
 use crate::config::{Properties, Settings};
 
-use super::process;
+use super::{advice, process};
 
 /// Flags of `nyala broker`.
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,8 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let began = nyala_coordinator::clock::now();
     let settings = read(&args)?;
     process::block_on(async move {
-        let broker = Broker::start(settings).await?;
+        let started = Broker::start(settings).await;
+        let broker = started.map_err(|error| advice::of_broker(&error))?;
         let addresses: Vec<String> = broker.addresses().iter().map(ToString::to_string).collect();
         let ms = began.elapsed().as_millis();
         super::print_line(&format!("ready in {ms} ms: kafka {}", addresses.join(",")))?;

@@ -16,7 +16,7 @@ use nyala_coordinator::session::{Session, SessionConfig};
 use crate::broker::Broker;
 use crate::config::{Properties, Settings};
 
-use super::process;
+use super::{advice, process};
 
 /// Copies of each partition, unless there are fewer brokers.
 const REPLICAS_MAX: u16 = 3;
@@ -85,7 +85,7 @@ async fn main(args: Args) -> Result<(), Box<dyn Error>> {
     join_all(brokers.into_iter().map(Broker::shutdown_at_once)).await;
     zookeeper.shutdown().await;
     match failed {
-        Some(error) => Err(error.into()),
+        Some(error) => Err(advice::of_broker(&error)),
         None => Ok(()),
     }
 }
@@ -99,7 +99,8 @@ async fn start_zookeeper(data: &Path, args: &Args) -> Result<embedded::Server, B
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, args.zookeeper_port)),
         ..embedded::ServerConfig::new(data)
     })
-    .await?;
+    .await
+    .map_err(|error| advice::of_zookeeper(&error))?;
     if server.sessions().is_empty() {
         return Ok(server);
     }

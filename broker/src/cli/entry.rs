@@ -8,6 +8,7 @@ use nyala_client::config::{ClusterConfig, Entry};
 use nyala_client::error::ClusterError;
 use nyala_client::wire::{ErrorCode, Request};
 use nyala_coordinator::ids::TopicName;
+use nyala_coordinator::session::SessionError;
 
 /// Where brokers listen unless told otherwise.
 const BOOTSTRAP: &str = "127.0.0.1:9092";
@@ -20,7 +21,7 @@ pub(super) struct EntryArgs {
     /// Brokers to ask [default: 127.0.0.1:9092]
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "zookeeper")]
     bootstrap: Option<String>,
-    /// Go the native way, through ZooKeeper [default: 127.0.0.1:2181]
+    /// Go the native way, through ZooKeeper instead; without a value 127.0.0.1:2181
     #[arg(
         long,
         value_name = "HOST:PORT[/CHROOT]",
@@ -67,6 +68,9 @@ impl EntryArgs {
         let advice = match error {
             ClusterError::Unreachable { .. } => {
                 "is a broker running there? `nyala dev` starts one; --bootstrap names another"
+            }
+            ClusterError::Session(SessionError::ChrootMissing { .. }) => {
+                "a broker makes it at its first start: is the chroot that of its zookeeper.connect?"
             }
             ClusterError::Session(_) => {
                 "is ZooKeeper running there? `nyala dev` brings one; --zookeeper names another"

@@ -33,12 +33,14 @@ enum Command {
     },
     /// Print committed offsets, lag and owner of each partition
     Describe {
+        /// Name of the group
         group: String,
         #[command(flatten)]
         shared: Shared,
     },
     /// Set the committed offsets of a group without members
     ResetOffsets {
+        /// Name of the group
         group: String,
         /// Only this topic; may be given many times. Without it, all that the group has committed
         #[arg(long, value_name = "TOPIC", value_parser = topic_name)]
@@ -53,6 +55,7 @@ enum Command {
     },
     /// Delete groups without members, with their offsets
     Delete {
+        /// Names of the groups
         #[arg(required = true, value_name = "GROUP")]
         groups: Vec<String>,
         #[command(flatten)]

@@ -3,6 +3,7 @@
 //! Data goes to standard output, messages to standard error; the exit code is 0 only when all that
 //! was asked is done.
 
+mod advice;
 mod broker;
 mod consume;
 mod dev;

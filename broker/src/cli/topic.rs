@@ -50,6 +50,7 @@ pub(super) struct Args {
 enum Command {
     /// Create a topic
     Create {
+        /// Name of the topic
         #[arg(value_parser = topic_name)]
         name: TopicName,
         /// Number of partitions; without it the broker's num.partitions
@@ -85,6 +86,7 @@ enum Command {
     },
     /// Add partitions, set and unset settings
     Alter {
+        /// Name of the topic
         #[arg(value_parser = topic_name)]
         name: TopicName,
         /// New number of partitions; it can only grow
@@ -101,6 +103,7 @@ enum Command {
     },
     /// Delete topics with all their records
     Delete {
+        /// Names of the topics
         #[arg(required = true, value_name = "NAME", value_parser = topic_name)]
         names: Vec<TopicName>,
         #[command(flatten)]

@@ -2,7 +2,7 @@
 //!
 //! Later records win, null values remove. Offsets of a transaction count from its commit marker
 //! on. What cannot be read is skipped and counted: one bad record must not take a group's other
-//! offsets away. No clock and no I/O; `driver/load.rs` reads the partition.
+//! offsets away. No clock and no I/O; `driver/background.rs` reads the partition.
 
 use std::collections::{BTreeMap, HashMap};
 

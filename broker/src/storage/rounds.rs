@@ -36,7 +36,7 @@ impl RoundReport {
 }
 
 impl LogDirs {
-    fn placed(&self) -> Vec<(TopicPartition, Placed)> {
+    pub(crate) fn placed(&self) -> Vec<(TopicPartition, Placed)> {
         let logs = self.logs.read();
         logs.iter()
             .map(|(partition, placed)| (partition.clone(), placed.clone()))

@@ -44,7 +44,11 @@ pub enum OpenError {
         at: usize,
     },
     /// Something that was acknowledged is missing.
-    #[error("{} does not follow on zxid {after:#x}: a part of the history is missing", path.display())]
+    #[error(
+        "{} does not follow on zxid {after:#x}: a part of the history is missing, or another version of \
+         nyala wrote it: go on with that version, or start with an empty folder",
+        path.display()
+    )]
     Hole {
         /// The first file that cannot be used.
         path: PathBuf,

@@ -138,6 +138,7 @@ impl Thread {
         }
         let begun = clock::now();
         let mut complained = begun;
+        let mut said = false;
         loop {
             let attempt = clock::now();
             let failed = tokio::select! {
@@ -160,6 +161,12 @@ impl Thread {
                         // Nobody is left to tell when the receiver is gone.
                         let _ = ready.send(Err(error));
                         return Err(End::Finished);
+                    }
+                    if !said {
+                        said = true;
+                        let hosts = &self.shared.connect.hosts;
+                        let patience = self.shared.config.connect_timeout;
+                        info!("no ZooKeeper at {hosts} yet, trying for {patience:?}: {failed}");
                     }
                 }
                 failed => {

@@ -54,7 +54,11 @@ fn all_faults_come_together_with_key_value_and_bound() {
         "configuration queued.max.request.bytes",
         "configuration log.retention.hours",
     ] {
-        assert!(text.contains(want), "{want} not in:\n{text}");
+        assert_eq!(
+            text.matches(want).count(),
+            1,
+            "{want} is not once in:\n{text}"
+        );
     }
 }
 

@@ -251,6 +251,8 @@ fn thousands_of_quiet_logs_are_cheap() {
     });
     assert!(ours.count() < 10, "quiet logs hold no descriptors");
     clean(dirs.close(0));
+    let offline = dirs.health().offline;
+    assert!(offline.is_empty(), "closed is not ill: {}", offline.len());
 }
 
 /// A small file system in memory; needs root, as the whole full-disk test of `tests/it` does.
@@ -420,6 +422,9 @@ fn min_free_bytes_holds_producers_back_and_lets_them_go_on() {
         matches!(refused, AppendError::LowSpace { limit, .. } if limit == 8 << 20),
         "{refused}"
     );
+    let low = dirs.health().low;
+    assert!(low.len() == 1 && low[0].path == root, "{low:?}");
+    assert!(low[0].free < low[0].limit, "{low:?}");
     let ballast = disk.0.path().join("ballast");
     std::fs::write(&ballast, vec![1; 4 << 20]).expect("still space for others");
     // Space returns: the look at it comes by itself, twice a second.
