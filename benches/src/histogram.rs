@@ -29,8 +29,9 @@ impl Latencies {
         self.0.add(&other.0).expect("both have the same bounds");
     }
 
-    /// Milliseconds at quantile `q` (0 to 1); 0 when nothing was recorded.
-    pub(crate) fn quantile_ms(&self, q: f64) -> f64 {
-        self.0.value_at_quantile(q) as f64 / 1000.0
+    /// Milliseconds at half and at 99 of 100; 0 when nothing was recorded.
+    pub(crate) fn p50_p99_ms(&self) -> (f64, f64) {
+        let quantile_ms = |q| self.0.value_at_quantile(q) as f64 / 1000.0;
+        (quantile_ms(0.5), quantile_ms(0.99))
     }
 }

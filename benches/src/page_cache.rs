@@ -75,30 +75,51 @@ fn memory(name: &str) -> Result<u64> {
     Ok(kib.unwrap_or("0").parse::<u64>()? << 10)
 }
 
-/// Writes the logs of `topic` below `folder` to the disk and drops them from the page cache. Gives their
-/// bytes.
-pub(crate) fn drop_topic(folder: &Path, topic: &str) -> Result<u64> {
-    let mut bytes = 0;
-    let prefix = format!("{topic}-");
+/// The log files of a topic that nobody writes any more.
+#[derive(Debug)]
+pub(crate) struct OldLog {
+    files: Vec<File>,
+    /// Of all files.
+    pub(crate) bytes: u64,
+}
+
+impl OldLog {
+    /// Finds the logs of `topic` below `folder` and writes them to the disk: only once, because every
+    /// sync holds up whoever writes to the same file system.
+    pub(crate) fn settle(folder: &Path, topic: &str) -> Result<Self> {
+        let mut files = Vec::new();
+        find_logs(folder, &format!("{topic}-"), &mut files)?;
+        let mut bytes = 0;
+        for file in &files {
+            file.sync_all()?;
+            bytes += file.metadata()?.len();
+        }
+        Ok(Self { files, bytes })
+    }
+
+    /// Drops them from the page cache.
+    pub(crate) fn drop_pages(&self) -> Result<()> {
+        for file in &self.files {
+            fadvise(file, 0, None, Advice::DontNeed)?;
+        }
+        Ok(())
+    }
+}
+
+fn find_logs(folder: &Path, prefix: &str, found: &mut Vec<File>) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if !path.is_dir() {
-            continue;
-        }
-        if !name.starts_with(&prefix) {
-            bytes += drop_topic(&path, topic)?;
-            continue;
-        }
-        for log in fs::read_dir(&path)? {
-            let log = log?.path();
-            if log.extension().is_some_and(|e| e == "log") {
-                let file = File::open(&log)?;
-                file.sync_all()?;
-                fadvise(&file, 0, None, Advice::DontNeed)?;
-                bytes += file.metadata()?.len();
+        if path.is_dir() && !name.starts_with(prefix) {
+            find_logs(&path, prefix, found)?;
+        } else if path.is_dir() {
+            for log in fs::read_dir(&path)? {
+                let log = log?.path();
+                if log.extension().is_some_and(|e| e == "log") {
+                    found.push(File::open(&log)?);
+                }
             }
         }
     }
-    Ok(bytes)
+    Ok(())
 }

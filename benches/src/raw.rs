@@ -72,10 +72,7 @@ fn produce(
         .map(|p| produce_frame(topic, p, workload.acks, &batch))
         .collect();
     let mut frames = frames.iter().cycle().skip(usize::try_from(connection)?);
-    let gap = match workload.rate {
-        0 => Duration::ZERO,
-        rate => Duration::from_secs_f64(f64::from(CONNECTIONS) / f64::from(rate)),
-    };
+    let gap = gap(workload);
     let (mut moved, mut answer, mut in_flight) = (Moved::default(), Vec::new(), VecDeque::new());
     let mut due = Instant::now();
     loop {
@@ -104,6 +101,14 @@ fn produce(
     Ok(moved)
 }
 
+/// Time between two requests of one connection; none without a rate.
+fn gap(workload: &Workload) -> Duration {
+    match workload.rate {
+        0 => Duration::ZERO,
+        rate => Duration::from_secs_f64(f64::from(CONNECTIONS) / f64::from(rate)),
+    }
+}
+
 fn fetch(
     address: &str,
     topic: &str,
@@ -114,7 +119,10 @@ fn fetch(
     let mut socket = connect(address)?;
     let partition = connection % workload.partitions;
     let (mut moved, mut answer, mut offset) = (Moved::default(), Vec::new(), 0);
+    let mut due = Instant::now();
     while Instant::now() < end {
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        due += gap(workload);
         let sent = Instant::now();
         socket.write_all(&fetch_frame(topic, partition, offset, workload.fetch_bytes))?;
         read_frame(&mut socket, &mut answer)?;

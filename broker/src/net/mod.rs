@@ -1,9 +1,10 @@
 //! Sockets: accept, cut frames, send answers in request order, and bound all of it.
 //!
 //! `listener` accepts, `connection` runs one connection in one task, `send` brings payloads out,
-//! `gate` counts connections, `memory` counts bytes of requests in flight. Records are never
-//! looked at here: frames go to `api`, payloads come back.
+//! `cold` keeps the disk's waits off the threads, `gate` counts connections, `memory` counts bytes of
+//! requests in flight. Records are never looked at here: frames go to `api`, payloads come back.
 
+mod cold;
 mod connection;
 mod gate;
 mod input;

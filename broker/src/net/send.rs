@@ -5,26 +5,23 @@
 //! never stalls the connections that share its thread.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rustix::io::ReadWriteFlags;
 use rustix::net::SendFlags;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
+use super::cold::{ColdReads, Piece, Warmed};
 use crate::api::{CloseReason, Later, LaterKind, Payload};
 
 /// File bytes that one system call may send and that are checked for residence at once.
 const PIECE_BYTES: u64 = 1024 * 1024;
-/// Distance of the probes for residence: the kernel reads ahead in larger steps than this.
-const PROBE_STRIDE_BYTES: u64 = 128 * 1024;
 /// After this much, other connections of the thread get their turn.
-const TURN_BYTES: u64 = 1024 * 1024;
+const TURN_BYTES: u64 = 256 * 1024;
 /// Memory that an empty outbox keeps.
 const KEEP_BYTES: usize = 64 * 1024;
 
@@ -49,7 +46,9 @@ pub(crate) struct Outbox {
     /// Answers behind the first one that is not there yet, in request order.
     queue: VecDeque<Entry>,
     /// A piece of the range at the front on its way into the page cache.
-    warming: Option<JoinHandle<io::Result<()>>>,
+    warming: Option<JoinHandle<io::Result<Warmed>>>,
+    /// Where the disk had to be waited for.
+    cold: ColdReads,
     /// Bytes of the range at the front that were seen in the page cache and not sent since.
     resident: u64,
 }
@@ -121,7 +120,7 @@ impl Outbox {
         {
             self.warming = None;
             self.resident = PIECE_BYTES;
-            done.map_err(io::Error::other)??;
+            self.cold.note(done.map_err(io::Error::other)??);
             progress = true;
         }
         loop {
@@ -182,9 +181,13 @@ impl Outbox {
                 Some(range) => {
                     if self.resident == 0 {
                         let bytes = range.remaining.min(PIECE_BYTES);
-                        let (file, position) = (&range.file, range.position);
-                        if !is_resident(file, position, bytes) {
-                            self.warming = Some(warm(Arc::clone(file), position, bytes));
+                        let piece = Piece {
+                            file: Arc::clone(&range.file),
+                            position: range.position,
+                            bytes,
+                        };
+                        if self.cold.goes_on(&piece) || !piece.is_resident() {
+                            self.warming = Some(tokio::task::spawn_blocking(|| piece.warm()));
                             return Ok((Sent::Warming, sent));
                         }
                         self.resident = bytes;
@@ -255,48 +258,6 @@ pub(crate) enum Broken {
     /// We close it.
     #[error(transparent)]
     Close(#[from] CloseReason),
-}
-
-/// Whether a piece of a file can be sent without waiting for the disk.
-///
-/// A probe that finds nothing makes the kernel read ahead. Errors other than "not there" count as
-/// resident: `sendfile` will meet them and report them.
-fn is_resident(file: &File, position: u64, bytes: u64) -> bool {
-    let mut byte = [0_u8; 1];
-    let mut probe = |at: u64| {
-        let mut into = [io::IoSliceMut::new(&mut byte)];
-        let read = rustix::io::preadv2(file, &mut into, at, ReadWriteFlags::NOWAIT);
-        !matches!(read, Err(rustix::io::Errno::AGAIN))
-    };
-    let last = position + bytes.saturating_sub(1);
-    let mut at = position;
-    while at < last {
-        if !probe(at) {
-            return false;
-        }
-        at += PROBE_STRIDE_BYTES;
-    }
-    probe(last)
-}
-
-/// Reads a piece of a file into the page cache, on the blocking pool.
-fn warm(file: Arc<File>, position: u64, bytes: u64) -> JoinHandle<io::Result<()>> {
-    tokio::task::spawn_blocking(move || {
-        let mut scratch = vec![0_u8; 64 * 1024];
-        let end = position + bytes;
-        let mut at = position;
-        while at < end {
-            let want = usize::try_from((end - at).min(scratch.len() as u64)).unwrap_or(0);
-            let into = scratch.get_mut(..want).unwrap_or(&mut []);
-            match rustix::io::pread(&*file, into, at) {
-                Ok(0) => break,
-                Ok(read) => at += read as u64,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    })
 }
 
 #[cfg(test)]
