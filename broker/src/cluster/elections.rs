@@ -73,7 +73,7 @@ fn unclean(case: &Case<'_>, info: &PartitionInfo) -> Result<NewState, ElectionEr
     }
     let running = case.replicas(|b| case.may_join(b));
     let named = running.iter().find(|b| old.isr.contains(b));
-    let leader = *named.or(running.first()).ok_or_else(refused)?;
+    let leader = *named.or_else(|| running.first()).ok_or_else(refused)?;
     Ok(case.changed(old, Some(leader), vec![leader]))
 }
 
