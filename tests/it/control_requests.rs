@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use harness::cluster::Dev;
 use harness::wait::until;
 use harness::wire::Caller;
+use harness::znodes::Znodes;
 use nyala_client::wire::ErrorCode;
+use nyala_client::wire::messages::allocate_producer_ids::AllocateProducerIdsRequest;
 use nyala_client::wire::messages::leader_and_isr::{
     LeaderAndIsrPartitionState, LeaderAndIsrRequest, LeaderAndIsrTopicState,
 };
@@ -215,4 +217,29 @@ fn metadata_is_taken_from_the_current_controller_only() {
     assert_eq!(tell(EPOCH, -1), ErrorCode::None);
     assert_eq!(tell(EPOCH - 1, -1), ErrorCode::StaleControllerEpoch);
     assert_eq!(tell(EPOCH, 1), ErrorCode::StaleBrokerEpoch);
+}
+
+#[test]
+fn the_controller_gives_blocks_of_producer_ids_to_registered_brokers() {
+    let mut it = Controlled::start();
+    let mut znodes = Znodes::new(it.dev.zookeeper());
+    let (_, registration) = znodes.get("/brokers/ids/0").expect("read").expect("is one");
+    let epoch = registration.czxid;
+    let mut allocate = |broker_id: i32, broker_epoch: i64| {
+        let request = AllocateProducerIdsRequest {
+            broker_id,
+            broker_epoch,
+        };
+        it.caller.call(0, &request)
+    };
+    let first = allocate(0, epoch);
+    assert_eq!((first.error_code, first.producer_id_len), (0, 1000));
+    let second = allocate(0, epoch);
+    assert_eq!(
+        second.producer_id_start,
+        first.producer_id_start + i64::from(first.producer_id_len)
+    );
+    let mut refused = |broker, epoch| ErrorCode::from_code(allocate(broker, epoch).error_code);
+    assert_eq!(refused(0, epoch - 1), ErrorCode::StaleBrokerEpoch);
+    assert_eq!(refused(7, epoch), ErrorCode::BrokerIdNotRegistered);
 }

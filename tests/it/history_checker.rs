@@ -80,6 +80,7 @@ const WRONGS: &[Wrong] = &[
         Kind::LostWrite,
         overwrite,
     ),
+    ("a repetition of nothing", Kind::LostWrite, repeat_nothing),
     ("the end is cut off", Kind::Unseen, cut_the_end),
     (
         "a whole log is cut to nothing",
@@ -228,6 +229,25 @@ fn steal_an_offset(history: &mut History, seed: &mut Seed) {
         acked(o).is_some_and(|(place, _, other)| *place == at && other != value)
     });
     set_offset(&mut history.operations[*seed.one_of(&other)], offset);
+}
+
+/// What was acknowledged as being in the log already is not there.
+fn repeat_nothing(history: &mut History, seed: &mut Seed) {
+    let (_, offset, value) = some_acked(history, seed);
+    for operation in &mut history.operations {
+        if let What::Send {
+            value: sent,
+            outcome,
+            ..
+        } = &mut operation.what
+            && *sent == value
+        {
+            *outcome = Outcome::InLog;
+        }
+    }
+    for log in history.logs.values_mut() {
+        log.retain(|(at, other)| *other != value || *at != offset);
+    }
 }
 
 /// A poll with at least `count` records.

@@ -9,6 +9,8 @@ use harness::kafka::tool;
 use harness::rdkafka::committed;
 use harness::scene::{GROUP, Scene, TOPIC};
 use harness::wait;
+use harness::wire::Caller;
+use nyala_client::wire::messages::init_producer_id::InitProducerIdRequest;
 
 /// A cluster with these makers, the first of which is the controller.
 fn start(makers: Vec<Maker>) -> Brokers {
@@ -98,6 +100,19 @@ fn ours_under_a_controller_of_kafka_follows_leads_and_hands_back() {
 #[test]
 fn kafka_under_a_controller_of_ours_follows_leads_and_hands_back() {
     let brokers = start(vec![Maker::Nyala, Maker::Nyala, Maker::Kafka]);
+    // Kafka's broker asks the controller for the producer ids that it gives.
+    let mut caller = Caller::connect(&brokers.nodes[2].address, "producer");
+    wait::until("a producer id from Kafka's broker", || {
+        let request = InitProducerIdRequest {
+            producer_id: -1,
+            producer_epoch: -1,
+            ..InitProducerIdRequest::default()
+        };
+        match caller.call(4, &request).error_code {
+            0 => Ok(()),
+            code => Err(code),
+        }
+    });
     let mut scene = Scene::stage(brokers, 3);
     scene.begin();
     assert_eq!(scene.znodes.controller(), Some(0));

@@ -110,7 +110,7 @@ impl Ride {
                     at: (TOPIC.into(), partition),
                     value: Value::new(client, number),
                     number,
-                    outcome: placed.offset.map_or(Outcome::Unknown, Outcome::Acked),
+                    outcome: placed.offset.map_or(Outcome::InLog, Outcome::Acked),
                 };
                 recorder.note(client, begun, what);
             }

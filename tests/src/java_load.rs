@@ -128,7 +128,7 @@ impl JavaClient {
                     };
                     let outcome = match offset {
                         0.. => Outcome::Acked(offset),
-                        _ => Outcome::Unknown,
+                        _ => Outcome::InLog,
                     };
                     What::Send {
                         at,

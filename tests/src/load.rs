@@ -394,8 +394,7 @@ impl ProducerContext for Notes {
 
     fn delivery(&self, result: &DeliveryResult<'_>, sending: Self::DeliveryOpaque) {
         let outcome = match result {
-            // A record that turned out to be in the log already has no offset to tell.
-            Ok(message) if message.offset() < 0 => Outcome::Unknown,
+            Ok(message) if message.offset() < 0 => Outcome::InLog,
             Ok(message) => Outcome::Acked(message.offset()),
             Err((
                 KafkaError::MessageProduction(

@@ -71,7 +71,7 @@ struct Sent {
 
 async fn settle(work: Work, client: u32, sent: Sent, ack: Ack) {
     let outcome = match ack.await {
-        Ok(placed) => placed.offset.map_or(Outcome::Unknown, Outcome::Acked),
+        Ok(placed) => placed.offset.map_or(Outcome::InLog, Outcome::Acked),
         Err(error) => {
             eprintln!("{} failed: {error}", sent.value);
             Outcome::Unknown

@@ -7,7 +7,7 @@ use nyala_client::wire::compression::CompressionError;
 use super::record_check::BatchRefusal;
 use crate::cluster::{
     ConfigError, ControlError, ControllerError, ElectionError, FactError, IsrError,
-    ProducerIdError, ReassignError, StopError, TopicError,
+    ProducerIdBlockError, ProducerIdError, ReassignError, StopError, TopicError,
 };
 use crate::groups::GroupError;
 use crate::replication::{AppendError, ReadError, WaitError};
@@ -181,6 +181,18 @@ impl From<&ProducerIdError> for ErrorCode {
             ProducerIdError::Exhausted => Self::UnknownServerError,
             // What Kafka answers while it takes a new block: producers ask again.
             ProducerIdError::Registry(_) => Self::CoordinatorLoadInProgress,
+        }
+    }
+}
+
+impl From<&ProducerIdBlockError> for ErrorCode {
+    fn from(error: &ProducerIdBlockError) -> Self {
+        match error {
+            ProducerIdBlockError::Controller(ControllerError::UnknownBroker(_)) => {
+                Self::BrokerIdNotRegistered
+            }
+            ProducerIdBlockError::Controller(error) => error.into(),
+            ProducerIdBlockError::Ids(_) => Self::UnknownServerError,
         }
     }
 }

@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod admin_tests;
 mod admin_timeout;
+mod allocate_producer_ids;
 mod alter_configs;
 mod alter_partition;
 mod alter_partition_reassignments;
@@ -168,6 +169,7 @@ pub static TABLE: &[Api] = &[
     plain!(OffsetDelete, 0..=0, offset_delete),
     plain!(AlterPartition, 0..=3, alter_partition),
     plain!(DescribeCluster, 0..=1, describe_cluster),
+    plain!(AllocateProducerIds, 0..=0, allocate_producer_ids),
 ];
 
 /// The row of `key`.
@@ -184,6 +186,7 @@ fn is_between_brokers(key: ApiKey) -> bool {
             | ApiKey::UpdateMetadata
             | ApiKey::ControlledShutdown
             | ApiKey::AlterPartition
+            | ApiKey::AllocateProducerIds
     )
 }
 

@@ -15,13 +15,27 @@ pub(super) struct Epochs {
 struct Newest {
     controller: Option<ControllerEpoch>,
     broker: Option<BrokerEpoch>,
+    /// Generation of the session in which it registered.
+    generation: u64,
 }
 
 impl Epochs {
     /// This broker has registered. Until it does so again, the epoch stays: an order of the time
     /// before is for the same process, with the same partitions.
-    pub(super) fn registered(&self, epoch: BrokerEpoch) {
-        self.newest.lock().broker = Some(epoch);
+    pub(super) fn registered(&self, epoch: BrokerEpoch, generation: u64) {
+        let mut newest = self.newest.lock();
+        (newest.broker, newest.generation) = (Some(epoch), generation);
+    }
+
+    /// Generation of the session in which this broker registered last.
+    pub(super) fn generation(&self) -> u64 {
+        self.newest.lock().generation
+    }
+
+    /// The same, if that gave it this epoch.
+    pub(super) fn generation_of(&self, epoch: BrokerEpoch) -> Option<u64> {
+        let newest = self.newest.lock();
+        (newest.broker == Some(epoch)).then_some(newest.generation)
     }
 
     /// Lets an order in or refuses it; one from a newer controller fences all older ones.
@@ -85,7 +99,7 @@ mod tests {
             Ok(()),
             "not registered yet"
         );
-        epochs.registered(BrokerEpoch(10));
+        epochs.registered(BrokerEpoch(10), 1);
         assert!(matches!(
             epochs.admit(&head(9, Some(9))),
             Err(ControlError::StaleBroker { .. })

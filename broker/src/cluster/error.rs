@@ -115,6 +115,17 @@ pub enum ControllerError {
     UnknownBroker(BrokerId),
 }
 
+/// Why a broker does not get a block of producer ids.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ProducerIdBlockError {
+    /// As for all that is asked of the controller.
+    #[error(transparent)]
+    Controller(#[from] ControllerError),
+    /// There is none to be had.
+    #[error(transparent)]
+    Ids(#[from] ProducerIdError),
+}
+
 /// Why a leader does not get the in-sync replicas that it wishes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IsrError {

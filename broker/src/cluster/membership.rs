@@ -69,16 +69,15 @@ impl Membership {
     /// Watches over the registration until dropped.
     pub(super) async fn run(&self, mut snapshots: watch::Receiver<Arc<ClusterSnapshot>>) {
         let mut states = self.registry.session().states();
-        let mut registered_in = states.borrow().generation();
         self.await_seen(&mut snapshots).await;
         loop {
             let state = *states.borrow_and_update();
-            if state.generation() != registered_in || matches!(state, SessionState::Lost { .. }) {
+            let ended = state.generation() != self.epochs.generation();
+            if ended || matches!(state, SessionState::Lost { .. }) {
                 self.epoch.send_replace(None);
             }
             let there = self.is_seen(&snapshots.borrow_and_update());
             if !there && state.is_connected() {
-                registered_in = state.generation();
                 match self.register().await {
                     // The snapshot follows; an operator's deletion would show in it later.
                     Ok(()) => self.await_seen(&mut snapshots).await,
@@ -112,12 +111,14 @@ impl Membership {
     }
 
     async fn register(&self) -> Result<(), RegisterError> {
+        // Should it end before the registration is made, that is found and made known once more.
+        let generation = self.registry.session().state().generation();
         let info = BrokerRegistration {
             timestamp_ms: clock::wall_ms(),
             ..self.info.clone()
         };
         let epoch = self.registry.register_broker(self.broker, &info).await?;
-        self.epochs.registered(epoch);
+        self.epochs.registered(epoch, generation);
         let old = self.epoch.send_replace(Some(epoch));
         if old != Some(epoch) {
             info!("broker {} is registered, epoch {epoch}", self.broker);

@@ -58,8 +58,8 @@ pub(crate) use checks::invalid_name;
 pub use configs::Configs;
 pub use elections::ElectionKind;
 pub use error::{
-    ConfigError, ControllerError, ElectionError, IsrError, JoinError, ProducerIdError,
-    ReassignError, TopicError,
+    ConfigError, ControllerError, ElectionError, IsrError, JoinError, ProducerIdBlockError,
+    ProducerIdError, ReassignError, TopicError,
 };
 pub use facts::{
     ControlError, ControlHead, FactError, PartitionFacts, StopEpoch, StopError, StopFacts,
@@ -329,11 +329,6 @@ impl Cluster {
         entity: &ConfigEntity,
     ) -> Result<crate::config::Values, RegistryError> {
         Ok(self.registry.config(entity).await?.0)
-    }
-
-    /// A producer id that no other broker of the cluster gives.
-    pub async fn next_producer_id(&self) -> Result<i64, ProducerIdError> {
-        self.producer_ids.next().await
     }
 
     /// The typed znodes, for what has no call here.

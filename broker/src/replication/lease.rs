@@ -5,6 +5,10 @@
 //! are the next best: ZooKeeper may be down as a whole, and leaders go on. With neither, a leader
 //! stops to serve. A process that stood still trusts only ZooKeeper when it wakes: the fetches that
 //! waited in its sockets are of the time before.
+//!
+//! A new session proves nothing about what was held under the one before: others may have led since.
+//! The lease is over from its first heartbeat until this broker has registered in it and has gone
+//! through all that the cluster says of it ([`Lease::prove`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -37,6 +41,8 @@ struct Inner {
     session: session::Lease,
     timeout: Duration,
     start: Instant,
+    /// Generation of the session in which the roles of this broker were looked at.
+    proven: AtomicU64,
     /// Milliseconds from `start` to the latest sign that this process runs.
     ticked_ms: AtomicU64,
     /// It stood still, and ZooKeeper has not answered since.
@@ -51,6 +57,7 @@ impl Lease {
             session,
             timeout,
             start: clock::now(),
+            proven: AtomicU64::new(0),
             ticked_ms: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
         })))
@@ -67,6 +74,13 @@ impl Lease {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => inner.tick(clock::now()),
             }
+        }
+    }
+
+    /// The roles of this broker are those that the cluster gave it in the session of `generation`.
+    pub(crate) fn prove(&self, generation: u64) {
+        if let Some(inner) = &self.0 {
+            inner.proven.store(generation, Ordering::Release);
         }
     }
 
@@ -89,6 +103,9 @@ impl Inner {
     fn verdict(&self, now: Instant) -> Verdict {
         self.notice_stall(now);
         let stalled = self.stalled.load(Ordering::Acquire);
+        if self.session.generation() != self.proven.load(Ordering::Acquire) {
+            return Verdict::Over;
+        }
         decide(now, self.session.until(), self.timeout, stalled)
     }
 

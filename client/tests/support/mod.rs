@@ -246,5 +246,6 @@ pub(crate) fn codecs() -> Vec<(nyala_client::wire::ApiKey, Again, Again)> {
         pair::<offset_delete::OffsetDeleteRequest>(),
         pair::<alter_partition::AlterPartitionRequest>(),
         pair::<describe_cluster::DescribeClusterRequest>(),
+        pair::<allocate_producer_ids::AllocateProducerIdsRequest>(),
     ]
 }

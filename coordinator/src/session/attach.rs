@@ -280,6 +280,7 @@ impl Thread {
         self.session = Some(client.session().clone());
         self.serial += 1;
         self.attached_at = Some(clock::now());
+        self.shared.lease.begin(self.generation);
         self.shared.lease.renew(attempt, negotiated);
         let state = SessionState::Connected {
             generation: self.generation,

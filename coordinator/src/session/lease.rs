@@ -17,6 +17,8 @@ pub struct Lease {
     start: Instant,
     /// Microseconds since `start`; 0 is "no".
     until: Arc<AtomicU64>,
+    /// Generation of the session that it is of.
+    generation: Arc<AtomicU64>,
 }
 
 impl Lease {
@@ -24,6 +26,7 @@ impl Lease {
         Self {
             start: clock::now(),
             until: Arc::new(AtomicU64::new(0)),
+            generation: Arc::new(AtomicU64::new(0)),
         }
     }
 
@@ -41,6 +44,17 @@ impl Lease {
     #[must_use]
     pub fn until(&self) -> Instant {
         self.start + Duration::from_micros(self.until.load(Ordering::Acquire))
+    }
+
+    /// Generation of the session that it is of: what an earlier one held is not covered.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// From now on it is of this session. To be called before the first [`Self::renew`].
+    pub(super) fn begin(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Release);
     }
 
     /// A heartbeat sent at `sent` was answered.

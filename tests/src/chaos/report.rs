@@ -35,7 +35,7 @@ fn counts(history: &History) -> BTreeMap<&'static str, [usize; 3]> {
         }
         let (kind, outcome) = match &operation.what {
             What::Send { outcome, .. } => match outcome {
-                Outcome::Acked(_) => ("send", 0),
+                Outcome::Acked(_) | Outcome::InLog => ("send", 0),
                 Outcome::Refused => ("send", 1),
                 Outcome::Unknown => ("send", 2),
             },

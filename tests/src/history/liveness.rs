@@ -20,7 +20,7 @@ fn work(operation: &Operation) -> Option<(&'static str, &Partition)> {
 
 fn succeeded(operation: &Operation) -> bool {
     match &operation.what {
-        What::Send { outcome, .. } => matches!(outcome, Outcome::Acked(_)),
+        What::Send { outcome, .. } => matches!(outcome, Outcome::Acked(_) | Outcome::InLog),
         What::Commit { done, .. } => *done,
         What::Poll { records, .. } => !records.is_empty(),
         _ => false,

@@ -78,6 +78,9 @@ impl std::fmt::Display for Value {
 pub enum Outcome {
     /// Acknowledged, at this offset.
     Acked(i64),
+    /// Acknowledged as a repetition of what is in the log already; where it is there is not told
+    /// (an idempotent producer's retry that came after the next requests).
+    InLog,
     /// Refused for certain: it is nowhere.
     Refused,
     /// It may have happened.

@@ -1,6 +1,6 @@
 //! Where values are: every acknowledged one in the log at its offset, none twice, none from nowhere.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{Anomaly, History, Kind, Outcome, Partition, Value, What};
 
@@ -13,6 +13,8 @@ struct Known<'a> {
     /// Who says that this value is at this offset, in the words of a report.
     holds: BTreeMap<i64, BTreeMap<Value, &'static str>>,
     acked: Vec<(i64, Value)>,
+    /// Acknowledged without an offset.
+    in_log: Vec<Value>,
     polled: BTreeSet<(i64, Value)>,
     log: Option<&'a [(i64, Value)]>,
 }
@@ -34,10 +36,14 @@ pub(super) fn check(history: &History) -> Vec<Anomaly> {
                 at, value, outcome, ..
             } => {
                 sent.insert(*value, *outcome);
-                if let Outcome::Acked(offset) = outcome {
-                    let here = known.entry(at).or_default();
-                    here.note(*offset, *value, "acknowledged");
-                    here.acked.push((*offset, *value));
+                let here = known.entry(at).or_default();
+                match outcome {
+                    Outcome::Acked(offset) => {
+                        here.note(*offset, *value, "acknowledged");
+                        here.acked.push((*offset, *value));
+                    }
+                    Outcome::InLog => here.in_log.push(*value),
+                    Outcome::Refused | Outcome::Unknown => {}
                 }
             }
             What::Poll { at, records } => {
@@ -149,6 +155,13 @@ fn against_the_log(here: &Known<'_>, log: &[(i64, Value)], told: &mut Told<'_>) 
                 .get(offset)
                 .map_or_else(|| "nothing".to_owned(), ToString::to_string);
             let detail = format!("{value} was acknowledged at {offset}, which holds {instead}");
+            told.tell(Kind::LostWrite, &detail);
+        }
+    }
+    let values: HashSet<Value> = by_offset.values().copied().collect();
+    for value in &here.in_log {
+        if start == 0 && !values.contains(value) {
+            let detail = format!("{value} was acknowledged as being in the log, and is not there");
             told.tell(Kind::LostWrite, &detail);
         }
     }

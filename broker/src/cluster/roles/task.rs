@@ -263,7 +263,17 @@ impl Task {
         }
         self.apply(facts).await;
         self.publish();
+        self.prove(snapshot);
         Ok(())
+    }
+
+    /// A snapshot that shows the current registration is of its session: all roles are now.
+    fn prove(&self, snapshot: &ClusterSnapshot) {
+        let parts = &self.parts;
+        let shown = snapshot.brokers.get(&parts.this);
+        if let Some(generation) = shown.and_then(|b| parts.epochs.generation_of(b.epoch)) {
+            parts.table.settings().lease.prove(generation);
+        }
     }
 
     /// Applies facts that this broker may go by; remembers what failed.
