@@ -126,6 +126,9 @@ impl Work {
             &self.bootstrap,
             &[
                 ("enable.idempotence", "true"),
+                // With more, librdkafka begins a new epoch when the first of them fails and the next is
+                // out of order, and sends what is in the log already again (its issue 4953).
+                ("max.in.flight.requests.per.connection", "1"),
                 ("acks", "all"),
                 ("linger.ms", "2"),
                 ("message.timeout.ms", "300000"),
