@@ -43,7 +43,7 @@ import org.apache.kafka.common.utils.ByteUtils;
 
 public class WireSamples {
     static final List<Integer> KEYS = List.of(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20,
-        21, 22, 23, 32, 33, 35, 37, 42, 43, 44, 45, 46, 47, 56, 60);
+        21, 22, 23, 32, 33, 35, 37, 42, 43, 44, 45, 46, 47, 56, 60, 67);
 
     public static void main(String[] args) {
         if (args[0].equals("messages")) messages(); else batches();
