@@ -71,6 +71,11 @@ impl Election {
         self.line_of(data.into()).acquire(Kind::Latch, limit).await
     }
 
+    /// Leads for one term if nobody stands; `None` if somebody does.
+    pub async fn try_lead(&self, data: impl Into<Vec<u8>>) -> Result<Option<Hold>, RecipeError> {
+        self.line_of(data.into()).try_acquire(Kind::Latch).await
+    }
+
     /// Stands, leads when its turn comes, and stands again when leadership is lost, until it resigns.
     /// To be called on a tokio runtime.
     #[must_use]
@@ -184,8 +189,7 @@ async fn campaign(
     loop {
         let elected = tokio::select! {
             biased;
-            // An error means that the candidate was dropped.
-            _ = resigned.wait_for(|r| *r) => {
+            () = resignation(&mut resigned) => {
                 publish.send_replace(Role::Resigned);
                 return Ok(());
             }
@@ -201,7 +205,7 @@ async fn campaign(
         publish.send_replace(Role::Leading(hold.validity()));
         tokio::select! {
             biased;
-            _ = resigned.wait_for(|r| *r) => {
+            () = resignation(&mut resigned) => {
                 publish.send_replace(Role::Resigned);
                 return hold.release().await;
             }
@@ -210,6 +214,12 @@ async fn campaign(
             }
         }
     }
+}
+
+/// Resolves when the candidate resigns.
+async fn resignation(resigned: &mut watch::Receiver<bool>) {
+    // An error means that the candidate was dropped.
+    let _ = resigned.wait_for(|r| *r).await;
 }
 
 /// The first in line, and a watch that fires when that may have changed.
