@@ -26,6 +26,8 @@ mod semaphore;
 mod turn;
 
 #[cfg(test)]
+mod storm;
+#[cfg(test)]
 mod testing;
 
 pub use election::{Candidate, Election, Role};
