@@ -60,13 +60,14 @@ fn fences(all: &[Validity]) -> Vec<Fence> {
     all.iter().map(Validity::fence).collect()
 }
 
-/// Takes, gives up, releases, drops, until told to end.
+/// Takes, gives up, releases, drops, until told to end. Gives the session back: what it made must be
+/// gone before it ends.
 async fn contend(
     session: Session,
     seed: u64,
     history: Arc<Mutex<History>>,
     end: watch::Receiver<bool>,
-) {
+) -> Session {
     let mut random = SmallRng::seed_from_u64(seed);
     while !*end.borrow() {
         let limit = Duration::from_millis(random.random_range(20..600));
@@ -98,6 +99,7 @@ async fn contend(
             false => drop(tokio::time::timeout(limit, hold.release()).await),
         }
     }
+    session
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -148,11 +150,14 @@ async fn no_two_holders_through_a_storm_of_faults() {
         pause(&mut random, 400).await;
     }
     stop.send_replace(true);
+    let mut sessions = Vec::new();
     for contender in contenders {
-        soon("the contenders", contender).await.expect("no panic");
+        let session = soon("the contenders", contender).await;
+        sessions.push(session.expect("no panic"));
     }
     until_children(&watcher, PATH, 0).await;
     until_children(&watcher, SLOTS, 0).await;
+    drop(sessions);
     let holds = history.lock().holds;
     assert!(holds > 100, "only {holds} holds");
 }
