@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nyala_coordinator::ids::TopicPartition;
 
-use super::assignment::Partitions;
+use nyala_coordinator::recipes::balance::Partitions;
 use super::{Command, Parts, positions};
 use crate::cluster::Topology;
 use crate::config::OffsetReset;

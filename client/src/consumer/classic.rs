@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::alone::of_topics;
-use super::assignment::{Partitions, Subscriptions, assign_range};
+use nyala_coordinator::recipes::balance::{Partitions, Subscriptions, assign_range};
 use super::{Command, Parts, positions, protocol};
 use crate::cluster::{Cluster, Purpose};
 use crate::connection::Connection;

@@ -22,7 +22,7 @@ use nyala_coordinator::watched::Watched;
 use tokio::sync::{oneshot, watch};
 
 use super::alone::of_topics;
-use super::assignment::Subscriptions;
+use nyala_coordinator::recipes::balance::Subscriptions;
 use super::offsets::GroupOffsets;
 use super::rebalance::{Effect, Event, FencingToken, Rebalance};
 use super::{Command, Parts};

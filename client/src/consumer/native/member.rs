@@ -10,7 +10,7 @@ use nyala_coordinator::watched::Watched;
 use tokio::sync::watch;
 
 use super::{OWNER_CHECK, RETRY};
-use crate::consumer::assignment::Subscriptions;
+use nyala_coordinator::recipes::balance::Subscriptions;
 use crate::consumer::delivery::Progress;
 use crate::consumer::offsets::GroupOffsets;
 use crate::consumer::positions;
