@@ -7,9 +7,12 @@ mod advice;
 mod broker;
 mod consume;
 mod dev;
+mod elect;
 mod entry;
 mod group;
+mod held;
 mod lines;
+mod lock;
 mod process;
 mod produce;
 mod progress;
@@ -43,6 +46,12 @@ enum Command {
     Produce(produce::Args),
     /// Print records as lines
     Consume(consume::Args),
+    /// Run a command while holding a lock in ZooKeeper
+    Lock(lock::Args),
+    /// Run a command while leading, by election in ZooKeeper
+    Elect(elect::Args),
+    #[command(hide = true)]
+    RunBound(held::BoundArgs),
 }
 
 impl Cli {
@@ -55,6 +64,9 @@ impl Cli {
             Command::Group(args) => group::run(args),
             Command::Produce(args) => produce::run(args),
             Command::Consume(args) => consume::run(args),
+            Command::Lock(args) => lock::run(args),
+            Command::Elect(args) => elect::run(args),
+            Command::RunBound(args) => held::run_bound(args),
         }
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::debug;
 
-use crate::session::{Session, ZkError};
+use crate::session::{Children, Session, ZkError};
 
 use super::error::RecipeError;
 use super::fence::Fence;
@@ -76,7 +76,7 @@ impl Contender {
     pub(super) async fn enter(
         session: &Session,
         plan: Plan,
-    ) -> Result<(Self, Option<Vec<String>>), ZkError> {
+    ) -> Result<(Self, Option<Children>), ZkError> {
         let (wish, wishes) = watch::channel(Wish::Wait);
         let (made, entered) = oneshot::channel();
         let task_session = session.clone();
@@ -133,6 +133,11 @@ impl Contender {
     /// Path of the node.
     pub(super) fn path(&self) -> &str {
         &self.validity.own.path
+    }
+
+    /// Transaction that made the node.
+    pub(super) fn fence(&self) -> Fence {
+        self.validity.own.fence
     }
 
     /// Resolves when the place in line is lost.

@@ -13,11 +13,28 @@
 //! *Invariant*: at no time are two holds of the same thing valid, as long as clocks run equally fast
 //! and no session is ended by force; and whoever holds it later has the larger fence, whatever happens.
 
+mod election;
 mod error;
 mod fence;
 mod hold;
+mod line;
+mod lock;
+mod multi_lock;
 mod own;
+mod rwlock;
+mod semaphore;
+mod turn;
 
+#[cfg(test)]
+mod testing;
+
+pub use election::{Candidate, Election, Role};
 pub use error::RecipeError;
 pub use fence::Fence;
 pub use hold::{Hold, Loss, Validity};
+pub use line::Layout;
+pub use lock::Lock;
+pub use multi_lock::{MultiHold, MultiLock};
+pub use rwlock::RwLock;
+pub use semaphore::Semaphore;
+pub use turn::Entrant;

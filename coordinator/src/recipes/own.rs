@@ -4,7 +4,7 @@
 //! nobody else uses, and only counts if the session that is alive owns it: a node of our last session,
 //! which ZooKeeper is about to delete, has the same name part (CURATOR-498, CURATOR-696).
 
-use crate::session::{Acl, CreateMode, Session, SessionState, Stat, ZkError};
+use crate::session::{Acl, Children, CreateMode, Session, SessionState, Stat, ZkError};
 
 use super::fence::Fence;
 
@@ -34,8 +34,8 @@ pub(super) struct Plan {
     pub(super) data: Vec<u8>,
 }
 
-/// A node and the children of its folder, if one list that has the node in it came with it.
-pub(super) type OwnAmong = (Own, Option<Vec<String>>);
+/// A node and the children of its folder, if a list that has the node in it came with it.
+pub(super) type OwnAmong = (Own, Option<Children>);
 
 impl Own {
     /// Makes a sequential node, through lost connections and lost sessions.
@@ -55,13 +55,13 @@ impl Own {
                 CreateMode::EphemeralSequential,
                 Acl::Default,
             );
-            let (made, listed) = tokio::join!(create, session.children(&plan.parent));
+            let (made, listed) = tokio::join!(create, session.list(&plan.parent));
             match made {
                 Ok(created) => {
                     let Some(own) = Self::of(session, created.path, &created.stat, true) else {
                         continue;
                     };
-                    let among = |names: &Vec<String>| names.iter().any(|n| n == own.name());
+                    let among = |all: &Children| all.names.iter().any(|n| n == own.name());
                     let listed = listed.ok().filter(among);
                     return Ok(Some((own, listed)));
                 }

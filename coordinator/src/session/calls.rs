@@ -120,6 +120,20 @@ impl Session {
         .await
     }
 
+    /// Names of a node's children, sorted, and the node's stat, from one read.
+    pub async fn list(&self, path: &str) -> Result<Children, ZkError> {
+        self.read(|client| {
+            let path = path.to_owned();
+            async move {
+                let (mut names, stat) = client.get_children(&path).await.map_err(lift)?;
+                names.sort_unstable();
+                let stat = stat.into();
+                Ok(Children { names, stat })
+            }
+        })
+        .await
+    }
+
     /// Children of a node that may be missing; the watch fires when the list changes or the node
     /// comes or goes.
     pub async fn children_watch(&self, path: &str) -> Result<GotOrWatch<Children>, ZkError> {

@@ -1,0 +1,106 @@
+//! `nyala elect`: runs a command while it leads, or shows who does.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::time::Duration;
+
+use nyala_coordinator::recipes::{Election, Entrant};
+use nyala_coordinator::session::Session;
+use tokio::sync::watch;
+
+use super::held::{self, EXIT_CODES, Held, HeldArgs};
+use super::lock::{LayoutArg, print_entrants};
+use super::{print_line, process};
+
+const EXAMPLES: &str = "\
+Examples:
+  nyala elect /election -- ./leader.sh              run it while this process leads
+  nyala elect /election --data \"$(hostname)\" -- CMD
+  nyala elect /election --observe                   a line for each leader: token, tab, data
+  nyala elect /election --list                      all candidates, the leader first
+
+CMD finds the token of its term in NYALA_FENCE; a later leader's is always larger. One term: when leadership
+is lost CMD is stopped, and when CMD ends leadership is given up. To stand again, run it again.
+";
+
+/// Flags of `nyala elect`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = format!("{EXAMPLES}\n{EXIT_CODES}"))]
+pub(super) struct Args {
+    /// Znode of the election; made when it is missing
+    path: String,
+    /// Stand under the names of kazoo's recipes, or of Curator's
+    #[arg(long, value_enum, default_value = "kazoo")]
+    layout: LayoutArg,
+    /// Print each leader from now on (token, tab, data; an empty line for none), until interrupted
+    #[arg(long, conflicts_with_all = ["command", "list"])]
+    observe: bool,
+    /// Print the candidates in order, and end
+    #[arg(long, conflicts_with = "command")]
+    list: bool,
+    #[command(flatten)]
+    held: HeldArgs,
+    /// What to run while leading
+    #[arg(last = true, required_unless_present_any = ["observe", "list"], value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    process::start_warnings();
+    if args.observe {
+        return process::block_on(observe(&args))?;
+    }
+    if args.list {
+        return process::block_on(list(&args))?;
+    }
+    match process::block_on(lead(&args))? {
+        0 => Ok(()),
+        code => std::process::exit(code),
+    }
+}
+
+async fn lead(args: &Args) -> i32 {
+    let get = async |session: Session| {
+        let election = Election::new(&session, args.path.as_str())?.with_layout(args.layout.into());
+        let term = match args.held.timeout {
+            Some(Duration::ZERO) => election.try_lead(args.held.data()).await?,
+            limit => Some(election.lead(args.held.data(), limit).await?),
+        };
+        Ok(term.map(Held::One))
+    };
+    held::run_under(&args.held, &args.command, get).await
+}
+
+async fn list(args: &Args) -> Result<(), Box<dyn Error>> {
+    let session = args.held.connect().await?;
+    let candidates = Election::new(&session, args.path.as_str())?
+        .candidates()
+        .await;
+    session.close().await;
+    Ok(print_entrants(&candidates?)?)
+}
+
+async fn observe(args: &Args) -> Result<(), Box<dyn Error>> {
+    let session = args.held.connect().await?;
+    let observed = Election::new(&session, args.path.as_str())?
+        .observe()
+        .await?;
+    let shown = tokio::select! {
+        shown = show(observed.subscribe()) => shown,
+        stopped = process::stop_signal() => stopped,
+    };
+    session.close().await;
+    Ok(shown?)
+}
+
+/// A line for the leader there is, and for each that follows.
+async fn show(mut leaders: watch::Receiver<Option<Entrant>>) -> std::io::Result<()> {
+    loop {
+        let leader = leaders.borrow_and_update().clone();
+        let line = leader.map(|l| format!("{}\t{}", l.fence, String::from_utf8_lossy(&l.data)));
+        print_line(&line.unwrap_or_default())?;
+        if leaders.changed().await.is_err() {
+            return Ok(());
+        }
+    }
+}

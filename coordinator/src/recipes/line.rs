@@ -1,0 +1,142 @@
+//! Who is before whom: names of contenders, as we and others write them. Pure.
+//!
+//! ZooKeeper ends the name of a sequential node with ten digits; whoever has fewer before it was first.
+//! kazoo puts `__lock__` or `__rlock__` before them, Curator `-lock-`, `-latch-`, `__READ__` or
+//! `__WRIT__`. Names without digits are not contenders.
+
+use uuid::Uuid;
+
+/// Under whose names we contend. All names are understood; this is about who understands ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// `<32 hex digits>__lock__0000000001`: ours, and kazoo's `Lock`, `ReadLock`, `WriteLock`, `Election`.
+    #[default]
+    Kazoo,
+    /// `_c_<UUID>-lock-0000000001`: Curator's `InterProcessMutex`, `InterProcessReadWriteLock`,
+    /// `LeaderLatch`. kazoo sees these only when told to (`extra_lock_patterns`).
+    Curator,
+}
+
+/// What a contender wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Lock,
+    Read,
+    Write,
+    Latch,
+    /// Of a semaphore; a layout of our own.
+    Permit,
+}
+
+impl Kind {
+    /// The start of a name that nobody else uses.
+    pub(super) fn prefix(self, layout: Layout) -> String {
+        let id = Uuid::new_v4();
+        match (layout, self) {
+            (_, Self::Permit) => format!("{}__permit__", id.simple()),
+            (Layout::Kazoo, Self::Read) => format!("{}__rlock__", id.simple()),
+            (Layout::Kazoo, _) => format!("{}__lock__", id.simple()),
+            (Layout::Curator, Self::Lock) => format!("_c_{}-lock-", id.hyphenated()),
+            (Layout::Curator, Self::Read) => format!("_c_{}-__READ__", id.hyphenated()),
+            (Layout::Curator, Self::Write) => format!("_c_{}-__WRIT__", id.hyphenated()),
+            (Layout::Curator, Self::Latch) => format!("_c_{}-latch-", id.hyphenated()),
+        }
+    }
+}
+
+/// Number that ZooKeeper gave to a node: its last digits, ten or more of them.
+pub(super) fn sequence(name: &str) -> Option<i64> {
+    let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    if digits < 10 {
+        return None;
+    }
+    name.get(name.len() - digits..)?.parse().ok()
+}
+
+/// The name without its number.
+fn marker(name: &str) -> &str {
+    name.trim_end_matches(|c: char| c.is_ascii_digit())
+}
+
+/// Whether the contender lets others in of its own kind.
+fn is_reader(name: &str) -> bool {
+    let marker = marker(name);
+    marker.ends_with("__rlock__") || marker.ends_with("__READ__")
+}
+
+/// Whether the name is one of Curator's, which sees only such names.
+fn is_curators(name: &str) -> bool {
+    let marker = marker(name);
+    ["lock-", "latch-", "__READ__", "__WRIT__"]
+        .iter()
+        .any(|end| marker.ends_with(end))
+}
+
+/// Where a contender stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn<'a> {
+    /// It is not in line: its node is gone.
+    Missing,
+    /// Nobody who is in its way is before it.
+    Mine,
+    /// This is the last of those who are.
+    Behind(&'a str),
+}
+
+/// Where `own` stands among `names`; readers are only in the way of others.
+pub(super) fn turn<'a>(names: &'a [String], own: &str) -> Turn<'a> {
+    if !names.iter().any(|name| name == own) {
+        return Turn::Missing;
+    }
+    let Some(number) = sequence(own) else {
+        return Turn::Missing;
+    };
+    let reads = is_reader(own);
+    let before = names
+        .iter()
+        .filter(|name| !(reads && is_reader(name)))
+        .filter_map(|name| Some((sequence(name)?, name)))
+        .filter(|(n, _)| *n < number)
+        .max_by_key(|(n, _)| *n);
+    match before {
+        Some((_, name)) => Turn::Behind(name),
+        None => Turn::Mine,
+    }
+}
+
+/// All contenders before `own`, nearest first; `None` when it is not in line.
+pub(super) fn all_before<'a>(names: &'a [String], own: &str) -> Option<Vec<&'a str>> {
+    if !names.iter().any(|name| name == own) {
+        return None;
+    }
+    let number = sequence(own)?;
+    let mut before: Vec<(i64, &str)> = names
+        .iter()
+        .filter_map(|name| Some((sequence(name)?, name.as_str())))
+        .filter(|(n, _)| *n < number)
+        .collect();
+    before.sort_unstable_by_key(|(n, _)| -n);
+    Some(before.into_iter().map(|(_, name)| name).collect())
+}
+
+/// Contenders in order.
+pub(super) fn in_order(names: &[String]) -> Vec<&str> {
+    let mut all: Vec<(i64, &str)> = names
+        .iter()
+        .filter_map(|name| Some((sequence(name)?, name.as_str())))
+        .collect();
+    all.sort_unstable();
+    all.into_iter().map(|(_, name)| name).collect()
+}
+
+/// A contender before `own` that would not see it, and so would not wait for it either.
+pub(super) fn blind_to<'a>(names: &'a [String], own: &str) -> Option<&'a str> {
+    if is_curators(own) {
+        return None;
+    }
+    let blind = |name: &&String| sequence(name).is_some() && is_curators(name);
+    names.iter().find(blind).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,449 @@
+//! The lock, and with it everything under it, through the faults it was made for.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use super::super::hold::Loss;
+use super::super::own::{Own, Plan};
+use super::super::testing::*;
+use super::super::{Fence, RecipeError};
+use super::*;
+use crate::session::{Acl, CreateMode, SessionState, ZkError};
+
+const PATH: &str = "/locks/one";
+
+fn lock(session: &Session) -> Lock {
+    Lock::new(session, PATH).expect("a legal path")
+}
+
+/// A store that refuses late writers.
+#[derive(Default)]
+struct Store(AtomicI64);
+
+impl Store {
+    fn write(&self, fence: Fence) -> bool {
+        self.0.fetch_max(fence.0, Ordering::SeqCst) <= fence.0
+    }
+}
+
+#[tokio::test]
+async fn holders_come_in_the_order_of_asking_with_growing_fences() {
+    let place = Place::start().await;
+    let session = place.session().await;
+    let first = lock(&session).acquire().await.expect("it is free");
+    let mut waiting = Vec::new();
+    for number in 0..5_usize {
+        let lock = lock(&session).with_data(number.to_string());
+        waiting.push(tokio::spawn(async move {
+            let hold = lock.acquire().await.expect("its turn comes");
+            (number, hold)
+        }));
+        until_children(&session, PATH, number + 2).await;
+    }
+    let entrants = lock(&session).entrants().await.expect("all can be read");
+    let said: Vec<&[u8]> = entrants.iter().map(|e| e.data.as_slice()).collect();
+    assert_eq!(said, [&b""[..], b"0", b"1", b"2", b"3", b"4"]);
+    assert_eq!(entrants[0].fence, first.fence());
+    let mut fence = first.fence();
+    first.release().await.expect("it is ours");
+    for (number, next) in waiting.into_iter().enumerate() {
+        let (asked, hold) = soon("the next holder", next).await.expect("no panic");
+        assert_eq!(asked, number);
+        assert!(hold.is_valid() && hold.fence() > fence);
+        assert_eq!(hold.fence(), entrants[number + 1].fence);
+        fence = hold.fence();
+        hold.release().await.expect("it is ours");
+    }
+    until_children(&session, PATH, 0).await;
+}
+
+#[tokio::test]
+async fn time_runs_out_and_leaves_nothing_behind() {
+    let place = Place::start().await;
+    let (one, two) = (place.session().await, place.session().await);
+    let hold = lock(&one).acquire().await.expect("it is free");
+    let limit = Duration::from_millis(150);
+    let late = lock(&two).acquire_within(limit).await;
+    let (path, waited) = (PATH.to_owned(), limit);
+    assert_eq!(late.err(), Some(RecipeError::TimedOut { path, waited }));
+    until_children(&one, PATH, 1).await;
+    assert!(lock(&two).try_acquire().await.expect("an answer").is_none());
+    assert_eq!(one.children(PATH).await.expect("they can be read").len(), 1);
+    hold.release().await.expect("it is ours");
+    let hold = lock(&two).try_acquire().await.expect("an answer");
+    assert!(hold.expect("it is free").is_valid());
+    // That one was dropped: it goes by itself.
+    until_children(&one, PATH, 0).await;
+}
+
+#[tokio::test]
+async fn who_stops_waiting_leaves_the_line_and_who_is_behind_goes_on() {
+    let place = Place::start().await;
+    let session = place.session().await;
+    let hold = lock(&session).acquire().await.expect("it is free");
+    let (second, third) = (lock(&session), lock(&session));
+    let second = tokio::spawn(async move { second.acquire().await.map(drop) });
+    until_children(&session, PATH, 2).await;
+    let third = tokio::spawn(async move { third.acquire().await });
+    until_children(&session, PATH, 3).await;
+    second.abort();
+    until_children(&session, PATH, 2).await;
+    assert!(!third.is_finished(), "the first still holds");
+    hold.release().await.expect("it is ours");
+    let third = soon("the third", third).await.expect("no panic");
+    assert!(third.expect("its turn came").is_valid());
+}
+
+#[tokio::test]
+async fn one_handle_holds_once() {
+    let place = Place::start().await;
+    let session = place.session().await;
+    let lock = lock(&session);
+    let hold = lock.acquire().await.expect("it is free");
+    let path = PATH.to_owned();
+    let refused = Some(RecipeError::Reentrant { path });
+    assert_eq!(lock.acquire().await.err(), refused);
+    assert_eq!(lock.clone().try_acquire().await.err(), refused);
+    hold.release().await.expect("it is ours");
+    drop(lock.acquire().await.expect("the handle is free again"));
+    let hold = soon("after a drop", lock.acquire()).await;
+    assert!(hold.expect("the handle is free again").is_valid());
+}
+
+#[tokio::test]
+async fn a_create_whose_answer_is_lost_is_found_again() {
+    let place = Place::start().await;
+    let (cut, other) = (place.proxied().await, place.session().await);
+    cut.ensure_path(PATH).await.expect("made");
+    place.proxy.lose_answers();
+    let lock = lock(&cut);
+    let hold = tokio::spawn(async move { lock.acquire().await });
+    until_children(&other, PATH, 1).await;
+    assert!(!hold.is_finished(), "the answer was lost");
+    place.proxy.cut();
+    place.proxy.heal();
+    let hold = soon("the hold", hold).await.expect("no panic");
+    let hold = hold.expect("the node is there");
+    let names = other.children(PATH).await.expect("they can be read");
+    assert_eq!(names.len(), 1, "made once: {names:?}");
+    let stat = other.exists(hold.path()).await.expect("an answer");
+    assert_eq!(stat.expect("it is there").czxid, hold.fence().0);
+    hold.release().await.expect("it is ours");
+    until_children(&other, PATH, 0).await;
+}
+
+#[tokio::test]
+async fn a_create_that_never_arrives_is_made_again() {
+    let place = Place::start().await;
+    let (cut, other) = (place.proxied().await, place.session().await);
+    cut.ensure_path(PATH).await.expect("made");
+    place.proxy.lose_requests();
+    let lock = lock(&cut);
+    let hold = tokio::spawn(async move { lock.acquire().await });
+    let mut states = cut.states();
+    // No heartbeat is answered either.
+    let suspended = states.wait_for(|s| matches!(s, SessionState::Suspended { .. }));
+    soon("a connection without answers", suspended)
+        .await
+        .expect("it lives");
+    place.proxy.heal();
+    let hold = soon("the hold", hold).await.expect("no panic");
+    assert!(hold.expect("made again").is_valid());
+    let names = other.children(PATH).await.expect("they can be read");
+    assert_eq!(names.len(), 1, "{names:?}");
+}
+
+#[tokio::test]
+async fn a_create_given_up_before_its_answer_leaves_nothing() {
+    let place = Place::start().await;
+    let (cut, other) = (place.proxied().await, place.session().await);
+    cut.ensure_path(PATH).await.expect("made");
+    place.proxy.lose_answers();
+    let lock = lock(&cut);
+    let late = lock.acquire_within(Duration::from_millis(200)).await;
+    assert!(
+        matches!(late, Err(RecipeError::TimedOut { .. })),
+        "{late:?}"
+    );
+    until_children(&other, PATH, 1).await;
+    place.proxy.cut();
+    place.proxy.heal();
+    until_children(&other, PATH, 0).await;
+    assert!(cut.state().generation() == 1, "the session never ended");
+}
+
+#[tokio::test]
+async fn a_node_of_an_earlier_session_is_not_taken_for_ours() {
+    // CURATOR-498: a create in a session that ends; the next session sees the node of that one, which
+    // ZooKeeper has not deleted yet, and takes it for its own.
+    let place = Place::start().await;
+    let (ours, earlier) = (place.session().await, place.session().await);
+    ours.ensure_path(PATH).await.expect("made");
+    let plan = Plan {
+        parent: PATH.to_owned(),
+        prefix: "5f0c__lock__".to_owned(),
+        data: Vec::new(),
+    };
+    let mode = CreateMode::EphemeralSequential;
+    let start = format!("{PATH}/{}", plan.prefix);
+    let made = earlier.create(&start, b"", mode, Acl::Open).await;
+    let made = made.expect("made");
+    assert_eq!(Own::find(&ours, &plan).await, Ok(None));
+    let found = Own::find(&earlier, &plan).await.expect("an answer");
+    assert_eq!(found.expect("it is its own").fence, Fence(made.stat.czxid));
+}
+
+#[tokio::test]
+async fn an_expired_holder_is_told_and_its_late_write_is_refused() {
+    let place = Place::start().await;
+    let (one, two) = (place.session().await, place.session().await);
+    let store = Store::default();
+    let old = lock(&one).acquire().await.expect("it is free");
+    assert!(store.write(old.fence()));
+    let next = lock(&two);
+    let next = tokio::spawn(async move { next.acquire().await });
+    until_children(&two, PATH, 2).await;
+    place.expire(&one);
+    let next = soon("the next holder", next).await.expect("no panic");
+    let next = next.expect("its turn came");
+    assert!(next.fence() > old.fence());
+    assert!(store.write(next.fence()));
+    assert!(!store.write(old.fence()), "a late write came through");
+    assert_eq!(soon("the news", old.lost()).await, Loss::SessionEnded);
+    assert!(!old.is_valid());
+    // The session has a successor by now, with a lease that runs; the hold stays lost.
+    let mut states = one.states();
+    let anew = states.wait_for(|s| s.is_connected() && s.generation() == 2);
+    soon("a new session", anew).await.expect("it lives");
+    assert!(!old.is_valid());
+    assert_eq!(old.release().await, Ok(()));
+    assert!(next.is_valid());
+}
+
+#[tokio::test]
+async fn a_session_that_expires_while_waiting_waits_on() {
+    let place = Place::start().await;
+    let (one, two) = (place.session().await, place.session().await);
+    let hold = lock(&one).acquire().await.expect("it is free");
+    let waits = lock(&two);
+    let waits = tokio::spawn(async move { waits.acquire().await });
+    until_children(&one, PATH, 2).await;
+    let before = one.children(PATH).await.expect("they can be read");
+    place.expire(&two);
+    until("another node", || async {
+        let now = one.children(PATH).await.expect("they can be read");
+        now.len() == 2 && now != before
+    })
+    .await;
+    hold.release().await.expect("it is ours");
+    let waits = soon("the second", waits).await.expect("no panic");
+    assert!(waits.expect("its turn came").is_valid());
+}
+
+#[tokio::test]
+async fn a_restart_of_zookeeper_costs_nobody_his_place() {
+    let mut place = Place::start().await;
+    let (one, two) = (place.session().await, place.session().await);
+    let hold = lock(&one).acquire().await.expect("it is free");
+    let waits = lock(&two);
+    let waits = tokio::spawn(async move { waits.acquire().await });
+    until_children(&one, PATH, 2).await;
+    let late = lock(&two);
+    place.stop().await;
+    // Asked for while nobody is there.
+    let late = tokio::spawn(async move { late.acquire().await });
+    place.start_again().await;
+    until_children(&one, PATH, 3).await;
+    assert!(hold.is_valid(), "it was back in time");
+    hold.release().await.expect("it is ours");
+    let waits = soon("the second", waits).await.expect("no panic");
+    waits.expect("its turn came").release().await.expect("ours");
+    let late = soon("the third", late).await.expect("no panic");
+    assert!(late.expect("its turn came").is_valid());
+}
+
+#[tokio::test]
+async fn a_holder_out_of_touch_is_invalid_before_anybody_else_holds() {
+    let place = Place::start().await;
+    let (cut, other) = (place.proxied().await, place.session().await);
+    let old = lock(&cut).acquire().await.expect("it is free");
+    let next = lock(&other);
+    let next = tokio::spawn(async move { next.acquire().await });
+    until_children(&other, PATH, 2).await;
+    place.proxy.cut();
+    let begun = clock_now();
+    assert!(old.is_valid(), "the lease runs on for a while");
+    // By itself, without a word from anybody.
+    assert_eq!(
+        soon("the end of the lease", old.lost()).await,
+        Loss::LeaseRanOut
+    );
+    assert!(!old.is_valid() && begun.elapsed() <= TIMEOUT);
+    assert!(!next.is_finished(), "the session has not timed out yet");
+    let next = soon("the next holder", next).await.expect("no panic");
+    let next = next.expect("its turn came");
+    assert!(!old.is_valid() && next.is_valid());
+    assert!(next.fence() > old.fence());
+    place.proxy.heal();
+    let mut states = cut.states();
+    let anew = states.wait_for(|s| s.is_connected());
+    soon("contact", anew).await.expect("it lives");
+    assert!(!old.is_valid(), "what is lost stays lost");
+}
+
+fn clock_now() -> std::time::Instant {
+    crate::clock::now()
+}
+
+#[tokio::test]
+async fn a_lease_that_ran_out_gives_way_though_the_session_lives() {
+    let place = Place::start().await;
+    let (cut, other) = (place.proxied().await, place.session().await);
+    let old = lock(&cut).acquire().await.expect("it is free");
+    let next = lock(&other);
+    let next = tokio::spawn(async move { next.acquire().await });
+    until_children(&other, PATH, 2).await;
+    place.proxy.cut();
+    assert_eq!(
+        soon("the end of the lease", old.lost()).await,
+        Loss::LeaseRanOut
+    );
+    place.proxy.heal();
+    let next = soon("the next holder", next).await.expect("no panic");
+    assert!(next.expect("the node was removed").is_valid());
+    assert!(!old.is_valid());
+}
+
+#[tokio::test]
+async fn a_node_or_folder_deleted_by_hand_is_noticed() {
+    let place = Place::start().await;
+    let (one, two) = (place.session().await, place.session().await);
+    let old = lock(&one).acquire().await.expect("it is free");
+    two.delete(old.path(), None).await.expect("deleted");
+    assert_eq!(soon("the news", old.lost()).await, Loss::Deleted);
+    assert!(!old.is_valid());
+    let hold = lock(&two).acquire().await.expect("it is free");
+    assert!(hold.fence() > old.fence());
+    let waits = lock(&one);
+    let waits = tokio::spawn(async move { waits.acquire().await });
+    until_children(&two, PATH, 2).await;
+    // CURATOR-724: everything is gone, with the folder. Numbers begin anew there, fences do not.
+    two.delete_tree("/locks").await.expect("deleted");
+    let waits = soon("the next holder", waits).await.expect("no panic");
+    let waits = waits.expect("the folder was made again");
+    assert!(
+        waits.path().ends_with("__lock__0000000000"),
+        "{}",
+        waits.path()
+    );
+    assert!(waits.fence() > hold.fence());
+    assert_eq!(soon("the news", hold.lost()).await, Loss::Deleted);
+    assert!(waits.is_valid() && !hold.is_valid());
+}
+
+#[tokio::test]
+async fn a_hold_costs_three_operations_and_a_handover_wakes_one() {
+    let place = Place::start().await;
+    let session = place.proxied().await;
+    session.ensure_path(PATH).await.expect("made");
+    place.proxy.seen_below(PATH);
+    let hold = lock(&session).acquire().await.expect("it is free");
+    hold.release().await.expect("it is ours");
+    let seen = place.proxy.seen_below(PATH);
+    let codes: Vec<i32> = seen.iter().map(|(code, _)| *code).collect();
+    assert_eq!(codes, [CREATE, CHILDREN_AND_STAT, DELETE], "{seen:?}");
+
+    let mut hold = lock(&session).acquire().await.expect("it is free");
+    let mut waiting = Vec::new();
+    for number in 0..20 {
+        let lock = lock(&session);
+        waiting.push(tokio::spawn(async move { lock.acquire().await }));
+        until_children(&session, PATH, number + 2).await;
+    }
+    for next in waiting {
+        until("a quiet line", || async {
+            place.proxy.seen_below(PATH).is_empty()
+        })
+        .await;
+        hold.release().await.expect("it is ours");
+        hold = soon("the next", next)
+            .await
+            .expect("no panic")
+            .expect("its turn");
+        let seen = place.proxy.seen_below(PATH);
+        let own_watches = seen.iter().filter(|(code, _)| *code == EXISTS).count();
+        let lists = seen.iter().filter(|(code, _)| *code == CHILDREN).count();
+        let deletes = seen.iter().filter(|(code, _)| *code == DELETE).count();
+        assert_eq!((lists, deletes), (1, 1), "a herd: {seen:?}");
+        assert!(own_watches <= 1, "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn contenders_of_others_count_and_those_that_would_not_see_us_are_refused() {
+    let place = Place::start().await;
+    let (ours, theirs) = (place.session().await, place.session().await);
+    ours.ensure_path(PATH).await.expect("made");
+    let make = |name: &'static str| {
+        let theirs = theirs.clone();
+        let path = format!("{PATH}/{name}");
+        async move {
+            let mode = CreateMode::EphemeralSequential;
+            let made = theirs.create(&path, b"", mode, Acl::Open).await;
+            made.expect("made").path
+        }
+    };
+    let kazoo = make("ffffffffffffffffffffffffffffffff__lock__").await;
+    assert!(
+        lock(&ours)
+            .try_acquire()
+            .await
+            .expect("an answer")
+            .is_none()
+    );
+    theirs.delete(&kazoo, None).await.expect("deleted");
+    let curator = make("_c_7b7fcca7-4490-4454-85ba-8ec60e66c451-lock-").await;
+    let refused = lock(&ours).try_acquire().await.err();
+    assert!(
+        matches!(refused, Some(RecipeError::OtherLayout { .. })),
+        "{refused:?}"
+    );
+    let refused = lock(&ours).acquire().await.err();
+    assert!(
+        matches!(refused, Some(RecipeError::OtherLayout { .. })),
+        "{refused:?}"
+    );
+    let lock = lock(&ours).with_layout(Layout::Curator);
+    assert!(lock.try_acquire().await.expect("an answer").is_none());
+    theirs.delete(&curator, None).await.expect("deleted");
+    let hold = soon("the lock", lock.acquire()).await.expect("it is free");
+    assert!(
+        hold.path().contains("/_c_") && hold.path().contains("-lock-"),
+        "{}",
+        hold.path()
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_refused() {
+    let place = Place::start().await;
+    let session = place.session().await;
+    for path in ["", "/", "locks", "/locks/", "//a", "/a/../b"] {
+        let refused = Lock::new(&session, path).err();
+        assert!(
+            matches!(refused, Some(RecipeError::BadPath { .. })),
+            "{path:?}"
+        );
+    }
+    let mode = CreateMode::Ephemeral;
+    let made = session.create("/leaf", b"", mode, Acl::Open).await;
+    made.expect("made");
+    let below = Lock::new(&session, "/leaf/lock").expect("a legal path");
+    let refused = below.acquire().await.err();
+    let source = ZkError::NoChildrenForEphemerals;
+    let path = "/leaf/lock".to_owned();
+    assert_eq!(refused, Some(RecipeError::Zk { path, source }));
+    session.close().await;
+    let refused = lock(&session).acquire().await.err();
+    let (path, source) = (PATH.to_owned(), ZkError::Closed);
+    assert_eq!(refused, Some(RecipeError::Zk { path, source }));
+}

@@ -1,0 +1,262 @@
+//! What the recipes' tests share: an embedded server that can be restarted, and a proxy in front of it
+//! that loses answers or requests, cuts, and writes down what was asked.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::clock;
+use crate::embedded::{Server, ServerConfig, SyncPolicy};
+use crate::session::{Session, SessionConfig};
+
+/// Of all sessions here: long enough for a loaded machine.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest wait for anything.
+const SOON: Duration = Duration::from_secs(60);
+
+/// A server, and a proxy to it.
+pub(super) struct Place {
+    folder: TempDir,
+    server: Option<Server>,
+    address: SocketAddr,
+    pub(super) proxy: Proxy,
+}
+
+impl Place {
+    pub(super) async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let server = Server::start(config(&folder, None))
+            .await
+            .expect("a server");
+        let address = server.address();
+        Self {
+            folder,
+            server: Some(server),
+            address,
+            proxy: Proxy::start(address).await,
+        }
+    }
+
+    /// A session past the proxy.
+    pub(super) async fn session(&self) -> Session {
+        connect(self.address).await
+    }
+
+    /// A session through the proxy.
+    pub(super) async fn proxied(&self) -> Session {
+        connect(self.proxy.address).await
+    }
+
+    /// Ends a session as if it had been silent for too long.
+    pub(super) fn expire(&self, session: &Session) {
+        let id = session.session_id().expect("it is alive");
+        assert!(self.server().expire_session(id), "{id:#x} was alive");
+    }
+
+    pub(super) fn server(&self) -> &Server {
+        self.server.as_ref().expect("it runs")
+    }
+
+    /// Stops the server; nobody gets a word out of it.
+    pub(super) async fn stop(&mut self) {
+        self.server.take().expect("it runs").shutdown().await;
+    }
+
+    /// Starts it again, on the same data and port.
+    pub(super) async fn start_again(&mut self) {
+        let config = config(&self.folder, Some(self.address));
+        self.server = Some(Server::start(config).await.expect("the port is ours"));
+    }
+}
+
+fn config(folder: &TempDir, address: Option<SocketAddr>) -> ServerConfig {
+    let fresh = ServerConfig::new(folder.path().join("zookeeper"));
+    ServerConfig {
+        tick_time: Duration::from_millis(500),
+        sync: SyncPolicy::WriteOnly,
+        address: address.unwrap_or(fresh.address),
+        ..fresh
+    }
+}
+
+async fn connect(address: SocketAddr) -> Session {
+    let config = SessionConfig {
+        session_timeout: TIMEOUT,
+        op_timeout: Duration::from_secs(5),
+        ..SessionConfig::new(address.to_string())
+    };
+    Session::connect(config).await.expect("a server is there")
+}
+
+/// Looks until the answer is yes.
+pub(super) async fn until<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {
+    let end = clock::now() + SOON;
+    while !look().await {
+        assert!(clock::now() < end, "{what}: not within {SOON:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Looks until `path` has so many children.
+pub(super) async fn until_children(session: &Session, path: &str, count: usize) {
+    let what = format!("{count} children of {path}");
+    until(&what, || async {
+        let names = session.children(path).await.unwrap_or_default();
+        names.len() == count
+    })
+    .await;
+}
+
+/// `wait`, but not for ever.
+pub(super) async fn soon<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(SOON, wait).await;
+    waited.unwrap_or_else(|_| panic!("{what}: not within {SOON:?}"))
+}
+
+/// What the proxy does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Pass,
+    /// Requests arrive, answers do not.
+    LoseAnswers,
+    /// Requests do not arrive.
+    LoseRequests,
+    /// Connections are closed, and none is let in.
+    Cut,
+}
+
+/// A request, as the proxy saw it: its operation code, and the path that it starts with.
+pub(super) type Request = (i32, String);
+
+pub(super) const CREATE: i32 = 15;
+pub(super) const DELETE: i32 = 2;
+pub(super) const EXISTS: i32 = 3;
+pub(super) const CHILDREN: i32 = 8;
+pub(super) const CHILDREN_AND_STAT: i32 = 12;
+
+/// A proxy that can be told to misbehave.
+pub(super) struct Proxy {
+    address: SocketAddr,
+    mode: Arc<watch::Sender<Mode>>,
+    seen: Arc<Mutex<Vec<Request>>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Proxy {
+    async fn start(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let address = listener.local_addr().expect("bound");
+        let mode = Arc::new(watch::channel(Mode::Pass).0);
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (modes, sees) = (Arc::clone(&mode), Arc::clone(&seen));
+        let task = tokio::spawn(async move {
+            loop {
+                let Ok((client, _)) = listener.accept().await else {
+                    continue;
+                };
+                tokio::spawn(pass(client, target, modes.subscribe(), Arc::clone(&sees)));
+            }
+        });
+        Self {
+            address,
+            mode,
+            seen,
+            _task: AbortOnDropHandle::new(task),
+        }
+    }
+
+    pub(super) fn lose_answers(&self) {
+        self.mode.send_replace(Mode::LoseAnswers);
+    }
+
+    pub(super) fn lose_requests(&self) {
+        self.mode.send_replace(Mode::LoseRequests);
+    }
+
+    pub(super) fn cut(&self) {
+        self.mode.send_replace(Mode::Cut);
+    }
+
+    pub(super) fn heal(&self) {
+        self.mode.send_replace(Mode::Pass);
+    }
+
+    /// What was asked below `path` since the last call. Heartbeats ask for the root.
+    pub(super) fn seen_below(&self, path: &str) -> Vec<Request> {
+        let mut seen = std::mem::take(&mut *self.seen.lock());
+        seen.retain(|(_, p)| p.starts_with(path));
+        seen
+    }
+}
+
+async fn pass(
+    client: TcpStream,
+    target: SocketAddr,
+    mut modes: watch::Receiver<Mode>,
+    seen: Arc<Mutex<Vec<Request>>>,
+) {
+    if *modes.borrow() == Mode::Cut {
+        return;
+    }
+    let Ok(server) = TcpStream::connect(target).await else {
+        return;
+    };
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let (mode, answers) = (modes.clone(), modes.clone());
+    let up = async move {
+        let mut first = true;
+        loop {
+            let Ok(length) = from_client.read_u32().await else {
+                return;
+            };
+            let mut frame = vec![0; length as usize];
+            if from_client.read_exact(&mut frame).await.is_err() {
+                return;
+            }
+            if *mode.borrow() == Mode::LoseRequests {
+                continue;
+            }
+            // The first frame of a connection asks for a session.
+            if !std::mem::take(&mut first) {
+                seen.lock().extend(request(&frame));
+            }
+            let mut whole = length.to_be_bytes().to_vec();
+            whole.extend(frame);
+            if to_server.write_all(&whole).await.is_err() {
+                return;
+            }
+        }
+    };
+    let down = async move {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(count @ 1..) = from_server.read(&mut buffer).await {
+            if *answers.borrow() == Mode::LoseAnswers {
+                continue;
+            }
+            if to_client.write_all(&buffer[..count]).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = up => {}
+        () = down => {}
+        _ = modes.wait_for(|mode| *mode == Mode::Cut) => {}
+    }
+}
+
+fn request(frame: &[u8]) -> Option<Request> {
+    let number = |at: usize| Some(i32::from_be_bytes(frame.get(at..at + 4)?.try_into().ok()?));
+    let length = usize::try_from(number(8)?).ok()?;
+    let path = String::from_utf8_lossy(frame.get(12..12 + length)?).into_owned();
+    Some((number(4)?, path))
+}
