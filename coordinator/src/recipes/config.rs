@@ -235,7 +235,7 @@ impl Config {
     }
 
     /// Follows one key.
-    pub async fn watch<T: Value>(&self, key: &str) -> Result<KeyWatcher<T>, ConfigError> {
+    pub async fn watch<T: Value + Clone>(&self, key: &str) -> Result<KeyWatcher<T>, ConfigError> {
         KeyWatcher::start(&self.session, self.node(key)?).await
     }
 

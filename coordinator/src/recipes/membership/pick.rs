@@ -36,8 +36,8 @@ impl Round {
 /// The id with the highest weight for `key`: rendezvous hashing (Thaler and Ravishankar, 1998).
 #[must_use]
 pub fn choose_by_key<'a>(key: &[u8], ids: &[&'a str]) -> Option<&'a str> {
-    let weight = |id: &&&str| (weight(key, id.as_bytes()), std::cmp::Reverse(**id));
-    ids.iter().max_by_key(weight).copied()
+    let weighed = ids.iter().map(|id| (weight(key, id.as_bytes()), *id));
+    weighed.max().map(|(_, id)| id)
 }
 
 /// FNV-1a over both, then the finisher of `SplitMix64`: fixed for all times, or keys would move.

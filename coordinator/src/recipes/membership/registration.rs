@@ -192,15 +192,17 @@ enum End {
 impl Keeper {
     /// Until it is not wanted any more.
     async fn run(mut self) -> Result<(), ZkError> {
+        let (session, node) = (self.session.clone(), self.node.clone());
         loop {
+            let data = self.data.clone();
             let claimed = tokio::select! {
-                claimed = claim(&self.session, &self.node, &self.data) => claimed?,
+                claimed = claim(&session, &node, &data) => claimed?,
                 () = self.not_wanted() => return Ok(()),
             };
             let Some(member) = claimed else {
                 self.standing.send_replace(Standing::Displaced);
                 tokio::select! {
-                    freed = freed(&self.session, &self.node) => freed?,
+                    freed = freed(&session, &node) => freed?,
                     () = self.not_wanted() => return Ok(()),
                 }
                 continue;
