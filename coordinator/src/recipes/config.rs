@@ -145,7 +145,9 @@ impl Config {
                 Err(ZkError::Unknown) => sent = true,
                 Err(ZkError::NodeExists) if expected == Expect::Any => {}
                 Err(ZkError::BadVersion | ZkError::NodeExists | ZkError::NoNode) => {
-                    return self.conflict(path, expected, sent.then_some(data.as_slice())).await;
+                    return self
+                        .conflict(path, expected, sent.then_some(data.as_slice()))
+                        .await;
                 }
                 Err(e) => return Err(RecipeError::at(&path)(e).into()),
             }

@@ -112,7 +112,10 @@ impl DoubleBarrier {
         }
         let expected = names.iter().map(|name| (*name).to_owned()).collect();
         let barrier = Self::new(session, path, names.len())?;
-        Ok(Self { expected, ..barrier })
+        Ok(Self {
+            expected,
+            ..barrier
+        })
     }
 
     /// Who is in at this moment.

@@ -170,11 +170,7 @@ impl Fanout {
     }
 
     /// Registers `name` unless it is, and reads as it.
-    pub async fn subscribe(
-        &self,
-        name: &str,
-        how: Subscribe,
-    ) -> Result<Subscription, FanoutError> {
+    pub async fn subscribe(&self, name: &str, how: Subscribe) -> Result<Subscription, FanoutError> {
         usable_name(name)?;
         Subscription::start(&self.shared, name, how).await
     }

@@ -80,11 +80,20 @@ impl Inlet {
                 mode: CreateMode::PersistentSequential,
                 acl: Acl::Default,
             };
-            let ops = |_: &Mark| limit.iter().cloned().chain(batch.iter().map(create)).collect();
+            let ops = |_: &Mark| {
+                limit
+                    .iter()
+                    .cloned()
+                    .chain(batch.iter().map(create))
+                    .collect()
+            };
             match self.producer.commit(ops).await {
                 Ok(_) => put += batch.len(),
                 // Somebody else put something: count again.
-                Err(MultiError { error: ZkError::BadVersion, .. }) if limit.is_some() => {}
+                Err(MultiError {
+                    error: ZkError::BadVersion,
+                    ..
+                }) if limit.is_some() => {}
                 Err(MultiError { error, .. }) => return Err(self.zk(error, put)),
             }
         }
@@ -110,7 +119,12 @@ impl Inlet {
         let items = usize::try_from(stat.num_children).unwrap_or(0);
         if items >= max {
             let path = self.folder.clone();
-            return Err(PutError::Full { path, items, max, put });
+            return Err(PutError::Full {
+                path,
+                items,
+                max,
+                put,
+            });
         }
         let guard = Op::Set {
             path: self.folder.clone(),

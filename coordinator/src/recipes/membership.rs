@@ -149,7 +149,10 @@ impl Members {
         let healthy = |(id, _): &(&String, &Arc<TreeNode>)| {
             self.told.get(*id).is_some_and(|member| member.healthy)
         };
-        tree.children().filter(healthy).map(|(_, n)| n.seen + after).min()
+        tree.children()
+            .filter(healthy)
+            .map(|(_, n)| n.seen + after)
+            .min()
     }
 
     /// One of the healthy members; `None` when there is none.

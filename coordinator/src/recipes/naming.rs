@@ -130,7 +130,9 @@ impl Names {
                     sent = true;
                     None
                 }
-                Err(ZkError::NodeExists) if sent && self.resolve(name).await?.as_deref() == Some(data) => {
+                Err(ZkError::NodeExists)
+                    if sent && self.resolve(name).await?.as_deref() == Some(data) =>
+                {
                     return Ok(());
                 }
                 Err(ZkError::NodeExists) => {

@@ -71,7 +71,12 @@ mod tests {
     #[test]
     fn numbers_of_sequential_nodes() {
         assert_eq!(sequence("item-0000000042", "item-"), Some(42));
-        for other in ["item-42", "join-0000000042", "item--000000042", "item-00000000x2"] {
+        for other in [
+            "item-42",
+            "join-0000000042",
+            "item--000000042",
+            "item-00000000x2",
+        ] {
             assert_eq!(sequence(other, "item-"), None, "{other}");
         }
     }

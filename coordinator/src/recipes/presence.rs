@@ -105,7 +105,10 @@ impl Presence {
                     let results = Some(results.drain(1.min(results.len())..).collect());
                     return Ok(Done { mark: at, results });
                 }
-                Err(MultiError { index: Some(0), error }) => match error {
+                Err(MultiError {
+                    index: Some(0),
+                    error,
+                }) => match error {
                     ZkError::BadVersion if sent.is_some() => {
                         known(mark, 1);
                         let results = None;

@@ -246,7 +246,13 @@ impl SyncQueue {
         for (name, node) in members.iter().zip(nodes) {
             let Some(node) = node else { continue };
             let name = name.strip_prefix(MEMBER).unwrap_or(name).to_owned();
-            all.push((node.stat.czxid, Arrival { name, data: node.data }));
+            all.push((
+                node.stat.czxid,
+                Arrival {
+                    name,
+                    data: node.data,
+                },
+            ));
         }
         all.sort_by_key(|(czxid, _)| *czxid);
         all.truncate(self.size);

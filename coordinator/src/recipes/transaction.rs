@@ -21,9 +21,7 @@
 use super::error::RecipeError;
 use super::path::usable;
 use super::presence::{Mark, Presence};
-use crate::session::{
-    Acl, CreateMode, MultiError, Op, OpResult, Session, Stat, ZkError,
-};
+use crate::session::{Acl, CreateMode, MultiError, Op, OpResult, Session, Stat, ZkError};
 
 /// Why a transaction was not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -133,7 +131,9 @@ impl Transaction {
     pub async fn commit(&self) -> Result<Committed, TransactionError> {
         let done = self.session.multi(self.ops.clone()).await;
         let results = done.map_err(|e| self.refusal(e))?;
-        Ok(Committed { results: Some(results) })
+        Ok(Committed {
+            results: Some(results),
+        })
     }
 
     /// Does it exactly once, whatever becomes of the connection, as long as the session lives.
@@ -144,11 +144,16 @@ impl Transaction {
         let presence = Presence::new(self.session.clone(), usable(marks)?);
         let ops = |_: &Mark| self.ops.clone();
         let done = presence.commit(ops).await.map_err(|e| self.refusal(e))?;
-        Ok(Committed { results: done.results })
+        Ok(Committed {
+            results: done.results,
+        })
     }
 
     fn refusal(&self, error: MultiError) -> TransactionError {
-        let MultiError { index, error: source } = error;
+        let MultiError {
+            index,
+            error: source,
+        } = error;
         match index.and_then(|i| Some((i, self.ops.get(i)?))) {
             Some((index, op)) => TransactionError::Refused {
                 index,
@@ -164,7 +169,8 @@ impl Transaction {
 }
 
 fn words(op: &Op) -> String {
-    let at = |version: &Option<i32>| version.map_or_else(String::new, |v| format!(" at version {v}"));
+    let at =
+        |version: &Option<i32>| version.map_or_else(String::new, |v| format!(" at version {v}"));
     match op {
         Op::Check { path, version: -1 } => format!("check that {path} exists"),
         Op::Check { path, version } => format!("check {path} at version {version}"),

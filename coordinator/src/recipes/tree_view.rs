@@ -88,9 +88,8 @@ impl TreeView {
 impl Tree {
     /// The direct children of the root, by name.
     pub(super) fn children(&self) -> impl Iterator<Item = (&String, &Arc<TreeNode>)> {
-        let direct = |(name, _): &(&String, &Arc<TreeNode>)| {
-            !name.is_empty() && !name.contains('/')
-        };
+        let direct =
+            |(name, _): &(&String, &Arc<TreeNode>)| !name.is_empty() && !name.contains('/');
         self.nodes.iter().filter(direct)
     }
 }
@@ -185,9 +184,8 @@ impl Follower {
             if stat.num_children > 0 {
                 parents.push(name.clone());
             }
-            let same = |old: &&Arc<TreeNode>| {
-                (old.stat.czxid, old.stat.mzxid) == (stat.czxid, stat.mzxid)
-            };
+            let same =
+                |old: &&Arc<TreeNode>| (old.stat.czxid, old.stat.mzxid) == (stat.czxid, stat.mzxid);
             let seen = known.get(&name).filter(same).map_or(now, |old| old.seen);
             let node = TreeNode { data, stat, seen };
             self.nodes.insert(name, Arc::new(node));

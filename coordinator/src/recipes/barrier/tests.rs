@@ -11,7 +11,10 @@ async fn it_holds_everybody_until_it_opens_over_restart_and_expiry() {
     barrier.close().await.expect("a second time is fine");
     assert_eq!(barrier.is_closed().await, Ok(true));
     let over = barrier.wait(Some(Duration::from_millis(30))).await;
-    assert!(matches!(over, Err(RecipeError::TimedOut { .. })), "{over:?}");
+    assert!(
+        matches!(over, Err(RecipeError::TimedOut { .. })),
+        "{over:?}"
+    );
 
     let waiting = Barrier::new(b.clone(), "/b/1").expect("a path");
     let waiter = tokio::spawn(async move { waiting.wait(None).await });

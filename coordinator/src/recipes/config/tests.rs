@@ -10,18 +10,40 @@ async fn values_are_typed_and_writes_name_the_version_they_expect() {
     let place = Place::start().await;
     let config = config(&place.session().await);
     assert_eq!(config.get::<u32>("rate").await, Ok(None));
-    assert_eq!(config.set("limits/rate", &100_u32, Expect::Absent).await, Ok(0));
+    assert_eq!(
+        config.set("limits/rate", &100_u32, Expect::Absent).await,
+        Ok(0)
+    );
     let again = config.set("limits/rate", &1_u32, Expect::Absent).await;
     let error = again.expect_err("it is there").to_string();
     assert_eq!(error, "/app/limits/rate is at version 0, not absent");
-    assert_eq!(config.set("limits/rate", &200_u32, Expect::Version(0)).await, Ok(1));
-    let stale = config.set("limits/rate", &300_u32, Expect::Version(0)).await;
-    assert!(matches!(stale, Err(ConfigError::Conflict { found: Some(1), .. })), "{stale:?}");
+    assert_eq!(
+        config
+            .set("limits/rate", &200_u32, Expect::Version(0))
+            .await,
+        Ok(1)
+    );
+    let stale = config
+        .set("limits/rate", &300_u32, Expect::Version(0))
+        .await;
+    assert!(
+        matches!(stale, Err(ConfigError::Conflict { found: Some(1), .. })),
+        "{stale:?}"
+    );
     let missing = config.set("none", &300_u32, Expect::Version(0)).await;
-    assert!(matches!(missing, Err(ConfigError::Conflict { found: None, .. })), "{missing:?}");
-    let rate = Versioned { value: 200, version: 1 };
+    assert!(
+        matches!(missing, Err(ConfigError::Conflict { found: None, .. })),
+        "{missing:?}"
+    );
+    let rate = Versioned {
+        value: 200,
+        version: 1,
+    };
     assert_eq!(config.get::<u32>("limits/rate").await, Ok(Some(rate)));
-    config.set("limits/rate", &"many".to_owned(), Expect::Any).await.expect("any");
+    config
+        .set("limits/rate", &"many".to_owned(), Expect::Any)
+        .await
+        .expect("any");
     let wrong = config.get::<u32>("limits/rate").await;
     assert!(matches!(wrong, Err(ConfigError::Value { .. })), "{wrong:?}");
     assert_eq!(config.remove("limits/rate", Expect::Any).await, Ok(true));
@@ -46,7 +68,11 @@ async fn updates_of_many_are_all_kept() {
         soon("a writer", writer).await.expect("no panic");
     }
     let config = config(&place.session().await);
-    let count = config.get::<u32>("count").await.expect("a number").expect("there");
+    let count = config
+        .get::<u32>("count")
+        .await
+        .expect("a number")
+        .expect("there");
     assert_eq!(count.value, 80);
 }
 
@@ -85,15 +111,31 @@ async fn a_watched_key_keeps_its_last_good_value() {
     let mut place = Place::start().await;
     let writer = config(&place.session().await);
     let watching = place.session().await;
-    let mut rate = config(&watching).watch::<u32>("rate").await.expect("a server");
-    let next = async |rate: &mut KeyWatcher<u32>| soon("news", rate.next()).await.expect("it goes on");
+    let mut rate = config(&watching)
+        .watch::<u32>("rate")
+        .await
+        .expect("a server");
+    let next =
+        async |rate: &mut KeyWatcher<u32>| soon("news", rate.next()).await.expect("it goes on");
     assert_eq!(next(&mut rate).await.value, None);
-    writer.set("rate", &1_u32, Expect::Absent).await.expect("new");
-    let one = Some(Versioned { value: 1, version: 0 });
+    writer
+        .set("rate", &1_u32, Expect::Absent)
+        .await
+        .expect("new");
+    let one = Some(Versioned {
+        value: 1,
+        version: 0,
+    });
     assert_eq!(next(&mut rate).await.value, one);
-    writer.set("rate", &"x".to_owned(), Expect::Any).await.expect("any");
+    writer
+        .set("rate", &"x".to_owned(), Expect::Any)
+        .await
+        .expect("any");
     let bad = next(&mut rate).await;
-    assert!(bad.value == one && bad.error.is_some() && bad.fresh, "{bad:?}");
+    assert!(
+        bad.value == one && bad.error.is_some() && bad.fresh,
+        "{bad:?}"
+    );
     place.stop().await;
     let away = next(&mut rate).await;
     assert!(away.value == one && !away.fresh, "{away:?}");
@@ -110,7 +152,10 @@ async fn a_watched_key_keeps_its_last_good_value() {
             break;
         }
     }
-    writer.remove("rate", Expect::Any).await.expect("it is there");
+    writer
+        .remove("rate", Expect::Any)
+        .await
+        .expect("it is there");
     assert_eq!(next(&mut rate).await.value, None);
 }
 
@@ -119,7 +164,10 @@ async fn a_watched_tree_tells_every_key() {
     let place = Place::start().await;
     let writer = config(&place.session().await);
     writer.set("a", &1_u32, Expect::Any).await.expect("new");
-    let mut tree = config(&place.session().await).watch_all().await.expect("a server");
+    let mut tree = config(&place.session().await)
+        .watch_all()
+        .await
+        .expect("a server");
     let mut next = async || match soon("news", tree.next()).await.expect("it goes on") {
         TreeChange::Set { key, value } => {
             format!("{key}={}", String::from_utf8_lossy(&value.value))

@@ -115,7 +115,10 @@ mod tests {
     #[test]
     fn a_wrong_value_is_shown_with_the_reason() {
         let error = u16::decode(b"70000").expect_err("too large").to_string();
-        assert!(error.contains("\"70000\"") && error.contains("u16"), "{error}");
+        assert!(
+            error.contains("\"70000\"") && error.contains("u16"),
+            "{error}"
+        );
         assert!(String::decode(&[0xff]).is_err());
         assert!(Json::<u8>::decode(b"{").is_err());
         let long = [b'x'; 500];

@@ -38,7 +38,10 @@ async fn who_is_missing_is_told_and_nothing_is_left_behind() {
     let waiter = tokio::spawn(async move { other.enter("b", None).await.map(drop) });
     until_children(&near, "/d", 1).await;
     let taken = of(&near, &["a", "b", "c"]).enter("b", SHORT).await;
-    assert!(matches!(taken, Err(BarrierError::NameTaken { .. })), "{taken:?}");
+    assert!(
+        matches!(taken, Err(BarrierError::NameTaken { .. })),
+        "{taken:?}"
+    );
     let overdue = barrier.enter("a", SHORT).await.map(drop);
     let expected = BarrierError::TimedOut {
         path: "/d".to_owned(),
@@ -48,7 +51,10 @@ async fn who_is_missing_is_told_and_nothing_is_left_behind() {
         missing: vec!["c".to_owned()],
     };
     let shown = expected.to_string();
-    assert!(shown.contains("2 of 3") && shown.contains("missing: c"), "{shown}");
+    assert!(
+        shown.contains("2 of 3") && shown.contains("missing: c"),
+        "{shown}"
+    );
     match overdue {
         // The member that gave up may be gone already when the others are counted.
         Err(BarrierError::TimedOut { missing, .. }) => {
@@ -70,7 +76,10 @@ async fn a_member_whose_session_ends_while_it_waits_is_told() {
     until_children(&near, "/d", 1).await;
     place.expire(&dying);
     let lost = soon("the loss", waiter).await.expect("no panic");
-    assert!(matches!(lost, Err(BarrierError::SessionLost { .. })), "{lost:?}");
+    assert!(
+        matches!(lost, Err(BarrierError::SessionLost { .. })),
+        "{lost:?}"
+    );
 }
 
 #[tokio::test]
@@ -78,19 +87,31 @@ async fn a_member_that_dies_inside_does_not_keep_the_others() {
     let place = Place::start().await;
     let (near, dying) = (place.session().await, place.session().await);
     let (one, two) = (of(&near, &["a", "b"]), of(&dying, &["a", "b"]));
-    let (a, b) = soon("both", async { tokio::join!(one.enter("a", None), two.enter("b", None)) }).await;
+    let (a, b) = soon("both", async {
+        tokio::join!(one.enter("a", None), two.enter("b", None))
+    })
+    .await;
     let (a, b) = (a.expect("both came"), b.expect("both came"));
     let over = a.leave(SHORT).await;
-    assert!(matches!(over, Err(BarrierError::TimedOut { .. })), "{over:?}");
+    assert!(
+        matches!(over, Err(BarrierError::TimedOut { .. })),
+        "{over:?}"
+    );
     place.expire(&dying);
     assert_eq!(soon("the loss", b.lost()).await, Loss::SessionEnded);
     let left = b.leave(None).await;
-    assert!(matches!(left, Err(BarrierError::SessionLost { .. })), "{left:?}");
+    assert!(
+        matches!(left, Err(BarrierError::SessionLost { .. })),
+        "{left:?}"
+    );
     // They all died inside: what is left of the round does not let anybody in alone.
     until_children(&near, "/d", 1).await;
     assert_eq!(near.children("/d").await, Ok(vec!["ready".to_owned()]));
     let alone = one.enter("a", SHORT).await.map(drop);
-    assert!(matches!(alone, Err(BarrierError::TimedOut { .. })), "{alone:?}");
+    assert!(
+        matches!(alone, Err(BarrierError::TimedOut { .. })),
+        "{alone:?}"
+    );
 }
 
 #[tokio::test]
@@ -108,7 +129,9 @@ async fn coming_in_is_found_out_when_its_answer_is_lost_and_waits_over_a_restart
     until_children(&near, "/d", 1).await;
     place.stop().await;
     place.start_again().await;
-    let second = soon("the second", two.enter("b", None)).await.expect("both came");
+    let second = soon("the second", two.enter("b", None))
+        .await
+        .expect("both came");
     let first = soon("the first", first).await.expect("no panic");
     let first = first.expect("both came");
     let done = async { tokio::join!(first.leave(None), second.leave(None)) };

@@ -81,7 +81,11 @@ impl Cursor {
         }
     }
 
-    async fn attach_when_free(&mut self, start: Start, patience: Patience) -> Result<bool, ZkError> {
+    async fn attach_when_free(
+        &mut self,
+        start: Start,
+        patience: Patience,
+    ) -> Result<bool, ZkError> {
         loop {
             match self.attach(Some(start)).await {
                 Ok(Attempt::Attached) => return Ok(true),
@@ -91,7 +95,11 @@ impl Cursor {
                     }
                 }
                 Err(e) if e.is_transient() => {
-                    if patience.of(until_connected(&self.shared.session)).await.is_none() {
+                    if patience
+                        .of(until_connected(&self.shared.session))
+                        .await
+                        .is_none()
+                    {
                         return Err(e);
                     }
                 }
@@ -213,7 +221,9 @@ impl Cursor {
         let name = created.rsplit('/').next().unwrap_or_default();
         let number = sequence(name, "join-").map(|n| n + 1);
         let number = number.ok_or_else(|| {
-            ZkError::Refused(format!("{created} has no number that items can follow, as {ITEM}"))
+            ZkError::Refused(format!(
+                "{created} has no number that items can follow, as {ITEM}"
+            ))
         });
         Ok((number?, created))
     }
@@ -301,9 +311,19 @@ impl Cursor {
             false => {
                 let data = self.position.to_string().into_bytes();
                 let attached = child(&self.node, ATTACHED);
-                let fence = Op::Set { path, data, version };
+                let fence = Op::Set {
+                    path,
+                    data,
+                    version,
+                };
                 let path = attached;
-                vec![fence, Op::Delete { path, version: None }]
+                vec![
+                    fence,
+                    Op::Delete {
+                        path,
+                        version: None,
+                    },
+                ]
             }
         }
     }
@@ -331,7 +351,10 @@ async fn release(shared: &Shared, place: Vec<Op>) -> Result<(), ZkError> {
         match shared.session.multi(place.clone()).await {
             Ok(_) => return Ok(()),
             // It went with its session, was taken by another, or the first attempt came through.
-            Err(MultiError { error: ZkError::NoNode | ZkError::BadVersion, .. }) => return Ok(()),
+            Err(MultiError {
+                error: ZkError::NoNode | ZkError::BadVersion,
+                ..
+            }) => return Ok(()),
             Err(e) if e.error == ZkError::Unknown => {}
             Err(e) if e.error == ZkError::SessionExpired => return Ok(()),
             Err(e) => return Err(e.error),

@@ -122,7 +122,11 @@ impl Subscription {
         if self.changed.is_some() {
             return Ok(false);
         }
-        let (children, watch) = self.shared.session.children_watch(&self.shared.items).await?;
+        let (children, watch) = self
+            .shared
+            .session
+            .children_watch(&self.shared.items)
+            .await?;
         let names = children.map(|c| c.names).unwrap_or_default();
         let next = self.next;
         self.listed = numbers(&names).into_iter().filter(|n| *n >= next).collect();
@@ -136,7 +140,11 @@ impl Subscription {
     async fn wait(&mut self) {
         loop {
             if self.consumers.is_none() {
-                let watched = self.shared.session.children_watch(&self.shared.consumers).await;
+                let watched = self
+                    .shared
+                    .session
+                    .children_watch(&self.shared.consumers)
+                    .await;
                 let Ok((_, watch)) = watched else {
                     return until_connected(&self.shared.session).await;
                 };

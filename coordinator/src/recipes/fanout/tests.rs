@@ -12,11 +12,17 @@ async fn subscribe(session: &Session, name: &str, how: Subscribe) -> Subscriptio
 }
 
 fn oldest() -> Subscribe {
-    Subscribe { start: Start::Oldest, ..Subscribe::default() }
+    Subscribe {
+        start: Start::Oldest,
+        ..Subscribe::default()
+    }
 }
 
 fn patient() -> Subscribe {
-    Subscribe { wait: Some(Duration::from_secs(60)), ..Subscribe::default() }
+    Subscribe {
+        wait: Some(Duration::from_secs(60)),
+        ..Subscribe::default()
+    }
 }
 
 async fn put(fanout: &Fanout, items: &[&str]) {
@@ -72,19 +78,28 @@ async fn a_durable_consumer_that_dies_is_waited_for_until_it_is_removed() {
     let handed_out = soon("items", away.next(1, None)).await.expect("ours");
     assert_eq!(handed_out[0].data, b"1");
     let busy = fanout.subscribe("away", Subscribe::default()).await;
-    assert!(matches!(busy, Err(FanoutError::Attached { .. })), "{busy:?}");
+    assert!(
+        matches!(busy, Err(FanoutError::Attached { .. })),
+        "{busy:?}"
+    );
     let taking = {
         let fanout = fanout.clone();
         tokio::spawn(async move { fanout.subscribe("away", patient()).await })
     };
     dying.abandon().await;
     // The first item was not acknowledged: it comes again.
-    let mut again = soon("the place", taking).await.expect("no panic").expect("free");
+    let mut again = soon("the place", taking)
+        .await
+        .expect("no panic")
+        .expect("free");
     assert_eq!(read(&mut again, 1).await, ["1"]);
     assert_eq!(read(&mut here, 2).await, ["1", "2"]);
     again.close().await.expect("ours");
     let consumers = fanout.consumers().await.expect("a server");
-    let shown: Vec<_> = consumers.iter().map(|c| (c.name.as_str(), c.waiting, c.attached)).collect();
+    let shown: Vec<_> = consumers
+        .iter()
+        .map(|c| (c.name.as_str(), c.waiting, c.attached))
+        .collect();
     assert_eq!(shown, [("away", 1, false), ("here", 0, true)]);
     assert_eq!(fanout.len().await, Ok(1));
     assert_eq!(fanout.remove("away").await, Ok(true));
@@ -99,14 +114,25 @@ async fn one_that_lost_its_place_cannot_acknowledge() {
     let fanout = open(&session).await;
     let mut first = subscribe(&slow, "c", Subscribe::default()).await;
     put(&fanout, &["1", "2"]).await;
-    let item = soon("items", first.next(1, None)).await.expect("ours").remove(0);
+    let item = soon("items", first.next(1, None))
+        .await
+        .expect("ours")
+        .remove(0);
     place.expire(&slow);
-    let mut second = soon("the place", fanout.subscribe("c", patient())).await.expect("free");
+    let mut second = soon("the place", fanout.subscribe("c", patient()))
+        .await
+        .expect("free");
     assert_eq!(read(&mut second, 1).await, ["1"]);
     let refused = first.ack(item.number).await;
-    assert!(matches!(refused, Err(FanoutError::Displaced { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(FanoutError::Displaced { .. })),
+        "{refused:?}"
+    );
     let refused = soon("a refusal", first.next(1, None)).await;
-    assert!(matches!(refused, Err(FanoutError::Displaced { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(FanoutError::Displaced { .. })),
+        "{refused:?}"
+    );
     drop(first);
     assert_eq!(read(&mut second, 1).await, ["2"]);
 }
@@ -139,10 +165,16 @@ async fn a_transient_consumer_ends_with_its_session_and_holds_nothing_back() {
     let place = Place::start().await;
     let (session, dying) = (place.session().await, place.session().await);
     let fanout = open(&session).await;
-    let how = Subscribe { transient: true, ..Subscribe::default() };
+    let how = Subscribe {
+        transient: true,
+        ..Subscribe::default()
+    };
     let mut gone = subscribe(&dying, "gone", how.clone()).await;
     let busy = fanout.subscribe("gone", how.clone()).await;
-    assert!(matches!(busy, Err(FanoutError::Attached { .. })), "{busy:?}");
+    assert!(
+        matches!(busy, Err(FanoutError::Attached { .. })),
+        "{busy:?}"
+    );
     let mut here = subscribe(&session, "here", how).await;
     put(&fanout, &["1"]).await;
     assert_eq!(read(&mut here, 1).await, ["1"]);
@@ -152,7 +184,10 @@ async fn a_transient_consumer_ends_with_its_session_and_holds_nothing_back() {
     // Who waits notices that nobody needs it any more.
     until("deletion", || async { fanout.is_empty().await == Ok(true) }).await;
     let ended = soon("the end", gone.next(1, None)).await;
-    assert!(matches!(ended, Err(FanoutError::Displaced { .. })), "{ended:?}");
+    assert!(
+        matches!(ended, Err(FanoutError::Displaced { .. })),
+        "{ended:?}"
+    );
     waiting.abort();
 }
 

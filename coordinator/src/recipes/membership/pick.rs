@@ -77,7 +77,10 @@ mod tests {
             let at = ids.iter().position(|id| *id == with).expect("one of them");
             count[at] += 1;
             let without = choose_by_key(&key, &ids[..4]).expect("there are some");
-            assert!(with == "e" || with == without, "{n} moved from {with} to {without}");
+            assert!(
+                with == "e" || with == without,
+                "{n} moved from {with} to {without}"
+            );
             moved += u32::from(with != without);
         }
         assert!(count.iter().all(|c| (1800..2200).contains(c)), "{count:?}");

@@ -108,7 +108,9 @@ impl Registration {
         };
         match within(&path, timeout, registered).await {
             Ok(()) => {}
-            Err(RecipeError::TimedOut { path, waited }) if *standing.borrow() == Standing::Displaced => {
+            Err(RecipeError::TimedOut { path, waited })
+                if *standing.borrow() == Standing::Displaced =>
+            {
                 let id = id.to_owned();
                 return Err(MembershipError::IdTaken { path, id, waited });
             }
@@ -167,7 +169,11 @@ impl Registration {
 
     /// Ends it and waits until the node is gone.
     pub async fn leave(self) {
-        let Self { writes, mut standing, .. } = self;
+        let Self {
+            writes,
+            mut standing,
+            ..
+        } = self;
         drop(writes);
         // The task's end closes it.
         while standing.changed().await.is_ok() {}

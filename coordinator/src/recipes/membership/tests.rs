@@ -5,12 +5,16 @@ const PATH: &str = "/svc/api";
 
 async fn register(session: &Session, id: &str, data: &str) -> Registration {
     let registered = Registration::register(session, PATH, id, data.as_bytes(), None);
-    soon("registering", registered).await.expect("the id is free")
+    soon("registering", registered)
+        .await
+        .expect("the id is free")
 }
 
 async fn watch(session: &Session, stale_after: Option<Duration>) -> Members {
     let options = MembersOptions { stale_after };
-    Members::watch(session, PATH, options).await.expect("a server")
+    Members::watch(session, PATH, options)
+        .await
+        .expect("a server")
 }
 
 async fn next(members: &mut Members) -> String {
@@ -39,7 +43,10 @@ async fn members_come_change_and_go() {
     let snapshot = members.snapshot();
     assert!(snapshot.fresh && snapshot.members.len() == 2);
     assert_eq!(a.fence(), Some(snapshot.members["a"].fence));
-    let turns: Vec<String> = (0..3).filter_map(|_| members.pick(Pick::RoundRobin)).map(|m| m.id).collect();
+    let turns: Vec<String> = (0..3)
+        .filter_map(|_| members.pick(Pick::RoundRobin))
+        .map(|m| m.id)
+        .collect();
     assert_eq!(turns, ["a", "b", "a"]);
     let by_key = || members.pick(Pick::Key(b"k")).map(|m| m.id);
     assert_eq!(by_key(), by_key());
@@ -62,9 +69,15 @@ async fn who_loses_its_session_comes_again_with_its_latest_data() {
     place.expire(&session);
     assert_eq!(next(&mut members).await, "left a=new");
     assert_eq!(next(&mut members).await, "joined a=new");
-    until("a larger fence", || async { a.fence().is_some_and(|f| f > first) }).await;
+    until("a larger fence", || async {
+        a.fence().is_some_and(|f| f > first)
+    })
+    .await;
     // Deleted by an operator: it is made again as well.
-    session.delete("/svc/api/a", None).await.expect("it is there");
+    session
+        .delete("/svc/api/a", None)
+        .await
+        .expect("it is there");
     assert_eq!(next(&mut members).await, "left a=new");
     assert_eq!(next(&mut members).await, "joined a=new");
 }
@@ -77,18 +90,31 @@ async fn an_id_belongs_to_one_at_a_time() {
     for session in [&one, &two] {
         let short = Some(Duration::from_millis(100));
         let taken = Registration::register(session, PATH, "a", b"2", short).await;
-        assert!(matches!(taken, Err(MembershipError::IdTaken { .. })), "{taken:?}");
+        assert!(
+            matches!(taken, Err(MembershipError::IdTaken { .. })),
+            "{taken:?}"
+        );
     }
     let waiting = {
         let two = two.clone();
         tokio::spawn(async move { Registration::register(&two, PATH, "a", b"2", None).await })
     };
     place.expire(&one);
-    let second = soon("the id", waiting).await.expect("no panic").expect("it is free");
+    let second = soon("the id", waiting)
+        .await
+        .expect("no panic")
+        .expect("it is free");
     // Whoever comes first has it; the other waits for it.
     let both = async || (a.fence().is_some(), second.fence().is_some());
-    until("one of them", || async { matches!(both().await, (true, false) | (false, true)) }).await;
-    assert!(Registration::register(&one, PATH, "a/b", b"", None).await.is_err());
+    until("one of them", || async {
+        matches!(both().await, (true, false) | (false, true))
+    })
+    .await;
+    assert!(
+        Registration::register(&one, PATH, "a/b", b"", None)
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -114,11 +140,19 @@ async fn the_last_good_list_stays_while_zookeeper_is_away() {
     assert_eq!(next(&mut members).await, "joined a=1");
     place.stop().await;
     until("not fresh", || async { !members.snapshot().fresh }).await;
-    assert_eq!(members.pick(Pick::RoundRobin).map(|m| m.id).as_deref(), Some("a"));
+    assert_eq!(
+        members.pick(Pick::RoundRobin).map(|m| m.id).as_deref(),
+        Some("a")
+    );
     place.start_again().await;
     until("fresh again", || async { members.snapshot().fresh }).await;
     soon("an update", a.update(b"2")).await.expect("it stands");
-    until("news", || async { members.pick(Pick::RoundRobin).is_some_and(|m| m.data == b"2") }).await;
+    until("news", || async {
+        members
+            .pick(Pick::RoundRobin)
+            .is_some_and(|m| m.data == b"2")
+    })
+    .await;
 }
 
 #[tokio::test]

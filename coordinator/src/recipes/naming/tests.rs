@@ -27,7 +27,9 @@ async fn claims_of_many_at_once_are_all_different() {
     let mut claims = Vec::new();
     for _ in 0..8 {
         let names = Names::new(place.session().await, "/workers").expect("a path");
-        claims.push(tokio::spawn(async move { names.claim("w-").await.expect("free") }));
+        claims.push(tokio::spawn(async move {
+            names.claim("w-").await.expect("free")
+        }));
     }
     let mut seen = BTreeSet::new();
     let mut holds = Vec::new();
@@ -49,12 +51,21 @@ async fn names_are_bound_in_a_hierarchy() {
     assert!(matches!(bound, Err(NamingError::Bound { .. })), "{bound:?}");
     names.rebind("db/eu/1", b"10.0.0.2").await.expect("any");
     names.rebind("db/us/1", b"10.0.0.3").await.expect("any");
-    assert_eq!(names.resolve("db/eu/1").await, Ok(Some(b"10.0.0.2".to_vec())));
+    assert_eq!(
+        names.resolve("db/eu/1").await,
+        Ok(Some(b"10.0.0.2".to_vec()))
+    );
     assert_eq!(names.resolve("db/asia").await, Ok(None));
-    assert_eq!(names.list("db").await, Ok(vec!["eu".to_owned(), "us".to_owned()]));
+    assert_eq!(
+        names.list("db").await,
+        Ok(vec!["eu".to_owned(), "us".to_owned()])
+    );
     assert_eq!(names.list("").await, Ok(vec!["db".to_owned()]));
     let refused = names.unbind("db").await;
-    assert!(matches!(refused, Err(NamingError::HasNames { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(NamingError::HasNames { .. })),
+        "{refused:?}"
+    );
     assert_eq!(names.unbind("db/us/1").await, Ok(true));
     assert_eq!(names.unbind("db/us/1").await, Ok(false));
     assert!(names.resolve("a//b").await.is_err());
@@ -96,5 +107,8 @@ async fn numbers_never_come_twice_whatever_is_lost() {
     }
     near.set("/ids", b"no number", None).await.expect("any");
     let refused = two.next().await;
-    assert!(matches!(refused, Err(NamingError::NotANumber { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(NamingError::NotANumber { .. })),
+        "{refused:?}"
+    );
 }

@@ -143,10 +143,14 @@ fn lease_data(mark: &Mark, attempt: u64) -> Vec<u8> {
 
 /// The creation transactions of the leases: all of one multi, if the server told one of them.
 async fn fences(q: &Shared, names: &[String], done: &Done) -> Result<Vec<Fence>, ZkError> {
-    let told = done.results.iter().flatten().find_map(|result| match result {
-        OpResult::Created { stat, .. } => stat.map(|s| s.czxid),
-        _ => None,
-    });
+    let told = done
+        .results
+        .iter()
+        .flatten()
+        .find_map(|result| match result {
+            OpResult::Created { stat, .. } => stat.map(|s| s.czxid),
+            _ => None,
+        });
     let fence = match (told, names.first()) {
         (Some(czxid), _) => czxid,
         (None, None) => 0,
@@ -262,7 +266,10 @@ impl Taken {
 
     /// Gives the item back, to its old place.
     pub async fn release(self) -> Result<(), AckError> {
-        Self::end(vec![self], false).await
+        let shared = Arc::clone(&self.shared);
+        Self::end(vec![self], false).await?;
+        shared.listing.lock().await.forget_all();
+        Ok(())
     }
 
     async fn end(mut items: Vec<Self>, remove: bool) -> Result<(), AckError> {
@@ -294,7 +301,8 @@ impl Drop for Taken {
             };
             runtime.spawn(async move {
                 // It is free either way, at the latest with the end of the session.
-                let _ = end(&[back], false).await;
+                let _ = end(std::slice::from_ref(&back), false).await;
+                back.shared.listing.lock().await.forget_all();
             });
         }
     }
@@ -307,7 +315,10 @@ async fn end(items: &[Taken], remove: bool) -> Result<(), AckError> {
     };
     let q = &first.shared;
     let (path, item) = (q.path.clone(), first.name.clone());
-    let delete = |path| Op::Delete { path, version: None };
+    let delete = |path| Op::Delete {
+        path,
+        version: None,
+    };
     let mut ops = vec![first.mark.check()];
     for item in items {
         if remove {

@@ -1,7 +1,7 @@
 //! What a queue's handle knows of the items: names in order, read again when watches say so.
 //!
-//! Under load the list is read every 20 ms at most, not for each item; so an item of higher priority,
-//! or one that was given back, is seen that much later.
+//! Under load the list is read every 20 ms at most (less often if it is long), not for each item; so
+//! an item of higher priority, or one that another gave back, is seen that much later.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -11,10 +11,12 @@ use futures::future::{BoxFuture, Shared as SharedFuture};
 use tokio::time::Instant;
 
 use super::Shared;
-use crate::session::{Watch, ZkError};
+use crate::session::{Children, Watch, ZkError};
 
 /// A list that has names is not read again sooner.
 const READ_EVERY: Duration = Duration::from_millis(20);
+/// Nor sooner than so many times what reading it took.
+const READ_SHARE: u32 = 10;
 
 /// Resolves when the list may have changed; several may wait for it.
 type Hint = SharedFuture<BoxFuture<'static, ()>>;
@@ -23,42 +25,34 @@ type Hint = SharedFuture<BoxFuture<'static, ()>>;
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     names: VecDeque<String>,
-    /// Of the list of entries; `None` when it has fired.
-    entries: Option<Hint>,
-    /// Of the list of leases; only armed when no item was free.
-    taken: Option<Hint>,
-    read_at: Option<Instant>,
+    /// Of the lists of entries and of leases; `None` before they are read.
+    hints: Option<[Hint; 2]>,
+    not_before: Option<Instant>,
 }
 
 impl Listing {
     /// Reads again if something may have changed.
     pub(super) async fn refresh(&mut self, q: &Shared) -> Result<(), ZkError> {
-        let current = self.entries.as_ref().is_some_and(|hint| !fired(hint));
-        let current = current && !self.taken.as_ref().is_some_and(fired);
-        let young = self.read_at.is_some_and(|at| at.elapsed() < READ_EVERY);
-        if current || young && !self.names.is_empty() {
+        let current = |hints: &[Hint; 2]| !hints.iter().any(fired);
+        let young = self.not_before.is_some_and(|at| Instant::now() < at);
+        if self.hints.as_ref().is_some_and(current) || young && !self.names.is_empty() {
             return Ok(());
         }
-        self.entries = None;
-        self.taken = None;
+        self.hints = None;
+        let begun = Instant::now();
         let entries = q.session.children_watch(&q.entries);
-        let (entries, taken) = tokio::join!(entries, q.session.children(&q.taken));
-        let (entries, hint) = entries?;
-        let entries = entries.map(|c| c.names).unwrap_or_default();
-        let leased = match taken {
-            Ok(names) => names,
-            Err(ZkError::NoNode) => Vec::new(),
-            Err(e) => return Err(e),
-        };
-        self.names = free(&entries, leased);
-        if self.names.is_empty() && !entries.is_empty() {
-            let (leased, hint) = q.session.children_watch(&q.taken).await?;
-            self.names = free(&entries, leased.map(|c| c.names).unwrap_or_default());
-            self.taken = Some(shared(hint));
-        }
-        self.entries = Some(shared(hint));
-        self.read_at = Some(Instant::now());
+        let (entries, taken) = tokio::join!(entries, q.session.children_watch(&q.taken));
+        let ((entries, entries_hint), (leased, leased_hint)) = (entries?, taken?);
+        let names = |children: Option<Children>| children.map(|c| c.names).unwrap_or_default();
+        self.names = free(&names(entries), names(leased));
+        self.hints = Some([shared(entries_hint), shared(leased_hint)]);
+        self.not_before = Some(Instant::now() + READ_EVERY.max(begun.elapsed() * READ_SHARE));
         Ok(())
+    }
+
+    /// This handle gave something back: the list is read before the next take.
+    pub(super) fn forget_all(&mut self) {
+        *self = Self::default();
     }
 
     /// Up to `max` names from the front.
@@ -73,20 +67,13 @@ impl Listing {
 
     /// Resolves when it is worth while to look again.
     pub(super) fn changed(&self) -> impl Future<Output = ()> + use<> {
-        let known = !self.names.is_empty();
-        let (entries, taken) = (self.entries.clone(), self.taken.clone());
+        let hints = self.hints.clone().filter(|_| self.names.is_empty());
         async move {
-            let (Some(entries), false) = (entries, known) else {
-                return;
-            };
-            match taken {
-                Some(taken) => {
-                    tokio::select! {
-                        () = entries => {}
-                        () = taken => {}
-                    }
+            if let Some([entries, leased]) = hints {
+                tokio::select! {
+                    () = entries => {}
+                    () = leased => {}
                 }
-                None => entries.await,
             }
         }
     }

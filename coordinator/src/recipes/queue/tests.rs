@@ -31,7 +31,10 @@ async fn items_come_in_order_of_priority_then_of_arrival() {
     let queue = open(&place.session().await).await;
     let urgent = Priority::new(1).expect("below 1000");
     put(&queue, "a").await;
-    queue.put_all(&[b"b", b"c"], Priority::default()).await.expect("room");
+    queue
+        .put_all(&[b"b", b"c"], Priority::default())
+        .await
+        .expect("room");
     queue.put(b"first", urgent).await.expect("room");
     assert_eq!(queue.len().await, Ok(4));
     assert_eq!(drain(&queue).await, ["first", "a", "b", "c"]);
@@ -52,7 +55,9 @@ async fn each_item_goes_to_one_of_many_consumers() {
             let mut got = Vec::new();
             loop {
                 let items = queue.take_many(7, None).await.expect("no refusal");
-                let texts = items.iter().map(|i| String::from_utf8_lossy(i.data()).into_owned());
+                let texts = items
+                    .iter()
+                    .map(|i| String::from_utf8_lossy(i.data()).into_owned());
                 got.extend(texts);
                 Taken::ack_all(items).await.expect("ours");
                 if got.iter().any(|text| text == "end") {
@@ -63,10 +68,19 @@ async fn each_item_goes_to_one_of_many_consumers() {
     }
     let items: Vec<String> = (0..500).map(|n| format!("{n:03}")).collect();
     let bytes: Vec<&[u8]> = items.iter().map(String::as_bytes).collect();
-    producer.put_all(&bytes, Priority::default()).await.expect("room");
+    producer
+        .put_all(&bytes, Priority::default())
+        .await
+        .expect("room");
     let last = Priority::new(999).expect("below 1000");
-    until("all taken", || async { producer.is_empty().await == Ok(true) }).await;
-    producer.put_all(&[b"end"; 40], last).await.expect("room");
+    until("all taken", || async {
+        producer.is_empty().await == Ok(true)
+    })
+    .await;
+    producer
+        .put_all(&[b"end".as_slice(); 40], last)
+        .await
+        .expect("room");
     let mut all = Vec::new();
     for taker in takers {
         let got = soon("the end", taker).await.expect("no panic");
@@ -74,7 +88,10 @@ async fn each_item_goes_to_one_of_many_consumers() {
         assert!(own.is_sorted(), "{own:?}");
         all.extend(own);
         // Who ends early leaves items for the others.
-        producer.put_all(&[b"end"; 8], last).await.expect("room");
+        producer
+            .put_all(&[b"end".as_slice(); 8], last)
+            .await
+            .expect("room");
     }
     all.sort();
     assert_eq!(all, items);
@@ -112,7 +129,10 @@ async fn an_item_is_given_back_to_its_old_place() {
     assert_eq!(take(&queue).await.data(), b"a");
     // That one was dropped: it comes back by itself.
     let other = open(&place.session().await).await;
-    until("both free", || async { other.poll_many(2).await.is_ok_and(|i| i.len() == 2) }).await;
+    until("both free", || async {
+        other.poll_many(2).await.is_ok_and(|i| i.len() == 2)
+    })
+    .await;
     until("all", || async { drain(&other).await == ["a", "b"] }).await;
 }
 
@@ -141,7 +161,11 @@ async fn a_put_whose_answer_is_lost_is_done_once() {
         };
         let (put, ()) = soon("the put", async { tokio::join!(putting, heal) }).await;
         put.expect("it was found out");
-        assert_eq!(queue.len().await, Ok(before + 2), "answers lost: {lose_answers}");
+        assert_eq!(
+            queue.len().await,
+            Ok(before + 2),
+            "answers lost: {lose_answers}"
+        );
     }
     assert_eq!(drain(&queue).await, ["first", "x", "y", "x", "y"]);
 }
@@ -162,7 +186,11 @@ async fn a_put_over_the_end_of_its_session_says_that_it_does_not_know() {
     };
     let putting = queue.put(b"second", Priority::default());
     let (put, ()) = soon("the put", async { tokio::join!(putting, lost) }).await;
-    let unknown = PutError::Zk { path: "/q/entries".to_owned(), source: ZkError::Unknown, put: 0 };
+    let unknown = PutError::Zk {
+        path: "/q/entries".to_owned(),
+        source: ZkError::Unknown,
+        put: 0,
+    };
     assert_eq!(put, Err(QueueError::Put(unknown)));
     put_again(&queue).await;
 }
@@ -178,20 +206,24 @@ async fn a_take_and_an_ack_whose_answers_are_lost_are_done_once() {
     let place = Place::start().await;
     let near = place.session().await;
     let queue = open(&place.proxied().await).await;
+    put(&queue, "other").await;
     put(&queue, "work").await;
+    // Both items are listed by this, so that the next request is the take itself.
+    let other = take(&queue).await;
     place.proxy.lose_answers();
     let heal = async |path, count| {
         until_children(&near, path, count).await;
         place.proxy.cut();
         place.proxy.heal();
     };
-    let (item, ()) = tokio::join!(take(&queue), heal("/q/taken", 1));
+    let (item, ()) = tokio::join!(take(&queue), heal("/q/taken", 2));
     assert_eq!(item.data(), b"work");
     let lease = near.get(&format!("/q/taken/{}", item.id())).await;
     assert_eq!(item.fence().0, lease.expect("it is there").stat.czxid);
     place.proxy.lose_answers();
-    let (acked, ()) = tokio::join!(item.ack(), heal("/q/entries", 0));
+    let (acked, ()) = tokio::join!(item.ack(), heal("/q/entries", 1));
     assert_eq!(acked, Ok(()));
+    other.ack().await.expect("ours");
     until_children(&near, "/q/taken", 0).await;
 }
 
@@ -200,18 +232,19 @@ async fn a_take_that_is_given_up_leaves_no_lease() {
     let place = Place::start().await;
     let near = place.session().await;
     let queue = open(&place.proxied().await).await;
+    put(&queue, "other").await;
     put(&queue, "work").await;
-    // The mark is made, so that the next request is the take itself.
-    drop(take(&queue).await);
-    until_children(&near, "/q/taken", 0).await;
+    // Both items are listed by this, so that the next request is the take itself.
+    let other = take(&queue).await;
     place.proxy.lose_answers();
     tokio::select! {
         _ = queue.take(None) => panic!("no answer can come"),
-        () = until_children(&near, "/q/taken", 1) => {}
+        () = until_children(&near, "/q/taken", 2) => {}
     }
     place.proxy.cut();
     place.proxy.heal();
-    until_children(&near, "/q/taken", 0).await;
+    until_children(&near, "/q/taken", 1).await;
+    assert!(other.is_valid());
     assert_eq!(take(&open(&near).await).await.data(), b"work");
 }
 
@@ -237,8 +270,15 @@ async fn a_full_queue_says_so_and_takes_what_fits() {
     let options = QueueOptions { items_max: Some(3) };
     let queue = Queue::open(place.session().await, "/q", options).await;
     let queue = queue.expect("a server is there");
-    let refused = queue.put_all(&[b"a", b"b", b"c", b"d"], Priority::default()).await;
-    let full = PutError::Full { path: "/q/entries".to_owned(), items: 3, max: 3, put: 3 };
+    let refused = queue
+        .put_all(&[b"a", b"b", b"c", b"d"], Priority::default())
+        .await;
+    let full = PutError::Full {
+        path: "/q/entries".to_owned(),
+        items: 3,
+        max: 3,
+        put: 3,
+    };
     assert_eq!(refused, Err(QueueError::Put(full)));
     // An item that is leased still counts.
     let item = take(&queue).await;
@@ -248,7 +288,10 @@ async fn a_full_queue_says_so_and_takes_what_fits() {
     assert_eq!(drain(&queue).await, ["b", "c", "d"]);
     let huge = vec![0; 2 << 20];
     let refused = queue.put(&huge, Priority::default()).await;
-    assert!(matches!(refused, Err(QueueError::Put(PutError::Zk { .. }))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(QueueError::Put(PutError::Zk { .. }))),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -256,7 +299,9 @@ async fn many_producers_never_exceed_the_limit() {
     let place = Place::start().await;
     let mut puts = Vec::new();
     for _ in 0..4 {
-        let options = QueueOptions { items_max: Some(10) };
+        let options = QueueOptions {
+            items_max: Some(10),
+        };
         let queue = Queue::open(place.session().await, "/q", options).await;
         let queue = queue.expect("a server is there");
         puts.push(tokio::spawn(async move {

@@ -11,7 +11,10 @@ async fn all_or_nothing_and_the_culprit_is_named() {
     let set = make.set("/a", b"2", Some(0));
     make.check_exists("/a").check("/a", 1);
     let done = make.commit().await.expect("nothing is in the way");
-    assert_eq!((done.path(a), done.path(entry)), (Some("/a"), Some("/a/entry-0000000000")));
+    assert_eq!(
+        (done.path(a), done.path(entry)),
+        (Some("/a"), Some("/a/entry-0000000000"))
+    );
     assert_eq!(done.stat(set).map(|s| s.version), Some(1));
 
     let mut wrong = Transaction::new(&session);
@@ -24,12 +27,25 @@ async fn all_or_nothing_and_the_culprit_is_named() {
         "operation 1 (check /a at version 7) was refused: node has another version"
     );
     assert_eq!(session.exists("/b").await, Ok(None));
-    let error = wrong.commit_once("/marks").await.expect_err("the version is another");
-    assert!(matches!(error, TransactionError::Refused { index: 1, .. }), "{error:?}");
+    let error = wrong
+        .commit_once("/marks")
+        .await
+        .expect_err("the version is another");
+    assert!(
+        matches!(error, TransactionError::Refused { index: 1, .. }),
+        "{error:?}"
+    );
     let mut empty = Transaction::new(&session);
     empty.delete("/none", None);
-    let error = empty.commit_once("/marks").await.expect_err("there is none").to_string();
-    assert_eq!(error, "operation 0 (delete /none) was refused: node does not exist");
+    let error = empty
+        .commit_once("/marks")
+        .await
+        .expect_err("there is none")
+        .to_string();
+    assert_eq!(
+        error,
+        "operation 0 (delete /none) was refused: node does not exist"
+    );
 }
 
 #[tokio::test]
@@ -50,7 +66,10 @@ async fn one_whose_answer_is_lost_is_done_once() {
     };
     let both = async { tokio::join!(put.commit_once("/marks"), heal) };
     let (done, ()) = soon("the transaction", both).await;
-    assert_eq!(done.expect("it was done").path(item), Some("/q/n-0000000000"));
+    assert_eq!(
+        done.expect("it was done").path(item),
+        Some("/q/n-0000000000")
+    );
 
     let presence = Presence::new(far, "/marks".to_owned());
     presence.mark().await.expect("a server");
@@ -93,6 +112,9 @@ async fn it_fails_as_a_whole_when_the_session_ends_before_its_answer() {
         place.proxy.heal();
     };
     let (done, ()) = soon("the end", async { tokio::join!(make.commit(), end) }).await;
-    let unknown = TransactionError::Failed { operations: 1, source: ZkError::Unknown };
+    let unknown = TransactionError::Failed {
+        operations: 1,
+        source: ZkError::Unknown,
+    };
     assert_eq!(done, Err(unknown));
 }
