@@ -121,7 +121,7 @@ impl DoubleBarrier {
     /// Who is in at this moment.
     pub async fn present(&self) -> Result<Vec<String>, RecipeError> {
         match self.session.children(&self.path).await {
-            Ok(names) => Ok(members(&names).map(shown).collect()),
+            Ok(names) => Ok(members(&names).map(|n| shown(n)).collect()),
             Err(ZkError::NoNode) => Ok(Vec::new()),
             Err(e) => Err(RecipeError::at(&self.path)(e)),
         }
@@ -294,7 +294,7 @@ fn members(names: &[String]) -> impl Iterator<Item = &String> {
     names.iter().filter(|name| *name != READY)
 }
 
-fn shown(name: &String) -> String {
+fn shown(name: &str) -> String {
     name.strip_prefix(MEMBER).unwrap_or(name).to_owned()
 }
 
