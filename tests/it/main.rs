@@ -37,6 +37,10 @@ mod native_cli;
 mod native_groups;
 /// Our producer through failures, and next to other clients.
 mod native_producer;
+/// `nyala lock` and `nyala elect`, through the faults that end a hold.
+mod recipes_held;
+/// Recipes shared with kazoo's.
+mod recipes_kazoo;
 /// Every znode, typed.
 mod registry;
 /// Log folders that Kafka and we open in turn.

@@ -33,7 +33,7 @@ fn restart(zookeeper: EmbeddedZooKeeper, folder: &Path) -> EmbeddedZooKeeper {
 }
 
 /// A Python that has kazoo: the first one on the path, or the system's.
-fn python() -> &'static str {
+pub(crate) fn python() -> &'static str {
     let has_kazoo = |python: &&str| {
         let mut command = Command::new(python);
         let command = command.args(["-c", "import kazoo"]).stderr(Stdio::null());

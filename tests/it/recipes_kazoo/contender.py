@@ -1,0 +1,83 @@
+"""kazoo's side of a mixed line: contender.py HOST:PORT/CHROOT PATH KIND LAYOUT ROUNDS THREADS.
+
+KIND: lock, rwlock, election or hold (takes the lock, says "held", waits to be killed). Each round adds one
+to the counter in /store by a write that checks nothing: only mutual exclusion keeps the sum right. The
+counter goes with the token of its writer, which must grow. Ends with the line "all good".
+"""
+import sys
+import threading
+import time
+
+from kazoo.client import KazooClient
+from kazoo.exceptions import NoNodeError
+
+address, path, kind, layout, rounds, threads = sys.argv[1:]
+extra = ["-lock-", "-latch-"] if layout == "curator" else []
+failures = []
+
+
+def client():
+    zk = KazooClient(hosts=address, timeout=5)
+    zk.start(timeout=60)
+    return zk
+
+
+def token(zk, lock):
+    return zk.exists(path + "/" + lock.node).czxid
+
+
+def add(zk, fence):
+    data, _ = zk.get("/store")
+    count, last = map(int, data.split())
+    assert fence > last, "token %d after %d" % (fence, last)
+    zk.set("/store", b"%d %d" % (count + 1, fence))
+
+
+def contend(number):
+    zk = client()
+    name = "kazoo %d" % number
+    for turn in range(int(rounds)):
+        if kind == "election":
+            election = zk.Election(path, name)
+            election.run(lambda: add(zk, token(zk, election.lock)))
+        elif kind == "rwlock" and turn % 2:
+            with zk.ReadLock(path, name):
+                before = zk.get("/store")
+                time.sleep(0.002)
+                after = zk.get("/store")
+                assert before == after, "written while read"
+        else:
+            lock = zk.WriteLock(path, name) if kind == "rwlock" else zk.Lock(path, name, extra)
+            with lock:
+                add(zk, token(zk, lock))
+    zk.stop()
+
+
+def guarded(number):
+    try:
+        contend(number)
+    except BaseException as error:
+        failures.append(repr(error))
+        raise
+
+
+if kind == "hold":
+    zk = client()
+    lock = zk.Lock(path, "kazoo", extra)
+    lock.acquire()
+    print("held %d" % token(zk, lock), flush=True)
+    while True:
+        try:
+            zk.get("/enough")
+            break
+        except NoNodeError:
+            time.sleep(0.02)
+    lock.release()
+else:
+    running = [threading.Thread(target=guarded, args=(n,)) for n in range(int(threads))]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+assert not failures, failures
+print("all good", flush=True)
