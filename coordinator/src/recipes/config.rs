@@ -101,7 +101,11 @@ impl Config {
         Ok(Self { session, root })
     }
 
+    /// The root itself is the key of no name.
     fn node(&self, key: &str) -> Result<String, RecipeError> {
+        if key.is_empty() {
+            return Ok(self.root.clone());
+        }
         usable(&child(&self.root, key))
     }
 
