@@ -1,0 +1,86 @@
+//! Queues and barriers that kazoo's users and ours share.
+
+use std::process::Command;
+
+use harness::process::Process;
+use harness::wait;
+
+use super::{Place, on_both, until_printed};
+use crate::zookeeper_foreign::python;
+
+fn kazoo(place: &Place<'_>, args: &[&str]) -> Process {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/it/recipes_cli/kazoo_side.py");
+    let zookeeper = place.zookeeper();
+    let mut command = Command::new(python());
+    let command = command.args([&[script, &zookeeper], args].concat());
+    Process::start(&format!("kazoo-{}", args.join("-").replace('/', "")), place.folder, command)
+}
+
+#[test]
+fn a_queue_is_shared_with_kazoo_and_each_item_has_one_taker() {
+    on_both(|place| {
+        let theirs = 150;
+        let mut put = kazoo(place, &["put", "/q", "150"]);
+        let ours: String = (0..150).map(|n| format!("ours {n:03}\n")).collect();
+        let ended = place.reads(&["queue", "put", "/q"], &ours);
+        assert!(ended.status.success(), "{}", ended.stderr);
+        put.wait(wait::SOON).expect_success("kazoo put");
+        // One of kazoo's takes an item and is killed with it: it comes back.
+        let mut dying = kazoo(place, &["hold", "/q"]);
+        let held = until_printed(&dying, "an item", 1).remove(0);
+        dying.kill();
+        let mut takers = vec![kazoo(place, &["take", "/q"]), kazoo(place, &["take", "/q"])];
+        let args = ["queue", "take", "/q", "--max", "1000", "--wait", "8"];
+        takers.extend((0..2).map(|n| place.start(&format!("taker-{n}"), &args)));
+        let mut got = Vec::new();
+        for mut taker in takers {
+            let ended = taker.wait(2 * wait::SOON);
+            let lines: Vec<String> = ended.stdout.lines().map(str::to_owned).collect();
+            let ours: Vec<&String> = lines.iter().filter(|l| l.starts_with("ours")).collect();
+            assert!(ours.is_sorted(), "{ours:?}");
+            got.extend(lines);
+        }
+        got.sort();
+        let mut all: Vec<String> = ours.lines().map(str::to_owned).collect();
+        all.extend((0..theirs).map(|n| format!("theirs {n:03}")));
+        assert_eq!(got, all);
+        assert!(all.contains(&held));
+        assert_eq!(place.says(&["queue", "size", "/q"]), "0\n");
+        assert_eq!(place.says(&["zk", "ls", "/q/taken"]), "");
+    });
+}
+
+#[test]
+fn barriers_are_shared_with_kazoo() {
+    on_both(|place| {
+        for _ in 0..3 {
+            let mut theirs = [kazoo(place, &["meet", "/b", "4"]), kazoo(place, &["meet", "/b", "4"])];
+            let ours = |name: &str| {
+                place.start(name, &["barrier", "/b", "--parties", "4", "--timeout", "60"])
+            };
+            let mut first = ours("first");
+            wait::until("three", || match place.run(&["zk", "ls", "/b"]).stdout {
+                names if names.lines().count() == 3 => Ok(()),
+                names => Err(names),
+            });
+            assert!(first.is_running() && theirs.iter_mut().all(Process::is_running));
+            ours("second").wait(wait::SOON).expect_success("the fourth");
+            first.wait(wait::SOON).expect_success("the first");
+            for kazoo in &mut theirs {
+                kazoo.wait(wait::SOON).expect_success("kazoo");
+            }
+            assert_eq!(place.says(&["zk", "ls", "/b"]), "");
+        }
+        // The simple one, both ways round.
+        place.says(&["barrier", "/gate", "--close"]);
+        let mut waiting = kazoo(place, &["wait", "/gate"]);
+        until_printed(&waiting, "that it waits", 1);
+        place.says(&["barrier", "/gate", "--open"]);
+        waiting.wait(wait::SOON).expect_success("kazoo waits");
+        kazoo(place, &["close", "/gate"]).wait(wait::SOON).expect_success("kazoo closes");
+        assert_eq!(place.code(&["barrier", "/gate", "--wait", "--timeout", "0.1"]).0, Some(124));
+        let mut waiting = place.start("waiting", &["barrier", "/gate", "--wait"]);
+        kazoo(place, &["open", "/gate"]).wait(wait::SOON).expect_success("kazoo opens");
+        waiting.wait(wait::SOON).expect_success("ours");
+    });
+}
