@@ -5,6 +5,7 @@ mod foreign;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use harness::cluster::nyala_binary;
 use harness::kafka::free_port;
@@ -68,7 +69,7 @@ impl Place<'_> {
     }
 
     fn run(&self, args: &[&str]) -> Ended {
-        self.start("one", args).wait(wait::SOON)
+        self.start(&one(), args).wait(wait::SOON)
     }
 
     /// Runs a command that succeeds; gives what it printed.
@@ -77,7 +78,7 @@ impl Place<'_> {
     }
 
     fn reads(&self, args: &[&str], input: &str) -> Ended {
-        run_reading("one", self.folder, &mut self.complete(args), input)
+        run_reading(&one(), self.folder, &mut self.complete(args), input)
     }
 
     /// Its exit code, with what it said.
@@ -113,11 +114,21 @@ impl Place<'_> {
     }
 }
 
+/// A name for files of a command that is waited for.
+fn one() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    format!("one-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
 fn until_printed(process: &Process, what: &str, lines: usize) -> Vec<String> {
     wait::until(what, || {
         let out = process.stdout();
         let all: Vec<String> = out.lines().map(str::to_owned).collect();
-        if all.len() >= lines { Ok(all) } else { Err((out, process.stderr())) }
+        if all.len() >= lines {
+            Ok(all)
+        } else {
+            Err((out, process.stderr()))
+        }
     })
 }
 
@@ -136,25 +147,35 @@ fn a_queue_gives_each_line_to_one_taker_also_when_takers_are_killed() {
         let mut stuck = place.complete(&["queue", "take", "/q", "--max", "5", "--wait", "60"]);
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
-        let mut stuck = stuck.stdout(writer).stderr(Stdio::null()).spawn().expect("it runs");
+        let mut stuck = stuck
+            .stdout(writer)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it runs");
         assert!(!stuck.wait().expect("it ends").success());
         assert_eq!(take("1"), (Some(0), "last \u{e4}\n".to_owned()));
 
         let lines: Vec<String> = (0..600).map(|n| format!("item {n:04}")).collect();
         let args = ["queue", "take", "/q", "--max", "1000000", "--wait", "5"];
-        let mut takers: Vec<Process> = (0..3).map(|n| place.start(&format!("taker-{n}"), &args)).collect();
-        for part in lines.chunks(200) {
+        let put = |part: &[String]| {
             let put = place.reads(&["queue", "put", "/q"], &(part.join("\n") + "\n"));
             assert!(put.status.success(), "{}", put.stderr);
-        }
-        // One dies in the middle: what it has printed may come again, nothing is lost.
-        let killed = until_printed(&takers[0], "some items", 1);
-        takers[0].kill();
-        let mut got: Vec<String> = takers[0].stdout().lines().map(str::to_owned).collect();
-        assert!(got.len() >= killed.len());
+        };
+        let mut dying = place.start("dying", &args);
+        put(&lines[..200]);
+        until_printed(&dying, "some items", 1);
+        let takers: Vec<Process> = (0..2)
+            .map(|n| place.start(&format!("taker-{n}"), &args))
+            .collect();
+        put(&lines[200..400]);
+        // What it has printed may come again, nothing is lost.
+        dying.kill();
+        put(&lines[400..]);
+        let mut got: Vec<String> = dying.stdout().lines().map(str::to_owned).collect();
         let mut twice = got.clone();
-        for taker in &mut takers[1..] {
-            let said = taker.wait(wait::SOON).expect_success("take");
+        for mut taker in takers {
+            // One that got nothing says so by its exit code.
+            let said = taker.wait(wait::SOON).stdout;
             got.extend(said.lines().map(str::to_owned));
         }
         got.sort();
@@ -163,12 +184,19 @@ fn a_queue_gives_each_line_to_one_taker_also_when_takers_are_killed() {
         assert_eq!(got, lines);
         // Only what the dead one had not acknowledged: one batch at most.
         twice.truncate(64);
-        assert!(all - got.len() <= twice.len(), "{} came twice", all - got.len());
+        assert!(
+            all - got.len() <= twice.len(),
+            "{} came twice",
+            all - got.len()
+        );
         assert_eq!(place.says(&["queue", "size", "/q"]), "0\n");
         let full = place.reads(&["queue", "put", "/full", "--max-items", "2"], "1\n2\n3\n");
         assert_eq!(full.status.code(), Some(1));
         assert!(full.stderr.contains("at most 2"), "{}", full.stderr);
-        assert_eq!(place.says(&["queue", "take", "/full", "--max", "9"]), "1\n2\n");
+        assert_eq!(
+            place.says(&["queue", "take", "/full", "--max", "9"]),
+            "1\n2\n"
+        );
     });
 }
 
@@ -178,9 +206,11 @@ fn a_waiting_taker_outlives_a_restart_of_zookeeper() {
         let mut taker = place.start("taker", &["queue", "take", "/q", "--wait", "60"]);
         place.until_says("the queue", &["zk", "ls", "/q"], "entries\ntaken\n");
         place.restart();
-        let put = wait::until("a put", || match place.reads(&["queue", "put", "/q"], "late\n") {
-            ended if ended.status.success() => Ok(ended),
-            ended => Err(ended),
+        let put = wait::until("a put", || {
+            match place.reads(&["queue", "put", "/q"], "late\n") {
+                ended if ended.status.success() => Ok(ended),
+                ended => Err(ended),
+            }
         });
         assert!(put.stderr.contains("1 items put"), "{}", put.stderr);
         assert_eq!(taker.wait(wait::SOON).expect_success("take"), "late\n");
@@ -204,8 +234,12 @@ fn a_fanout_gives_every_line_to_all_also_to_one_that_was_killed() {
         put("1\n2\n3\n");
         assert_eq!(take("a", "9"), (Some(0), "1\n2\n3\n".to_owned()));
         assert_eq!(take("a", "9"), (Some(124), String::new()));
-        let mut reader =
-            place.start("reader", &["fanout", "take", "/f", "--name", "b", "--max", "9", "--wait", "60"]);
+        let mut reader = place.start(
+            "reader",
+            &[
+                "fanout", "take", "/f", "--name", "b", "--max", "9", "--wait", "60",
+            ],
+        );
         until_printed(&reader, "three lines", 3);
         place.until_says(
             "nobody behind",
@@ -221,7 +255,16 @@ fn a_fanout_gives_every_line_to_all_also_to_one_that_was_killed() {
         assert_eq!(place.says(&["zk", "ls", "/f/items"]), "");
         assert_eq!(place.code(&["fanout", "remove", "/f", "a"]).0, Some(1));
         put("5\n");
-        let late = ["fanout", "take", "/f", "--name", "late", "--from-beginning", "--max", "9"];
+        let late = [
+            "fanout",
+            "take",
+            "/f",
+            "--name",
+            "late",
+            "--from-beginning",
+            "--max",
+            "9",
+        ];
         assert_eq!(place.says(&late), "5\n");
     });
 }
@@ -230,14 +273,33 @@ fn a_fanout_gives_every_line_to_all_also_to_one_that_was_killed() {
 fn parties_meet_at_a_barrier_and_who_is_missing_is_told() {
     on_both(|place| {
         let enter = |name: &'static str| {
-            ["barrier", "/b", "--expect", "a,b,c", "--name", name, "--timeout", "60", "--"]
+            [
+                "barrier",
+                "/b",
+                "--expect",
+                "a,b,c",
+                "--name",
+                name,
+                "--timeout",
+                "60",
+                "--",
+            ]
         };
         // One that was killed is not counted any more when its session is over.
         let mut dead = place.start("dead", &[&enter("a")[..], &["true"]].concat());
         place.until_says("the dead one", &["zk", "ls", "/b"], "party-a\n");
         dead.kill();
         place.until_says("its end", &["zk", "ls", "/b"], "");
-        let early = place.run(&["barrier", "/b", "--expect", "a,b,c", "--name", "b", "--timeout", "0.2"]);
+        let early = place.run(&[
+            "barrier",
+            "/b",
+            "--expect",
+            "a,b,c",
+            "--name",
+            "b",
+            "--timeout",
+            "0.2",
+        ]);
         assert_eq!(early.status.code(), Some(124));
         assert!(early.stderr.contains("a, c"), "{}", early.stderr);
 
@@ -255,7 +317,10 @@ fn parties_meet_at_a_barrier_and_who_is_missing_is_told() {
                 party
             })
             .into();
-        let codes: Vec<_> = parties.iter_mut().map(|p| p.wait(wait::SOON).status.code()).collect();
+        let codes: Vec<_> = parties
+            .iter_mut()
+            .map(|p| p.wait(wait::SOON).status.code())
+            .collect();
         assert_eq!(codes, [Some(0), Some(0), Some(7)]);
         let met = std::fs::read_to_string(place.folder.join("met")).expect("they met");
         assert_eq!(met.lines().count(), 3);
@@ -267,12 +332,19 @@ fn parties_meet_at_a_barrier_and_who_is_missing_is_told() {
 fn a_closed_barrier_holds_over_a_restart_until_it_is_opened() {
     on_both(|place| {
         place.says(&["barrier", "/gate", "--close"]);
-        assert_eq!(place.code(&["barrier", "/gate", "--wait", "--timeout", "0.1"]).0, Some(124));
+        assert_eq!(
+            place
+                .code(&["barrier", "/gate", "--wait", "--timeout", "0.1"])
+                .0,
+            Some(124)
+        );
         let mut waiting = place.start("waiting", &["barrier", "/gate", "--wait"]);
         place.restart();
-        wait::until("opening", || match place.run(&["barrier", "/gate", "--open"]) {
-            ended if ended.status.success() => Ok(()),
-            ended => Err(ended),
+        wait::until("opening", || {
+            match place.run(&["barrier", "/gate", "--open"]) {
+                ended if ended.status.success() => Ok(()),
+                ended => Err(ended),
+            }
         });
         waiting.wait(wait::SOON).expect_success("wait");
         place.says(&["barrier", "/gate", "--wait"]);
@@ -285,7 +357,19 @@ fn services_are_found_and_come_back() {
     on_both(|place| {
         let mut watch = place.start("watch", &["service", "watch", "/svc", "--stale-after", "2"]);
         let register = |name: &'static str, beat: &'static str| {
-            place.start(name, &["service", "register", "/svc", name, "--data", "10.0.0.7:80", "--beat", beat])
+            place.start(
+                name,
+                &[
+                    "service",
+                    "register",
+                    "/svc",
+                    name,
+                    "--data",
+                    "10.0.0.7:80",
+                    "--beat",
+                    beat,
+                ],
+            )
         };
         let mut a = register("a", "0.2");
         let seen = |lines: usize, last: &str| {
@@ -304,7 +388,10 @@ fn services_are_found_and_come_back() {
         seen(2, "joined\tb\t10.0.0.7:80");
         // It does not say that it is well.
         seen(3, "stale\tb\t10.0.0.7:80");
-        assert_eq!(place.says(&["service", "list", "/svc"]), "a\t10.0.0.7:80\nb\t10.0.0.7:80\n");
+        assert_eq!(
+            place.says(&["service", "list", "/svc"]),
+            "a\t10.0.0.7:80\nb\t10.0.0.7:80\n"
+        );
         let pick = || place.says(&["service", "pick", "/svc", "--key", "k"]);
         assert_eq!(pick(), pick());
         let taken = ["service", "register", "/svc", "a", "--timeout", "0.2"];
@@ -333,25 +420,48 @@ fn services_are_found_and_come_back() {
 fn settings_are_kept_by_version_and_watched_over_a_restart() {
     on_both(|place| {
         assert_eq!(place.code(&["config", "get", "/app/rate"]).0, Some(1));
-        assert_eq!(place.says(&["config", "set", "/app/rate", "100", "--create"]), "0\n");
+        assert_eq!(
+            place.says(&["config", "set", "/app/rate", "100", "--create"]),
+            "0\n"
+        );
         let (code, said) = place.code(&["config", "set", "/app/rate", "1", "--create"]);
-        assert!(code == Some(1) && said.contains("at version 0, not absent"), "{said}");
+        assert!(
+            code == Some(1) && said.contains("at version 0, not absent"),
+            "{said}"
+        );
         let mut watch = place.start("watch", &["config", "watch", "/app/rate"]);
         let mut tree = place.start("tree", &["config", "watch", "/app", "--tree", "--max", "3"]);
         until_printed(&watch, "the first value", 1);
         until_printed(&tree, "the first value", 1);
-        assert_eq!(place.says(&["config", "set", "/app/rate", "200", "--version", "0"]), "1\n");
-        assert_eq!(place.code(&["config", "set", "/app/rate", "300", "--version", "0"]).0, Some(1));
+        assert_eq!(
+            place.says(&["config", "set", "/app/rate", "200", "--version", "0"]),
+            "1\n"
+        );
+        assert_eq!(
+            place
+                .code(&["config", "set", "/app/rate", "300", "--version", "0"])
+                .0,
+            Some(1)
+        );
         until_printed(&watch, "the second value", 2);
         let json = place.says(&["config", "get", "/app/rate", "--json"]);
         assert_eq!(json, "{\"value\":\"200\",\"version\":1}\n");
         place.restart();
-        wait::until("a write", || match place.run(&["config", "set", "/app/rate", "300"]) {
-            ended if ended.status.success() => Ok(()),
-            ended => Err(ended),
+        wait::until("a write", || {
+            match place.run(&["config", "set", "/app/rate", "300"]) {
+                ended if ended.status.success() => Ok(()),
+                ended => Err(ended),
+            }
         });
-        assert_eq!(until_printed(&watch, "the third value", 3), ["100", "200", "300"]);
-        assert!(watch.stderr().contains("ZooKeeper is away"), "{}", watch.stderr());
+        assert_eq!(
+            until_printed(&watch, "the third value", 3),
+            ["100", "200", "300"]
+        );
+        assert!(
+            watch.stderr().contains("ZooKeeper is away"),
+            "{}",
+            watch.stderr()
+        );
         let told = tree.wait(wait::SOON).expect_success("watch --tree");
         assert_eq!(told, "rate\t100\nrate\t200\nrate\t300\n");
         watch.terminate().expect_success("watch");
@@ -362,15 +472,30 @@ fn settings_are_kept_by_version_and_watched_over_a_restart() {
 fn the_tree_is_looked_at_and_changed() {
     on_both(|place| {
         let mut watch = place.start("watch", &["zk", "watch", "/w", "--max", "4"]);
-        assert_eq!(place.says(&["zk", "create", "/a/b", "hello", "--parents"]), "/a/b\n");
+        assert_eq!(
+            place.says(&["zk", "create", "/a/b", "hello", "--parents"]),
+            "/a/b\n"
+        );
         assert_eq!(place.code(&["zk", "create", "/a/b"]).0, Some(1));
         assert_eq!(place.says(&["zk", "get", "/a/b"]), "hello\n");
-        assert_eq!(place.says(&["zk", "set", "/a/b", "bye", "--version", "0"]), "1\n");
+        assert_eq!(
+            place.says(&["zk", "set", "/a/b", "bye", "--version", "0"]),
+            "1\n"
+        );
         let (code, said) = place.code(&["zk", "set", "/a/b", "x", "--version", "0"]);
-        assert!(code == Some(1) && said.contains("/a/b: node has another version"), "{said}");
-        assert_eq!(place.says(&["zk", "create", "/a/s-", "--sequential"]), "/a/s-0000000001\n");
+        assert!(
+            code == Some(1) && said.contains("/a/b: node has another version"),
+            "{said}"
+        );
+        assert_eq!(
+            place.says(&["zk", "create", "/a/s-", "--sequential"]),
+            "/a/s-0000000001\n"
+        );
         assert_eq!(place.says(&["zk", "ls", "/a"]), "b\ns-0000000001\n");
-        assert_eq!(place.says(&["zk", "ls", "/", "-r"]), "/a\n/a/b\n/a/s-0000000001\n");
+        assert_eq!(
+            place.says(&["zk", "ls", "/", "-r"]),
+            "/a\n/a/b\n/a/s-0000000001\n"
+        );
         assert!(place.says(&["zk", "stat", "/a/b"]).contains("version\t1\n"));
         let stat = place.says(&["zk", "stat", "/a/b", "--json"]);
         let stat: serde_json::Value = serde_json::from_str(&stat).expect("JSON");
@@ -385,7 +510,11 @@ fn the_tree_is_looked_at_and_changed() {
         });
         here.signal(rustix::process::Signal::CONT);
         let ended = here.wait(wait::SOON);
-        assert!(ended.stderr.contains("the session was lost"), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("the session was lost"),
+            "{}",
+            ended.stderr
+        );
 
         let multi = |text: &str| {
             let ended = place.reads(&["zk", "multi"], text);
@@ -393,27 +522,45 @@ fn the_tree_is_looked_at_and_changed() {
         };
         let (code, _, said) = multi("create /w x\ncheck /a/b 7\n");
         assert_eq!(code, Some(1));
-        assert!(said.contains("operation 1 (check /a/b at version 7)"), "{said}");
-        let (code, made, said) = multi("check /a/b 1\ncreate /w x y\nset@0 /w z\ncreate-sequential /w/n-\n");
-        assert_eq!((code, made.as_str()), (Some(0), "/w\n/w/n-0000000000\n"), "{said}");
+        assert!(
+            said.contains("operation 1 (check /a/b at version 7)"),
+            "{said}"
+        );
+        let (code, made, said) =
+            multi("check /a/b 1\ncreate /w x y\nset@0 /w z\ncreate-sequential /w/n-\n");
+        assert_eq!(
+            (code, made.as_str()),
+            (Some(0), "/w\n/w/n-0000000000\n"),
+            "{said}"
+        );
         assert_eq!(multi("frobnicate /w\n").0, Some(1));
         place.says(&["zk", "delete", "/w", "--recursive"]);
         let told = watch.wait(wait::SOON).expect_success("watch");
         assert_eq!(told.lines().next(), Some("created\t/w"));
         assert!(told.contains("created\t/w/n-0000000000"), "{told}");
         assert_eq!(place.code(&["zk", "get", "/w"]).0, Some(1));
-        let away = place.command(&["zk", "ls", "/", "--zookeeper", "127.0.0.1:1"]).output();
+        let away = place
+            .command(&["zk", "ls", "/", "--zookeeper", "127.0.0.1:1"])
+            .output();
         let away = away.expect("it runs");
         let said = String::from_utf8_lossy(&away.stderr).into_owned();
-        assert!(!away.status.success() && said.contains("is ZooKeeper running there?"), "{said}");
+        assert!(
+            !away.status.success() && said.contains("is ZooKeeper running there?"),
+            "{said}"
+        );
     });
 }
 
 #[test]
 fn every_command_has_examples() {
     for command in ["service", "config", "queue", "fanout", "barrier", "zk"] {
-        let help = Command::new(nyala_binary()).args([command, "--help"]).output();
+        let help = Command::new(nyala_binary())
+            .args([command, "--help"])
+            .output();
         let help = String::from_utf8_lossy(&help.expect("it runs").stdout).into_owned();
-        assert!(help.contains("Examples:\n") && help.contains("Exit code"), "{help}");
+        assert!(
+            help.contains("Examples:\n") && help.contains("Exit code"),
+            "{help}"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! `nyala queue`: lines in, each out to exactly one taker.
 
 use std::error::Error;
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::time::Duration;
 
 use nyala_coordinator::recipes::queue::{Priority, Queue, QueueOptions, Taken};
@@ -148,7 +148,7 @@ async fn take(
 
 /// Prints lines and flushes them: only then is what was printed let go.
 pub(super) fn print<'a>(items: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = BufWriter::with_capacity(64 << 10, io::stdout().lock());
     for item in items {
         out.write_all(item)?;
         out.write_all(b"\n")?;

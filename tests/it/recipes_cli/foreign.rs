@@ -1,11 +1,12 @@
 //! Queues and barriers that kazoo's users and ours share.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 
 use harness::process::Process;
 use harness::wait;
 
-use super::{Place, on_both, until_printed};
+use super::{Place, on_both, one, until_printed};
 use crate::zookeeper_foreign::python;
 
 fn kazoo(place: &Place<'_>, args: &[&str]) -> Process {
@@ -13,7 +14,8 @@ fn kazoo(place: &Place<'_>, args: &[&str]) -> Process {
     let zookeeper = place.zookeeper();
     let mut command = Command::new(python());
     let command = command.args([&[script, &zookeeper], args].concat());
-    Process::start(&format!("kazoo-{}", args.join("-").replace('/', "")), place.folder, command)
+    // Each has files of its own: two of them may do the same.
+    Process::start(&one(), place.folder, command)
 }
 
 #[test]
@@ -32,15 +34,23 @@ fn a_queue_is_shared_with_kazoo_and_each_item_has_one_taker() {
         let mut takers = vec![kazoo(place, &["take", "/q"]), kazoo(place, &["take", "/q"])];
         let args = ["queue", "take", "/q", "--max", "1000", "--wait", "8"];
         takers.extend((0..2).map(|n| place.start(&format!("taker-{n}"), &args)));
-        let mut got = Vec::new();
-        for mut taker in takers {
-            let ended = taker.wait(2 * wait::SOON);
-            let lines: Vec<String> = ended.stdout.lines().map(str::to_owned).collect();
-            let ours: Vec<&String> = lines.iter().filter(|l| l.starts_with("ours")).collect();
+        let mut got: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (number, mut taker) in takers.into_iter().enumerate() {
+            let lines = taker.wait(2 * wait::SOON).stdout;
+            // What was given back comes when it can.
+            let in_order = |l: &&str| l.starts_with("ours") && **l != held;
+            let ours: Vec<&str> = lines.lines().filter(in_order).collect();
             assert!(ours.is_sorted(), "{ours:?}");
-            got.extend(lines);
+            for line in lines.lines() {
+                got.entry(line.to_owned()).or_default().push(number);
+            }
         }
-        got.sort();
+        let twice: Vec<_> = got.iter().filter(|(_, takers)| takers.len() > 1).collect();
+        assert!(
+            twice.is_empty(),
+            "by two takers, of which 0 and 1 are kazoo's: {twice:?}"
+        );
+        let got: Vec<String> = got.into_keys().collect();
         let mut all: Vec<String> = ours.lines().map(str::to_owned).collect();
         all.extend((0..theirs).map(|n| format!("theirs {n:03}")));
         assert_eq!(got, all);
@@ -54,9 +64,15 @@ fn a_queue_is_shared_with_kazoo_and_each_item_has_one_taker() {
 fn barriers_are_shared_with_kazoo() {
     on_both(|place| {
         for _ in 0..3 {
-            let mut theirs = [kazoo(place, &["meet", "/b", "4"]), kazoo(place, &["meet", "/b", "4"])];
+            let mut theirs = [
+                kazoo(place, &["meet", "/b", "4"]),
+                kazoo(place, &["meet", "/b", "4"]),
+            ];
             let ours = |name: &str| {
-                place.start(name, &["barrier", "/b", "--parties", "4", "--timeout", "60"])
+                place.start(
+                    name,
+                    &["barrier", "/b", "--parties", "4", "--timeout", "60"],
+                )
             };
             let mut first = ours("first");
             wait::until("three", || match place.run(&["zk", "ls", "/b"]).stdout {
@@ -77,10 +93,19 @@ fn barriers_are_shared_with_kazoo() {
         until_printed(&waiting, "that it waits", 1);
         place.says(&["barrier", "/gate", "--open"]);
         waiting.wait(wait::SOON).expect_success("kazoo waits");
-        kazoo(place, &["close", "/gate"]).wait(wait::SOON).expect_success("kazoo closes");
-        assert_eq!(place.code(&["barrier", "/gate", "--wait", "--timeout", "0.1"]).0, Some(124));
+        kazoo(place, &["close", "/gate"])
+            .wait(wait::SOON)
+            .expect_success("kazoo closes");
+        assert_eq!(
+            place
+                .code(&["barrier", "/gate", "--wait", "--timeout", "0.1"])
+                .0,
+            Some(124)
+        );
         let mut waiting = place.start("waiting", &["barrier", "/gate", "--wait"]);
-        kazoo(place, &["open", "/gate"]).wait(wait::SOON).expect_success("kazoo opens");
+        kazoo(place, &["open", "/gate"])
+            .wait(wait::SOON)
+            .expect_success("kazoo opens");
         waiting.wait(wait::SOON).expect_success("ours");
     });
 }
