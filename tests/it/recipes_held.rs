@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use harness::cluster::nyala_binary;
 use harness::process::{Ended, Process};
@@ -78,17 +77,21 @@ impl Place<'_> {
     }
 
     /// Waits for a number in a file, such as a process id.
-    fn number(&self, file: &str) -> i32 {
+    fn number(&self, file: &str) -> i64 {
         wait::until(file, || self.read(file).trim().parse())
     }
 }
 
-fn is_alive(pid: i32) -> bool {
-    let pid = Pid::from_raw(pid).expect("a process id");
-    test_kill_process(pid).is_ok()
+fn process(pid: i64) -> Pid {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.expect("a process id")
 }
 
-fn until_dead(pid: i32) {
+fn is_alive(pid: i64) -> bool {
+    test_kill_process(process(pid)).is_ok()
+}
+
+fn until_dead(pid: i64) {
     wait::until("the command's end", || match is_alive(pid) {
         true => Err(pid),
         false => Ok(()),
@@ -377,7 +380,7 @@ fn a_paused_holder_cannot_use_its_token_when_it_wakes() {
         place.until_children(&session, "/l", 2);
         // Longer than its session: the whole of it stands still, its command too.
         holder.pause();
-        let command = Pid::from_raw(pid).expect("a process id");
+        let command = process(pid);
         kill_process(command, Signal::STOP).expect("it is ours");
         next.wait(wait::SOON).expect_success("the next holder");
         assert!(place.number("new") > old);

@@ -1,4 +1,4 @@
-//! Lines in which kazoo's recipes and ours stand together: still one holder at a time.
+//! Lines in which kazoo's or Curator's recipes and ours stand together: still one holder at a time.
 //!
 //! Each contender adds to a counter by writes that check nothing, so that two holders at once would lose
 //! some; and each writes its fencing token beside it, which must grow from writer to writer, whoever it is.
@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use harness::kafka::java;
 use harness::process::Process;
 use harness::wait;
 use harness::zookeeper::{EmbeddedZooKeeper, RealZooKeeper};
@@ -18,24 +19,40 @@ use crate::zookeeper_foreign::python;
 
 const PATH: &str = "/locks/shared";
 
-/// What is shared, and under whose names.
+/// Who else stands in line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Peer {
+    Kazoo,
+    Curator,
+}
+
+/// What is shared, with whom, and under whose names.
 #[derive(Clone, Copy)]
 struct Line {
+    peer: Peer,
     kind: &'static str,
     layout: Layout,
 }
 
 impl Line {
-    /// Starts kazoo's contenders.
-    fn kazoo(self, folder: &Path, place: &str, rounds: usize, threads: usize) -> Process {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/it/recipes_kazoo/contender.py");
+    /// Starts the others' contenders.
+    fn theirs(self, folder: &Path, place: &str, rounds: usize, threads: usize) -> Process {
         let layout = match self.layout {
             Layout::Kazoo => "kazoo",
             Layout::Curator => "curator",
         };
         let (rounds, threads) = (rounds.to_string(), threads.to_string());
-        let args = [script, place, PATH, self.kind, layout, &rounds, &threads];
-        Process::start("kazoo", folder, Command::new(python()).args(args))
+        let args = [place, PATH, self.kind, layout, &rounds, &threads];
+        let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/it/recipes_kazoo");
+        let mut command = match self.peer {
+            Peer::Kazoo => {
+                let mut python = Command::new(python());
+                python.arg(format!("{scripts}/contender.py")).args(args);
+                python
+            }
+            Peer::Curator => java("128m", &format!("{scripts}/Contender.java"), &args),
+        };
+        Process::start("others", folder, &mut command)
     }
 
     async fn take(self, session: &Session, turn: usize) -> Hold {
@@ -49,8 +66,8 @@ impl Line {
             "rwlock" => {
                 let lock = RwLock::new(session, path()).expect("legal");
                 match turn % 2 {
-                    0 => lock.write().await,
-                    _ => lock.read().await,
+                    0 => lock.with_layout(self.layout).write().await,
+                    _ => lock.with_layout(self.layout).read().await,
                 }
             }
             _ => {
@@ -108,13 +125,13 @@ fn mixed(line: Line) {
         let session = connect(&place).await;
         make_store(&session).await;
         let (rounds, threads) = (20, 3);
-        let mut kazoo = line.kazoo(&folder, &place, rounds, threads);
+        let mut theirs = line.theirs(&folder, &place, rounds, threads);
         let ours = (0..3).map(|_| tokio::spawn(line.contend(place.clone(), rounds)));
         for contender in futures::future::join_all(ours).await {
             contender.expect("no panic");
         }
-        let ended = tokio::task::spawn_blocking(move || kazoo.wait(2 * wait::SOON));
-        let said = ended.await.expect("no panic").expect_success("kazoo");
+        let ended = tokio::task::spawn_blocking(move || theirs.wait(2 * wait::SOON));
+        let said = ended.await.expect("no panic").expect_success("the others");
         assert!(said.ends_with("all good\n"), "{said}");
         let writes = match line.kind {
             "rwlock" => rounds / 2,
@@ -140,63 +157,89 @@ fn on_both<F: Future<Output = ()>>(case: impl Fn(std::path::PathBuf, String) -> 
 
 #[test]
 fn one_lock_for_kazoo_and_us() {
-    let (kind, layout) = ("lock", Layout::Kazoo);
-    mixed(Line { kind, layout });
+    let (peer, kind, layout) = (Peer::Kazoo, "lock", Layout::Kazoo);
+    mixed(Line { peer, kind, layout });
 }
 
 #[test]
-fn one_lock_under_curators_names() {
-    let (kind, layout) = ("lock", Layout::Curator);
-    mixed(Line { kind, layout });
+fn one_lock_for_kazoo_and_us_under_curators_names() {
+    let (peer, kind, layout) = (Peer::Kazoo, "lock", Layout::Curator);
+    mixed(Line { peer, kind, layout });
 }
 
 #[test]
 fn one_read_write_lock_for_kazoo_and_us() {
-    let (kind, layout) = ("rwlock", Layout::Kazoo);
-    mixed(Line { kind, layout });
+    let (peer, kind, layout) = (Peer::Kazoo, "rwlock", Layout::Kazoo);
+    mixed(Line { peer, kind, layout });
 }
 
 #[test]
 fn one_election_for_kazoo_and_us() {
-    let (kind, layout) = ("election", Layout::Kazoo);
-    mixed(Line { kind, layout });
+    let (peer, kind, layout) = (Peer::Kazoo, "election", Layout::Kazoo);
+    mixed(Line { peer, kind, layout });
 }
 
 #[test]
-fn a_holder_that_dies_is_followed_by_the_other_kind() {
-    let line = Line {
-        kind: "hold",
-        layout: Layout::Kazoo,
-    };
+fn one_lock_for_curator_and_us() {
+    let (peer, kind, layout) = (Peer::Curator, "lock", Layout::Curator);
+    mixed(Line { peer, kind, layout });
+}
+
+#[test]
+fn one_read_write_lock_for_curator_and_us() {
+    let (peer, kind, layout) = (Peer::Curator, "rwlock", Layout::Curator);
+    mixed(Line { peer, kind, layout });
+}
+
+#[test]
+fn one_election_for_curators_latch_and_us() {
+    let (peer, kind, layout) = (Peer::Curator, "election", Layout::Curator);
+    mixed(Line { peer, kind, layout });
+}
+
+#[test]
+fn a_holder_that_dies_is_followed_by_kazoo_or_by_us() {
+    let (peer, kind, layout) = (Peer::Kazoo, "hold", Layout::Kazoo);
+    followed(Line { peer, kind, layout });
+}
+
+#[test]
+fn a_holder_that_dies_is_followed_by_curator_or_by_us() {
+    let (peer, kind, layout) = (Peer::Curator, "hold", Layout::Curator);
+    followed(Line { peer, kind, layout });
+}
+
+fn followed(line: Line) {
     on_both(|folder, place| async move {
         let session = connect(&place).await;
-        let mut kazoo = line.kazoo(&folder, &place, 0, 0);
+        let mut theirs = line.theirs(&folder, &place, 0, 0);
         let held = |line: &str| line.strip_prefix("held ")?.parse::<Fence>().ok();
-        let theirs = kazoo.wait_for_line("kazoo's hold", held);
+        let fence = theirs.wait_for_line("their hold", held);
         let lock = Lock::new(&session, PATH).expect("legal");
+        let lock = lock.with_layout(line.layout);
         let limit = Duration::from_millis(200);
         let late = lock.acquire_within(limit).await;
         assert!(late.is_err(), "two holders: {late:?}");
-        kazoo.kill();
+        theirs.kill();
         let hold = lock.acquire().await.expect("its turn comes");
-        assert!(hold.fence() > theirs);
+        assert!(hold.fence() > fence);
         // And the other way round: we leave without a word, as a process that is killed does.
-        let mut kazoo = line.kazoo(&folder, &place, 0, 0);
+        let mut theirs = line.theirs(&folder, &place, 0, 0);
         let other = connect(&place).await;
-        wait::until_async("kazoo in line", || async {
+        wait::until_async("the others in line", || async {
             let names = other.children(PATH).await.unwrap_or_default();
             if names.len() == 2 { Ok(()) } else { Err(names) }
         })
         .await;
         let ours = hold.fence();
         session.abandon().await;
-        let theirs = tokio::task::spawn_blocking(move || {
-            let fence = kazoo.wait_for_line("kazoo's hold", held);
-            (kazoo, fence)
+        let followed = tokio::task::spawn_blocking(move || {
+            let fence = theirs.wait_for_line("their hold", held);
+            (theirs, fence)
         });
-        let (kazoo, theirs) = theirs.await.expect("no panic");
-        assert!(theirs > ours && !hold.is_valid());
-        drop(kazoo);
+        let (theirs, fence) = followed.await.expect("no panic");
+        assert!(fence > ours && !hold.is_valid());
+        drop(theirs);
         other.close().await;
     });
 }

@@ -244,8 +244,10 @@ impl Running {
             (Some(pid), false) => rustix::process::kill_process(pid, signal),
             (None, _) => Err(Errno::SRCH),
         };
-        // An error means that it is gone.
-        let _ = send(first);
+        // What ctrl-C does on a terminal has reached it already. An error means that it is gone.
+        if self.leads || first != Signal::INT {
+            let _ = send(first);
+        }
         if let Ok(Ok(status)) = timeout(grace, self.child.wait()).await {
             if self.leads {
                 // What it left behind in its group.

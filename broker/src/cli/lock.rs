@@ -74,7 +74,11 @@ impl From<LayoutArg> for Layout {
 pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let several = args.paths.len() > 1;
     if several && (args.read || args.write || args.permits.is_some() || args.list) {
-        return Err("--read, --write, --permits and --list take one PATH".into());
+        let words = "--read, --write, --permits and --list take one PATH";
+        std::process::exit(held::fail(&RecipeError::BadPath {
+            path: args.paths.join(" "),
+            reason: words,
+        }));
     }
     process::start_warnings();
     if args.list {

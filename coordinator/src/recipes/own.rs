@@ -8,7 +8,7 @@ use crate::session::{Acl, Children, CreateMode, Session, SessionState, Stat, ZkE
 
 use super::fence::Fence;
 
-/// An ephemeral node of this session. Plain data: `keeper.rs` looks after it.
+/// An ephemeral node of this session. Plain data: `hold.rs` looks after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Own {
     /// Whole path.

@@ -7,7 +7,7 @@ use super::super::own::{Own, Plan};
 use super::super::testing::*;
 use super::super::{Fence, RecipeError};
 use super::*;
-use crate::session::{Acl, CreateMode, SessionState, ZkError};
+use crate::session::{Acl, CreateMode, Op, SessionState, ZkError};
 
 const PATH: &str = "/locks/one";
 
@@ -172,6 +172,27 @@ async fn a_create_given_up_before_its_answer_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_create_in_a_session_that_ends_is_made_again_in_the_next() {
+    let place = Place::start().await;
+    let (cut, other) = (place.proxied().await, place.session().await);
+    cut.ensure_path(PATH).await.expect("made");
+    place.proxy.lose_answers();
+    let lock = lock(&cut);
+    let hold = tokio::spawn(async move { lock.acquire().await });
+    until_children(&other, PATH, 1).await;
+    let before = other.children(PATH).await.expect("they can be read");
+    place.expire(&cut);
+    place.proxy.cut();
+    place.proxy.heal();
+    let hold = soon("the hold", hold).await.expect("no panic");
+    let hold = hold.expect("made again");
+    assert!(hold.is_valid());
+    let names = other.children(PATH).await.expect("they can be read");
+    assert_eq!(names.len(), 1, "{names:?}");
+    assert_ne!(names, before);
+}
+
+#[tokio::test]
 async fn a_node_of_an_earlier_session_is_not_taken_for_ours() {
     // CURATOR-498: a create in a session that ends; the next session sees the node of that one, which
     // ZooKeeper has not deleted yet, and takes it for its own.
@@ -270,7 +291,7 @@ async fn a_holder_out_of_touch_is_invalid_before_anybody_else_holds() {
     let next = tokio::spawn(async move { next.acquire().await });
     until_children(&other, PATH, 2).await;
     place.proxy.cut();
-    let begun = clock_now();
+    let begun = crate::clock::now();
     assert!(old.is_valid(), "the lease runs on for a while");
     // By itself, without a word from anybody.
     assert_eq!(
@@ -290,8 +311,21 @@ async fn a_holder_out_of_touch_is_invalid_before_anybody_else_holds() {
     assert!(!old.is_valid(), "what is lost stays lost");
 }
 
-fn clock_now() -> std::time::Instant {
-    crate::clock::now()
+#[tokio::test]
+async fn a_holder_that_stood_still_knows_without_being_told() {
+    let place = Place::start().await;
+    let cut = place.proxied().await;
+    let hold = lock(&cut).acquire().await.expect("it is free");
+    place.proxy.cut();
+    let mut states = cut.states();
+    let suspended = states.wait_for(|s| matches!(s, SessionState::Suspended { .. }));
+    soon("the cut", suspended).await.expect("it lives");
+    assert!(hold.is_valid(), "the lease runs on for a while");
+    // Nothing on this thread runs meanwhile, as in a process that is paused: no task, no timer.
+    while cut.lease().holds() {
+        std::thread::yield_now();
+    }
+    assert!(!hold.is_valid() && !hold.validity().is_valid());
 }
 
 #[tokio::test]
@@ -327,7 +361,14 @@ async fn a_node_or_folder_deleted_by_hand_is_noticed() {
     let waits = tokio::spawn(async move { waits.acquire().await });
     until_children(&two, PATH, 2).await;
     // CURATOR-724: everything is gone, with the folder. Numbers begin anew there, fences do not.
-    two.delete_tree("/locks").await.expect("deleted");
+    let names = two.children(PATH).await.expect("they can be read");
+    let nodes = names.iter().map(|name| format!("{PATH}/{name}"));
+    let delete = |path| Op::Delete {
+        path,
+        version: None,
+    };
+    let all = nodes.chain([PATH.to_owned()]).map(delete).collect();
+    two.multi(all).await.expect("deleted");
     let waits = soon("the next holder", waits).await.expect("no panic");
     let waits = waits.expect("the folder was made again");
     assert!(

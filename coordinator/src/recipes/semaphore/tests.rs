@@ -138,7 +138,7 @@ async fn a_dead_holder_frees_its_permit_and_a_lost_waiter_stands_again() {
 #[tokio::test]
 async fn a_node_written_by_somebody_else_misleads_nobody_for_long() {
     let place = Place::start().await;
-    let session = place.session().await;
+    let session = place.proxied().await;
     let one = slots(&session, 1).acquire().await.expect("free");
     let mut waiting = Vec::new();
     for number in 0..2 {
@@ -149,6 +149,13 @@ async fn a_node_written_by_somebody_else_misleads_nobody_for_long() {
     let entrants = slots(&session, 1).entrants().await.expect("readable");
     let node = format!("{PATH}/{}", entrants[1].name);
     session.set(&node, b"hello", None).await.expect("written");
+    // The one behind looks once, then trusts it no more. A hundred reads of ours are time enough to see.
+    place.proxy.seen_below(PATH);
+    for _ in 0..100 {
+        session.exists("/").await.expect("an answer");
+    }
+    let seen = place.proxy.seen_below(PATH);
+    assert!(seen.len() < 10, "it looks again and again: {seen:?}");
     one.release().await.expect("it is ours");
     for next in waiting {
         let hold = soon("the next", next).await.expect("no panic");
