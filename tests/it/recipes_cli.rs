@@ -1,7 +1,8 @@
 //! The commands on recipes as scripts use them, each with a fault, on the embedded ZooKeeper and on a
-//! real one: `nyala service`, `config`, `queue`, `fanout`, `barrier`, `zk`.
+//! real one: `nyala service`, `config`, `queue`, `fanout`, `barrier`, `zk`, and more in `shared`.
 
 mod foreign;
+mod shared;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -553,7 +554,8 @@ fn the_tree_is_looked_at_and_changed() {
 
 #[test]
 fn every_command_has_examples() {
-    for command in ["service", "config", "queue", "fanout", "barrier", "zk"] {
+    let commands = "service config queue fanout barrier rendezvous name worker zk";
+    for command in commands.split(' ') {
         let help = Command::new(nyala_binary())
             .args([command, "--help"])
             .output();

@@ -16,13 +16,16 @@ mod group;
 mod held;
 mod lines;
 mod lock;
+mod name;
 mod process;
 mod produce;
 mod progress;
 mod queue;
+mod rendezvous;
 mod service;
 mod table;
 mod topic;
+mod worker;
 mod zk;
 mod zookeeper;
 
@@ -67,6 +70,12 @@ enum Command {
     Fanout(fanout::Args),
     /// Wait until all are there, or until somebody opens
     Barrier(barrier::Args),
+    /// Arrive, and learn of all who have
+    Rendezvous(rendezvous::Args),
+    /// Names that are claimed or bound, and numbers that never come twice
+    Name(name::Args),
+    /// How far workers are, and which of them stand still
+    Worker(worker::Args),
     /// Look at ZooKeeper's tree, and change it
     Zk(zk::Args),
     #[command(hide = true)]
@@ -90,6 +99,9 @@ impl Cli {
             Command::Queue(args) => queue::run(args),
             Command::Fanout(args) => fanout::run(args),
             Command::Barrier(args) => barrier::run(args),
+            Command::Rendezvous(args) => rendezvous::run(args),
+            Command::Name(args) => name::run(args),
+            Command::Worker(args) => worker::run(args),
             Command::Zk(args) => zk::run(args),
             Command::RunBound(args) => held::run_bound(args),
         }

@@ -1,13 +1,17 @@
 //! `nyala service`: being found, and finding.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::time::Duration;
 
+use nyala_coordinator::ids::{PartitionIndex, TopicName};
+use nyala_coordinator::recipes::balance;
 use nyala_coordinator::recipes::membership::{
     Change, Member, Members, MembersOptions, MembershipError, Pick, Registration, Standing,
 };
 use nyala_coordinator::session::Session;
 
+use super::entry::{key_value, topic_name};
 use super::zookeeper::{self, EXIT_CODES, Ended, ZooKeeperArgs, seconds, text};
 use super::{print_line, table};
 
@@ -16,6 +20,7 @@ Examples:
   nyala service register /svc/api a-1 --data 10.0.0.7:80    until it is stopped
   nyala service list /svc/api                               a line a member: id, tab, data
   nyala service watch /svc/api --stale-after 15             joined, updated, stale, recovered, left
+  nyala service assign /svc/api orders=8                    which member has which of 8 partitions
   nyala service pick /svc/api --key 'customer 17'           the same for the same key
 
 `register` prints id, tab, fencing token each time that it is registered, and registers again when its
@@ -57,6 +62,16 @@ enum Command {
         /// End after so many changes
         #[arg(long, value_name = "N")]
         max: Option<u64>,
+        #[command(flatten)]
+        zookeeper: ZooKeeperArgs,
+    },
+    /// Print which member has which partition: topic, partition, member
+    Assign {
+        /// The service
+        path: String,
+        /// Topics with their numbers of partitions
+        #[arg(required = true, value_name = "TOPIC=PARTITIONS", value_parser = topic_partitions)]
+        topics: Vec<(TopicName, i32)>,
         #[command(flatten)]
         zookeeper: ZooKeeperArgs,
     },
@@ -114,6 +129,15 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
             let options = MembersOptions { stale_after };
             let members = Members::watch(&session, path, options).await?;
             watch(members, *json, *max).await
+        }),
+        Command::Assign {
+            path,
+            topics,
+            zookeeper,
+        } => zookeeper::run(zookeeper, async |session: Session| {
+            let members = Members::watch(&session, path, MembersOptions::default()).await?;
+            print_shares(members.snapshot().members.into_keys(), topics)?;
+            Ok(Ended::Done)
         }),
         Command::Pick {
             path,
@@ -205,6 +229,29 @@ async fn watch(
         left -= 1;
     }
     Ok(Ended::Done)
+}
+
+fn topic_partitions(text: &str) -> Result<(TopicName, i32), String> {
+    let (topic, count) = key_value(text)?;
+    let count = count.parse().map_err(|_| "not a number".to_owned())?;
+    Ok((topic_name(&topic)?, count))
+}
+
+/// One consumer a partition, as the native client shares them.
+fn print_shares(
+    members: impl Iterator<Item = String>,
+    topics: &[(TopicName, i32)],
+) -> std::io::Result<()> {
+    let wanted: BTreeSet<TopicName> = topics.iter().map(|(topic, _)| topic.clone()).collect();
+    let members = members.map(|id| (id, wanted.clone())).collect();
+    let partitions = topics.iter().map(|(topic, count)| {
+        let all = (0..*count).map(PartitionIndex).collect();
+        (topic.clone(), all)
+    });
+    for (target, member) in balance::assign(&members, &partitions.collect()) {
+        print_line(&format!("{}\t{}\t{member}", target.topic, target.partition))?;
+    }
+    Ok(())
 }
 
 fn line(member: &Member) -> String {

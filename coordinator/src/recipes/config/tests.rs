@@ -185,3 +185,22 @@ async fn a_watched_tree_tells_every_key() {
     let (all, fresh) = tree.current();
     assert!(fresh && all.len() == 3 && all["a"].value == b"1");
 }
+
+#[tokio::test]
+async fn watchers_of_one_key_in_one_session_do_not_end_each_other() {
+    let place = Place::start().await;
+    let config = config(&place.session().await);
+    let mut first = config.watch::<u32>("k").await.expect("a server");
+    let second = config.watch::<u32>("k").await.expect("a server");
+    let all = config.watch_all().await.expect("a server");
+    drop((second, all));
+    for number in 0..3 {
+        config.set("k", &number, Expect::Any).await.expect("any");
+        loop {
+            let setting = soon("news", first.next()).await.expect("it goes on");
+            if setting.value.is_some_and(|v| v.value == number) {
+                break;
+            }
+        }
+    }
+}
