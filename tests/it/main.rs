@@ -65,6 +65,8 @@ mod native_cluster;
 mod native_groups;
 /// Our producer through failures, and next to other clients.
 mod native_producer;
+/// `nyala service`, `config`, `queue`, `fanout`, `barrier` and `zk`, alone and beside kazoo.
+mod recipes_cli;
 /// `nyala lock` and `nyala elect`, through the faults that end a hold.
 mod recipes_held;
 /// Recipes shared with kazoo's.

@@ -1,0 +1,27 @@
+//! Taking a name: an ephemeral node of a fixed path, had by one session at a time.
+//!
+//! A caller who stops waiting leaves nothing behind: what comes through later is removed again.
+
+use tokio::sync::oneshot;
+
+use super::hold::Contender;
+use super::own::Own;
+use crate::session::{Session, ZkError};
+
+/// Makes the node, however often the connection is lost; `None` if somebody else has it.
+pub(super) async fn claim(
+    session: &Session,
+    path: &str,
+    data: &[u8],
+) -> Result<Option<Contender>, ZkError> {
+    let (answer, claimed) = oneshot::channel();
+    let (session, path, data) = (session.clone(), path.to_owned(), data.to_vec());
+    tokio::spawn(async move {
+        let own = Own::claim(&session, &path, &data).await;
+        let contender = own.map(|own| own.map(|own| Contender::adopt(&session, own)));
+        // If nobody waits any more, the contender comes back and is dropped, which removes its node.
+        let _ = answer.send(contender);
+    });
+    // An error means that the runtime ends.
+    claimed.await.unwrap_or(Err(ZkError::Closed))
+}
