@@ -282,12 +282,10 @@ fn outcome(response: &FetchResponse, need: &Need) -> Outcome {
     }
 }
 
-/// The whole batches of an answer, and the offset after the last of them.
-fn data(answer: &PartitionData, need: &Need) -> Outcome {
-    let Some(records) = answer.records.as_ref().filter(|r| !r.is_empty()) else {
-        return Outcome::Nothing;
-    };
-    let (mut whole, mut next) = (0, need.offset);
+/// Length of the whole batches that `records` begin with, the offset after the last of them, and what is
+/// wrong behind them. The broker cuts the last batch where the size limit falls: that is no fault.
+pub(crate) fn whole_batches(records: &[u8], from: i64) -> (usize, i64, Option<BatchError>) {
+    let (mut whole, mut next) = (0, from);
     let fault = loop {
         let rest = records.get(whole..).unwrap_or_default();
         match Batches::new(rest).next() {
@@ -296,11 +294,19 @@ fn data(answer: &PartitionData, need: &Need) -> Outcome {
                 whole += batch.size();
                 next = next.max(batch.next_offset());
             }
-            // The broker cuts the last batch where the size limit falls.
             Some(Err(BatchError::Truncated { .. })) if whole > 0 => break None,
             Some(Err(error)) => break Some(error),
         }
     };
+    (whole, next, fault)
+}
+
+/// The whole batches of an answer, and the offset after the last of them.
+fn data(answer: &PartitionData, need: &Need) -> Outcome {
+    let Some(records) = answer.records.as_ref().filter(|r| !r.is_empty()) else {
+        return Outcome::Nothing;
+    };
+    let (whole, next, fault) = whole_batches(records, need.offset);
     if next > need.offset {
         return Outcome::Data(records.slice(..whole), next);
     }
