@@ -14,6 +14,7 @@ mod process;
 mod produce;
 mod progress;
 mod table;
+mod task;
 mod topic;
 
 use std::error::Error;
@@ -43,6 +44,8 @@ enum Command {
     Produce(produce::Args),
     /// Print records as lines
     Consume(consume::Args),
+    /// Submit tasks, work on them, and see what became of them
+    Task(task::Args),
 }
 
 impl Cli {
@@ -55,6 +58,7 @@ impl Cli {
             Command::Group(args) => group::run(args),
             Command::Produce(args) => produce::run(args),
             Command::Consume(args) => consume::run(args),
+            Command::Task(args) => task::run(args),
         }
     }
 }

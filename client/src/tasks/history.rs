@@ -65,10 +65,7 @@ async fn begin(parts: &Parts, target: &TopicPartition, ms: i64) -> Result<i64, T
     Ok(lookup(&parts.cluster, target, OffsetSpec::Latest).await?)
 }
 
-async fn lane_starts(
-    parts: &Parts,
-    since: Option<i64>,
-) -> Result<BTreeMap<usize, i64>, TaskError> {
+async fn lane_starts(parts: &Parts, since: Option<i64>) -> Result<BTreeMap<usize, i64>, TaskError> {
     let topic = &parts.topics.tasks;
     let lanes = || (0..LANES).map(|lane| parts.topics.lane(lane).partition);
     let spec = since.map_or(OffsetSpec::Earliest, OffsetSpec::Timestamp);

@@ -124,11 +124,7 @@ impl Submission {
 impl TaskQueue {
     /// Opens the queue `name` through ZooKeeper (`host:port[,host:port...][/chroot]`), and makes it if it
     /// is not there.
-    pub async fn open(
-        zookeeper: &str,
-        name: &str,
-        config: QueueConfig,
-    ) -> Result<Self, TaskError> {
+    pub async fn open(zookeeper: &str, name: &str, config: QueueConfig) -> Result<Self, TaskError> {
         let queue = Self::enter(zookeeper, name, config).await?;
         queue.parts().topics.ensure(&queue.parts().cluster).await?;
         Ok(queue)

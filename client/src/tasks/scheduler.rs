@@ -83,7 +83,10 @@ async fn claim(parts: &Parts, me: &str) -> Result<Option<Fence>, TaskError> {
     let (path, session) = (paths::group_owner(&group, &events), parts.session());
     loop {
         let mode = CreateMode::Ephemeral;
-        match session.create(&path, me.as_bytes(), mode, Acl::Default).await {
+        match session
+            .create(&path, me.as_bytes(), mode, Acl::Default)
+            .await
+        {
             Ok(created) => return Ok(Some(Fence(created.stat.czxid))),
             Err(ZkError::NodeExists) => {}
             // It may be there now.

@@ -109,7 +109,11 @@ impl Tail {
         let version = version.map_err(ClusterError::from)?;
         let reply = connection.send_within(&request, version, wait + ANSWER_SLACK);
         let answer = match reply {
-            Ok(reply) => reply.wait::<crate::wire::messages::fetch::FetchResponse>().await,
+            Ok(reply) => {
+                reply
+                    .wait::<crate::wire::messages::fetch::FetchResponse>()
+                    .await
+            }
             Err(error) => Err(error),
         };
         let answer = match answer {

@@ -81,7 +81,9 @@ impl Worker {
         let (publish, me) = watch::channel(None);
         let driver = Driver {
             parts: parts.clone(),
-            name: config.name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"),
+            name: config
+                .name
+                .replace(|c: char| !c.is_ascii_alphanumeric(), "-"),
             capacity: i32::try_from(config.prefetch.max(1)).unwrap_or(i32::MAX),
             events: Following::start(tail),
             generation: 0,

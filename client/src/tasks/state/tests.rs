@@ -414,7 +414,8 @@ impl World {
             old.state.set_members(members(&[("nobody", 5)]));
             let fence = old.fence;
             let decisions = old.state.decide(self.now + 1000);
-            self.log.extend(decisions.into_iter().map(|d| d.event(fence)));
+            self.log
+                .extend(decisions.into_iter().map(|d| d.event(fence)));
         }
     }
 

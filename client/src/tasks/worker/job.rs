@@ -99,7 +99,9 @@ impl Reporter {
                 Err(error @ (SendError::Closed | SendError::TooLarge { .. })) => {
                     return Err(error.into());
                 }
-                Err(error) => tracing::warn!(id = %self.id, %error, "a report is not in the log yet"),
+                Err(error) => {
+                    tracing::warn!(id = %self.id, %error, "a report is not in the log yet")
+                }
             }
             tokio::time::sleep(RETRY).await;
         }
@@ -132,7 +134,9 @@ impl Reporter {
                 Err(error @ (SendError::Closed | SendError::TooLarge { .. })) => {
                     return Err(error.into());
                 }
-                Err(error) => tracing::warn!(id = %self.id, %error, "a result is not in the log yet"),
+                Err(error) => {
+                    tracing::warn!(id = %self.id, %error, "a result is not in the log yet")
+                }
             }
             tokio::time::sleep(RETRY).await;
         }
