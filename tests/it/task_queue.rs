@@ -152,7 +152,10 @@ fn lines_go_in_and_results_come_out_byte_for_byte() {
     // Large ones go by reference, both ways.
     let large = "x".repeat(200_000);
     let ids = queue.submit(&format!("{large}\n"), &[]);
-    assert_eq!(queue.result(&ids[0]).len(), 200_000 + 4 + 1);
+    let (id, zookeeper) = (&ids[0], &queue.zookeeper);
+    let script = format!("$NYALA task result q {id} --wait 60 --zookeeper {zookeeper} | wc -c");
+    let bytes = shell(dev.folder(), &script).expect_success(&script);
+    assert_eq!(bytes.trim(), (200_000 + 4).to_string());
     let ended = worker.terminate();
     assert!(ended.status.success(), "{ended:?}");
     let table = queue.task(&["list", "q"]).expect_success("list");
@@ -533,6 +536,19 @@ fn jobs_in_rust_are_acknowledged_one_by_one() {
         let (status, result) = queue.result(&id).await.expect("known");
         assert_eq!(status.state, TaskState::Done);
         assert_eq!(result.as_deref(), Some(&b"result"[..]));
+        // A wait that is given up loses nothing, not even while a large payload is read.
+        let payload = vec![b'x'; 100_000];
+        let large = queue.submit(Task::new(payload)).await.expect("room");
+        let mut soon = Duration::from_micros(100);
+        let job = loop {
+            if let Ok(job) = tokio::time::timeout(soon, worker.next()).await {
+                break job.expect("a job");
+            }
+            soon = soon.mul_f32(1.5);
+        };
+        assert_eq!((job.id(), job.attempt()), (large.id(), 1));
+        assert_eq!(job.payload().len(), 100_000);
+        job.ack("").await.expect("said");
         // A result that fits no request is refused, and the task with it.
         let large = queue.submit(Task::new("large")).await.expect("room");
         let large = large.wait().await.expect("safe");

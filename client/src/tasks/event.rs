@@ -8,7 +8,7 @@
 //! done        p= n= w= [ref=OFFSET]                  value: result; ref: read it from Q.results
 //! failed      p= n= w= [final=1]                     value: error; final: no further try
 //! lost, retry, dead, duplicate  f= p= n= [due=MS]    the scheduler's
-//! leaving     w=                                     the worker takes no more
+//! leaving     w= [final=1]                           the worker takes no more; final: has nothing any more
 //! checkpoint  f= from=OFFSET seq= of= ...            see checkpoint.rs
 //! ```
 //! The first `done` or `dead` of a place is its end: whatever comes later about it is void. Pure.
@@ -92,7 +92,10 @@ pub(crate) enum Event {
         attempt: u32,
         verdict: Verdict,
     },
+    /// The worker takes no more.
     Leaving(WorkerId),
+    /// And has nothing any more.
+    Left(WorkerId),
     Checkpoint(Fence, Part),
 }
 
@@ -121,6 +124,10 @@ impl Event {
         match self {
             Self::Elected(fence) => written("elected", fields.with("f", fence.0), None, None),
             Self::Leaving(worker) => written("leaving", fields.with("w", worker), None, None),
+            Self::Left(worker) => {
+                let fields = fields.with("w", worker).with("final", 1);
+                written("leaving", fields, None, None)
+            }
             Self::Checkpoint(fence, part) => {
                 let (fields, value) = part.write(fields.with("f", fence.0));
                 written("checkpoint", fields, None, Some(value))
@@ -167,7 +174,13 @@ impl Event {
         let fence = || fields.get("f").map(Fence);
         match header.key.as_str() {
             "elected" => return Some(Self::Elected(fence()?)),
-            "leaving" => return Some(Self::Leaving(fields.text("w")?.into())),
+            "leaving" => {
+                let worker = fields.text("w")?.into();
+                return Some(match fields.get::<u8>("final") {
+                    Some(1) => Self::Left(worker),
+                    _ => Self::Leaving(worker),
+                });
+            }
             "checkpoint" => return Some(Self::Checkpoint(fence()?, Part::read(fields, value)?)),
             _ => {}
         }
@@ -327,7 +340,8 @@ mod tests {
             attempt: 2,
             verdict,
         });
-        let others = [Event::Elected(Fence(7)), Event::Leaving("w".into())];
+        let left = Event::Left("w".into());
+        let others = [Event::Elected(Fence(7)), Event::Leaving("w".into()), left];
         reported.into_iter().chain(decided).chain(others).collect()
     }
 

@@ -292,6 +292,13 @@ impl State {
             Event::Leaving(worker) => {
                 self.leaving.insert(worker);
             }
+            Event::Left(worker) => {
+                // What was given to it just then; it never began.
+                for place in self.shares.remove(&worker).unwrap_or_default() {
+                    let attempt = self.open.get(&place).map_or(0, |open| open.attempt);
+                    self.reported(place, attempt, Report::Returned, now_ms);
+                }
+            }
             Event::Checkpoint(..) => {}
             Event::Reported {
                 place,

@@ -193,6 +193,11 @@ pub(crate) async fn read_at(
         offset,
     };
     let mut tail = Tail::new(cluster, target.clone(), offset);
+    // It waits for nothing, so the connection that all share will do.
+    let leader = cluster.topology().leader(&target.topic, target.partition);
+    if let Some(leader) = leader {
+        tail.connection = cluster.connection(leader).await.ok();
+    }
     loop {
         match tail.fetch(Duration::ZERO).await? {
             Fetched::Records(records) => {

@@ -290,7 +290,8 @@ impl Submitted {
             Some(Ok(id)) => id,
             _ => TaskId(place.to_string().into()),
         };
-        let mut options = Options::read(header(&record.headers, TASK).unwrap_or(Fields::new(b"")));
+        let mut options =
+            Options::read(header(&record.headers, TASK).unwrap_or_else(|| Fields::new(b"")));
         if let Ok(priority) = u8::try_from(place.lane)
             && place.lane < LATER
         {

@@ -171,6 +171,7 @@ impl View {
         match event {
             Event::Elected(fence) => self.fence = self.fence.max(fence),
             Event::Leaving(_) | Event::Checkpoint(..) => {}
+            Event::Left(worker) => self.left(&worker, at_ms),
             Event::Reported { id, .. } | Event::Decided { id, .. } if !self.wants(&id) => {}
             Event::Decided { fence, .. } if fence < self.fence => {}
             Event::Reported {
@@ -194,6 +195,16 @@ impl View {
                 if let Some(seen) = self.seen(place, at_ms) {
                     decide_on(seen, attempt, verdict, at_ms);
                 }
+            }
+        }
+    }
+
+    /// What the worker was given and did not settle waits again.
+    fn left(&mut self, worker: &str, at_ms: i64) {
+        for seen in self.seen.values_mut() {
+            if seen.state == TaskState::Running && seen.worker.as_deref() == Some(worker) {
+                seen.state = TaskState::Queued;
+                seen.changed_ms = at_ms;
             }
         }
     }

@@ -66,6 +66,8 @@ struct Given {
 pub struct Worker {
     parts: Parts,
     given: mpsc::UnboundedReceiver<Given>,
+    /// Taken out of there, and not handed out yet.
+    pending: Option<Given>,
     me: watch::Receiver<Option<WorkerId>>,
     outstanding: Arc<Outstanding>,
     driver: AbortOnDropHandle<()>,
@@ -94,46 +96,59 @@ impl Worker {
         Ok(Self {
             parts,
             given,
+            pending: None,
             me,
             outstanding: Arc::default(),
             driver: AbortOnDropHandle::new(tokio::spawn(driver.run())),
         })
     }
 
-    /// The next task; waits until there is one. Cancel-safe but for large payloads: a task whose payload
-    /// was being read is handed back.
+    /// The next task; waits until there is one. Cancel-safe.
     pub async fn next(&mut self) -> Result<Job, TaskError> {
         loop {
-            let mut given = self.given.recv().await.ok_or(TaskError::Closed)?;
+            if self.pending.is_none() {
+                self.pending = Some(self.given.recv().await.ok_or(TaskError::Closed)?);
+            }
+            // It stays there across all waiting: whoever gives this future up loses nothing.
+            let Some(given) = &self.pending else {
+                continue;
+            };
             if !self.may_begin(&given.worker).await {
+                self.pending = None;
                 continue;
             }
-            let payload = given.payload.take();
-            let (place, by_reference) = (given.place, payload.is_none());
-            let reporter = Reporter {
-                parts: self.parts.clone(),
-                place,
-                id: given.id,
-                attempt: given.attempt,
-                worker: given.worker,
-            };
-            let payload = payload.unwrap_or_default();
-            let mut job = Job::new(reporter, payload, given.lease, &self.outstanding);
-            if !by_reference {
-                return Ok(job);
-            }
-            let target = self.parts.topics.lane(place.index());
-            match read_at(&self.parts.cluster, &target, place.offset).await {
-                Ok(record) => {
-                    job.payload = record.value.unwrap_or_default();
-                    return Ok(job);
+            let fetched = match &given.payload {
+                Some(payload) => Ok(payload.clone()),
+                None => {
+                    let target = self.parts.topics.lane(given.place.index());
+                    let read = read_at(&self.parts.cluster, &target, given.place.offset);
+                    read.await.map(|record| record.value.unwrap_or_default())
                 }
-                Err(error @ TaskError::Gone { .. }) => job.reject(error.to_string()).await?,
+            };
+            let Some(given) = self.pending.take() else {
+                continue;
+            };
+            let lease = given.lease;
+            let reporter = self.reporter(given);
+            match fetched {
+                Ok(payload) => return Ok(Job::new(reporter, payload, lease, &self.outstanding)),
                 Err(error) => {
                     tracing::warn!(%error, "a payload could not be read");
-                    job.retry(error.to_string()).await?;
+                    let fatal = matches!(error, TaskError::Gone { .. });
+                    let job = Job::new(reporter, Bytes::new(), lease, &self.outstanding);
+                    tokio::spawn(job.fail(error.to_string().into(), fatal));
                 }
             }
+        }
+    }
+
+    fn reporter(&self, given: Given) -> Reporter {
+        Reporter {
+            parts: self.parts.clone(),
+            place: given.place,
+            id: given.id,
+            attempt: given.attempt,
+            worker: given.worker,
         }
     }
 
@@ -158,19 +173,21 @@ impl Worker {
             self.parts.append(Event::Leaving(me.clone())).await?.await?;
         }
         self.given.close();
-        while let Some(given) = self.given.recv().await {
-            let reporter = Reporter {
-                parts: self.parts.clone(),
-                place: given.place,
-                id: given.id,
-                attempt: given.attempt,
-                worker: given.worker,
+        let mut pending = self.pending.take();
+        loop {
+            let given = match pending.take() {
+                Some(given) => given,
+                None => match self.given.recv().await {
+                    Some(given) => given,
+                    None => break,
+                },
             };
-            reporter.hand_back().await?;
+            self.reporter(given).hand_back().await?;
         }
         self.outstanding.none().await;
         self.driver.abort();
         if let Some(me) = me {
+            self.parts.append(Event::Left(me.clone())).await?.await?;
             let group = self.parts.topics.group();
             self.parts.registry.leave_group(&group, &me).await?;
         }

@@ -154,7 +154,7 @@ struct Pace {
 /// [`reject`](Self::reject); one that is dropped is handed back, to run again.
 #[derive(Debug)]
 pub struct Job {
-    pub(super) payload: Bytes,
+    payload: Bytes,
     reporter: Option<Reporter>,
     id: TaskId,
     attempt: u32,
@@ -288,7 +288,7 @@ impl Job {
         self.fail(error.into(), true).await
     }
 
-    async fn fail(mut self, error: Bytes, fatal: bool) -> Result<(), TaskError> {
+    pub(super) async fn fail(mut self, error: Bytes, fatal: bool) -> Result<(), TaskError> {
         self.started = None;
         let error = error.slice(..error.len().min(ERROR_BYTES_MAX));
         if let Some(reporter) = &self.reporter {
