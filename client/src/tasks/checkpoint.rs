@@ -8,9 +8,11 @@
 //! what was never assigned lies behind it and is not listed. `anchor`: an earlier checkpoint, of which
 //! the history begins once it is old enough. Pure.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
-use super::event::WorkerId;
+use super::event::{Fence, WorkerId};
 use super::fields::{Fields, FieldsOut};
 use super::state::{Open, Phase, State};
 use super::task::{LANES, LATER, Options, Place, TaskId};
@@ -253,27 +255,31 @@ impl State {
     }
 }
 
-/// Gathers the records of one checkpoint out of the events.
+/// Gathers the records of checkpoints out of the events. Those of two schedulers may lie between each
+/// other, and one may never be finished.
 #[derive(Debug, Default)]
 pub(crate) struct Gathering {
-    parts: Vec<Part>,
+    begun: BTreeMap<(Fence, i64), Vec<Part>>,
 }
 
 impl Gathering {
-    /// One more record; gives all of them when they are complete. A new beginning replaces what was
-    /// gathered, a record out of order is left out.
-    pub(crate) fn add(&mut self, part: Part) -> Option<Vec<Part>> {
+    /// One more record; gives all of its checkpoint when they are complete.
+    pub(crate) fn add(&mut self, fence: Fence, part: Part) -> Option<Vec<Part>> {
+        let key = (fence, part.from);
+        let parts = self.begun.entry(key).or_default();
         if part.seq == 0 {
-            self.parts.clear();
+            parts.clear();
         }
-        let next = u32::try_from(self.parts.len()).unwrap_or(u32::MAX);
-        let same = self.parts.first().is_none_or(|p| p.from == part.from);
-        if part.seq != next || !same {
+        let next = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+        if part.seq != next {
             return None;
         }
         let of = part.of;
-        self.parts.push(part);
-        (next.saturating_add(1) == of).then(|| std::mem::take(&mut self.parts))
+        parts.push(part);
+        match next.saturating_add(1) == of {
+            true => self.begun.remove(&key),
+            false => None,
+        }
     }
 }
 
@@ -305,10 +311,12 @@ mod tests {
         let read = Part::read(Fields::new(text.as_bytes()), None);
         assert_eq!(read, Some(part(7, 0)));
         let mut gathering = Gathering::default();
-        assert!(gathering.add(part(7, 1)).is_none());
-        assert!(gathering.add(part(7, 0)).is_none());
-        assert!(gathering.add(part(8, 1)).is_none());
-        assert!(gathering.add(part(9, 0)).is_none());
-        assert_eq!(gathering.add(part(9, 1)).map(|p| p.len()), Some(2));
+        let mut add = |fence, part| gathering.add(Fence(fence), part).map(|p| p.len());
+        assert_eq!(add(1, part(7, 1)), None, "its beginning is not there");
+        assert_eq!(add(1, part(7, 0)), None);
+        assert_eq!(add(2, part(9, 0)), None);
+        assert_eq!(add(2, part(7, 1)), None, "another scheduler's");
+        assert_eq!(add(2, part(9, 1)), Some(2));
+        assert_eq!(add(1, part(7, 1)), Some(2));
     }
 }

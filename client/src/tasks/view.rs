@@ -225,7 +225,7 @@ impl View {
     }
 
     fn checkpoint(&mut self, fence: Fence, part: Part, at_ms: i64) {
-        let Some(parts) = self.first_checkpoint.add(part) else {
+        let Some(parts) = self.first_checkpoint.add(fence, part) else {
             return;
         };
         self.fence = fence;

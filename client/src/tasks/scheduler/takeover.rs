@@ -38,14 +38,14 @@ pub(super) async fn take_over(
         // The broker only knew that it has it already.
         None => lookup(cluster, &events, OffsetSpec::Latest).await?,
     };
-    let (mut state, checkpoint) = match pointer {
+    let earliest = lookup(cluster, &events, OffsetSpec::Earliest).await?;
+    // A trimmed log begins with a checkpoint, should the pointer be lost.
+    let known = pointer.or_else(|| Some(earliest).filter(|offset| *offset > 0));
+    let (mut state, checkpoint) = match known {
         Some(offset) => restore(parts, offset, end).await?,
         None => (State::default(), None),
     };
-    let from = match &checkpoint {
-        Some(part) => part.from,
-        None => lookup(cluster, &events, OffsetSpec::Earliest).await?,
-    };
+    let from = checkpoint.as_ref().map_or(earliest, |part| part.from);
     let history = read_events(parts, from, end).await?;
     let count = history.len();
     read_submissions(parts, &mut state, &history).await?;
@@ -98,7 +98,7 @@ async fn restore(
         if whole.is_none()
             && let Some(Event::Checkpoint(fence, part)) = Event::read(&record)
         {
-            whole = gathering.add(part).map(|parts| (fence, parts));
+            whole = gathering.add(fence, part).map(|parts| (fence, parts));
         }
     })
     .await?;

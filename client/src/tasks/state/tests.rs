@@ -328,10 +328,10 @@ impl World {
             let mut gathering = Gathering::default();
             let mut parts: Option<Vec<Part>> = None;
             for event in &self.log[pointer..] {
-                if let Event::Checkpoint(_, part) = event
+                if let Event::Checkpoint(fence, part) = event
                     && parts.is_none()
                 {
-                    parts = gathering.add(part.clone());
+                    parts = gathering.add(*fence, part.clone());
                 }
             }
             let parts = parts.expect("whole");

@@ -20,6 +20,7 @@ use super::super::task::{Place, TaskId};
 use super::RETRY;
 use crate::error::SendError;
 use crate::producer::Record;
+use crate::wire::ErrorCode;
 
 /// A task that is done sooner than this needs no report that it began.
 const STARTED_AFTER: Duration = Duration::from_millis(500);
@@ -96,9 +97,7 @@ impl Reporter {
             };
             match sent {
                 Ok(_) => return Ok(()),
-                Err(error @ (SendError::Closed | SendError::TooLarge { .. })) => {
-                    return Err(error.into());
-                }
+                Err(error) if is_final(&error) => return Err(error.into()),
                 Err(error) => {
                     tracing::warn!(id = %self.id, %error, "a report is not in the log yet")
                 }
@@ -131,15 +130,25 @@ impl Reporter {
                         return Ok(Stored::At(offset));
                     }
                 }
-                Err(error @ (SendError::Closed | SendError::TooLarge { .. })) => {
-                    return Err(error.into());
-                }
+                Err(error) if is_final(&error) => return Err(error.into()),
                 Err(error) => {
                     tracing::warn!(id = %self.id, %error, "a result is not in the log yet")
                 }
             }
             tokio::time::sleep(RETRY).await;
         }
+    }
+}
+
+/// Whether the same record would be refused again.
+fn is_final(error: &SendError) -> bool {
+    match error {
+        SendError::Closed | SendError::TooLarge { .. } | SendError::Batch { .. } => true,
+        SendError::Refused { code, .. } => matches!(
+            code,
+            ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge
+        ),
+        _ => false,
     }
 }
 
