@@ -9,17 +9,20 @@ use std::process::Command;
 use std::time::Duration;
 
 use harness::cluster::{Dev, nyala, nyala_binary};
-use harness::kafka::free_port;
+use harness::kafka::{KafkaBroker, free_port};
 use harness::process::{Ended, Process, run_reading};
 use harness::wait;
-use harness::zookeeper::RealZooKeeper;
-use nyala_client::tasks::{QueueConfig, Task, TaskQueue, TaskState, WorkerConfig};
+use harness::zookeeper::{EmbeddedZooKeeper, RealZooKeeper};
+use nyala_client::tasks::{QueueConfig, Task, TaskQueue, TaskState, Worker, WorkerConfig};
 use nyala_coordinator::clock;
+use nyala_coordinator::embedded::ServerConfig;
 use rustix::process::Signal;
 use serde_json::Value;
 
 /// Short, so that a dead worker is soon missed.
-const SESSION: [&str; 2] = ["--session-timeout-ms", "2000"];
+const SHORT: [&str; 2] = ["--session-timeout-ms", "2000"];
+/// Long: no worker is to be missed because the machine is busy.
+const LONG: [&str; 2] = ["--session-timeout-ms", "15000"];
 
 /// How often a worker is killed in the acceptance run.
 const KILL_EVERY: Duration = Duration::from_secs(3);
@@ -58,15 +61,12 @@ impl Queue {
         let mut command = Command::new(nyala_binary());
         command.current_dir(&self.folder);
         command.args(["task", "work", "q", "--zookeeper", &self.zookeeper]);
-        command
-            .args(SESSION)
-            .args(flags)
-            .args(["--", "sh", "-c", script]);
+        command.args(flags).args(["--", "sh", "-c", script]);
         Process::start(name, &self.folder, &mut command)
     }
 
     fn worker(&self, name: &str, script: &str) -> Process {
-        self.worker_with(name, &[], script)
+        self.worker_with(name, &LONG, script)
     }
 
     fn list(&self) -> BTreeMap<String, Value> {
@@ -302,7 +302,7 @@ fn a_killed_workers_tasks_run_elsewhere() {
     let dev = Dev::start();
     let queue = Queue::of(&dev);
     let ids = queue.submit("a\nb\nc\n", &[]);
-    let mut first = queue.worker("first", "sleep 1000");
+    let mut first = queue.worker_with("first", &SHORT, "sleep 1000");
     queue.wait_for_states(&[("running", 3)]);
     first.kill();
     let _second = queue.worker("second", "cat");
@@ -318,8 +318,9 @@ fn a_paused_worker_that_wakes_changes_nothing() {
     let queue = Queue::of(&dev);
     let ids = queue.submit("t\n", &[]);
     // It is the scheduler too: what it decides when it wakes is void.
-    let first = queue.worker(
+    let first = queue.worker_with(
         "first",
+        &SHORT,
         "echo first >> runs; while [ ! -e go ]; do sleep 0.05; done; echo first",
     );
     queue.wait_for(&ids[0], "running");
@@ -573,34 +574,138 @@ fn jobs_in_rust_are_acknowledged_one_by_one() {
     });
 }
 
-#[test]
-fn the_queue_works_on_a_real_zookeeper() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let zookeeper = RealZooKeeper::start(folder.path());
+/// A broker as a process, on a ZooKeeper of the test's own.
+fn start_broker(folder: &Path, zookeeper: &str) -> Process {
     let bootstrap = format!("127.0.0.1:{}", free_port());
     let text = format!(
-        "broker.id=0\nlisteners=PLAINTEXT://{bootstrap}\nlog.dirs={}\nzookeeper.connect={}/chroot\n",
-        folder.path().join("logs").display(),
-        zookeeper.address
+        "broker.id=0\nlisteners=PLAINTEXT://{bootstrap}\nlog.dirs={}\nzookeeper.connect={zookeeper}\n\
+         zookeeper.session.timeout.ms=6000\n",
+        folder.join("logs").display(),
     );
-    std::fs::write(folder.path().join("server.properties"), text).expect("writable");
-    let mut broker = Command::new(nyala_binary());
-    broker
-        .current_dir(folder.path())
+    std::fs::write(folder.join("server.properties"), text).expect("writable");
+    let mut command = Command::new(nyala_binary());
+    command
+        .current_dir(folder)
         .args(["broker", "--config", "server.properties"]);
-    let mut broker = Process::start("broker", folder.path(), &mut broker);
-    broker.wait_for_line("ready line", |line| line.starts_with("ready").then_some(()));
-    let queue = Queue {
-        zookeeper: format!("{}/chroot", zookeeper.address),
-        folder: folder.path().to_owned(),
-    };
+    let mut process = Process::start("broker", folder, &mut command);
+    process.wait_for_line("ready line", |line| line.starts_with("ready").then_some(()));
+    process
+}
+
+/// A worker dies, another one does its work.
+fn survives_a_worker(queue: &Queue) {
     let ids = queue.submit("a\nb\n", &[]);
-    let mut first = queue.worker("first", "sleep 1000");
+    let mut first = queue.worker_with("first", &SHORT, "sleep 1000");
     queue.wait_for_states(&[("running", 2)]);
     first.kill();
     let _second = queue.worker("second", "cat");
     assert_eq!(queue.result(&ids[0]), "a");
     assert_eq!(queue.result(&ids[1]), "b");
+}
+
+#[test]
+fn the_queue_works_on_a_real_zookeeper() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let zookeeper = RealZooKeeper::start(folder.path());
+    let queue = Queue {
+        zookeeper: format!("{}/chroot", zookeeper.address),
+        folder: folder.path().to_owned(),
+    };
+    let _broker = start_broker(folder.path(), &queue.zookeeper);
+    survives_a_worker(&queue);
+}
+
+#[test]
+fn the_queue_works_on_a_real_kafka() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let zookeeper = RealZooKeeper::start(folder.path());
+    let queue = Queue {
+        zookeeper: zookeeper.address.clone(),
+        folder: folder.path().to_owned(),
+    };
+    let _kafka = KafkaBroker::start(folder.path(), 0, &zookeeper.address, &[]);
+    survives_a_worker(&queue);
+}
+
+#[test]
+fn a_session_that_ends_and_a_zookeeper_that_is_away_lose_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut zookeeper = EmbeddedZooKeeper::start(folder.path());
+    let queue = Queue {
+        zookeeper: zookeeper.address.clone(),
+        folder: folder.path().to_owned(),
+    };
+    let _broker = start_broker(folder.path(), &queue.zookeeper);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let open = async {
+        let opened = TaskQueue::open(&queue.zookeeper, "q", QueueConfig::default()).await;
+        let tasks = opened.expect("a queue");
+        let worker = tasks.worker(WorkerConfig::default()).await;
+        (tasks, worker.expect("a worker"))
+    };
+    let (tasks, mut worker) = runtime.block_on(open);
+    let ids = queue.submit("a\nb\nc\n", &[]);
+    let soon = |worker: &mut Worker| {
+        let next = async { tokio::time::timeout(wait::SOON, worker.next()).await };
+        runtime.block_on(next).expect("soon").expect("a job")
+    };
+    // Scheduler and worker lose their session with one job begun and two that wait.
+    let held = soon(&mut worker);
+    let session = tasks.cluster().session().expect("by ZooKeeper");
+    let ended = session.session_id().expect("connected");
+    assert!(zookeeper.server().expire_session(ended));
+    let mut again = BTreeMap::new();
+    while again.len() < 3 {
+        let job = soon(&mut worker);
+        again.insert(job.id().to_string(), job);
+    }
+    assert_eq!(
+        again.keys().collect::<BTreeSet<_>>(),
+        ids.iter().collect::<BTreeSet<_>>()
+    );
+    // The first result counts, be it the one of the session that ended.
+    let first = held.id().to_string();
+    runtime.block_on(held.ack("first")).expect("said");
+    // Results are taken while ZooKeeper is away.
+    let address = zookeeper.address.parse().expect("an address");
+    drop(zookeeper);
+    for (id, job) in again {
+        let result = format!("second {id}");
+        runtime.block_on(job.ack(result)).expect("said");
+    }
+    zookeeper = EmbeddedZooKeeper::start_with(ServerConfig {
+        address,
+        ..EmbeddedZooKeeper::config(folder.path())
+    });
+    for id in &ids {
+        let expected = match *id == first {
+            true => "first".to_owned(),
+            false => format!("second {id}"),
+        };
+        assert_eq!(queue.result(id), expected);
+    }
+    // And all goes on.
+    let more = queue.submit("d\n", &[]);
+    let job = loop {
+        let job = soon(&mut worker);
+        if job.id().as_str() == more[0] {
+            break job;
+        }
+        // Begun just before the end of the session was seen, and given once more since: at least once.
+        runtime.block_on(job.ack("too late")).expect("said");
+    };
+    // What a dropped worker had waits for another.
+    {
+        let _inside = runtime.enter();
+        drop(worker);
+    }
+    queue.wait_for_states(&[("done", 3), ("queued", 1)]);
+    {
+        let _inside = runtime.enter();
+        drop(job);
+    }
+    runtime.block_on(tasks.close()).expect("closed");
+    drop(zookeeper);
 }
 
 /// The acceptance run: `count` tasks over eight workers, of which one is killed every three seconds.
@@ -615,7 +720,8 @@ fn every_task_has_exactly_one_result_while_workers_are_killed() {
     let lines: String = (0..count).map(|n| format!("{n}\n")).collect();
     let ids = queue.submit(&lines, &[]);
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), count);
-    let start = |n: usize| queue.worker(&format!("worker{n}"), "read n; echo result of $n");
+    let start =
+        |n: usize| queue.worker_with(&format!("worker{n}"), &SHORT, "read n; echo result of $n");
     let mut workers: Vec<Process> = (0..8).map(start).collect();
     let limit =
         Duration::from_secs(120) + Duration::from_millis(20) * u32::try_from(count).expect("few");

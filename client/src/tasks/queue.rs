@@ -182,6 +182,12 @@ impl TaskQueue {
         &self.parts().topics.queue
     }
 
+    /// The cluster that the queue lives on.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        &self.parts().cluster
+    }
+
     /// Puts a task into the queue; it is there for good once the submission was waited for.
     pub async fn submit(&self, task: Task) -> Result<Submission, TaskError> {
         let lane = task.lane(clock::wall_ms());

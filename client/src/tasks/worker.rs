@@ -60,8 +60,8 @@ struct Given {
     payload: Option<Bytes>,
 }
 
-/// Takes tasks. Dropping it leaves what it holds to the others once its session has ended;
-/// [`Worker::close`] hands it back at once.
+/// Takes tasks. Dropping it gives what it holds to others, in the background and whether its jobs are
+/// settled or not; [`Worker::close`] waits for them.
 #[derive(Debug)]
 pub struct Worker {
     parts: Parts,
@@ -71,6 +71,32 @@ pub struct Worker {
     me: watch::Receiver<Option<WorkerId>>,
     outstanding: Arc<Outstanding>,
     driver: AbortOnDropHandle<()>,
+    left: bool,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.driver.abort();
+        let me = self.me.borrow().clone();
+        let Some(me) = me.filter(|_| !self.left) else {
+            return;
+        };
+        let parts = self.parts.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = leave(&parts, &me).await {
+                    tracing::debug!(%error, "the worker leaves with its session");
+                }
+            });
+        }
+    }
+}
+
+/// Says that the worker has nothing any more, and takes it off the list. A repeat does no harm.
+async fn leave(parts: &Parts, me: &WorkerId) -> Result<(), TaskError> {
+    parts.append(Event::Left(me.clone())).await?.await?;
+    let group = parts.topics.group();
+    Ok(parts.registry.leave_group(&group, me).await?)
 }
 
 impl Worker {
@@ -100,6 +126,7 @@ impl Worker {
             me,
             outstanding: Arc::default(),
             driver: AbortOnDropHandle::new(tokio::spawn(driver.run())),
+            left: false,
         })
     }
 
@@ -186,12 +213,11 @@ impl Worker {
         }
         self.outstanding.none().await;
         self.driver.abort();
-        if let Some(me) = me {
-            self.parts.append(Event::Left(me.clone())).await?.await?;
-            let group = self.parts.topics.group();
-            self.parts.registry.leave_group(&group, &me).await?;
+        self.left = true;
+        match me {
+            Some(me) => leave(&self.parts, &me).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

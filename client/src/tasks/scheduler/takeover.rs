@@ -5,14 +5,15 @@
 //! read up to there. Submissions go in before the events that concern them: so no event is about a task
 //! that is not known yet.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use nyala_coordinator::clock;
+use nyala_coordinator::ids::PartitionIndex;
 use nyala_coordinator::registry::paths;
 
 use super::super::checkpoint::{Gathering, Part};
 use super::super::error::TaskError;
-use super::super::event::{Event, Fence, Verdict};
+use super::super::event::{Event, Fence};
 use super::super::queue::Parts;
 use super::super::state::State;
 use super::super::tail::{Following, Tail, read_range};
@@ -39,12 +40,7 @@ pub(super) async fn take_over(
         None => lookup(cluster, &events, OffsetSpec::Latest).await?,
     };
     let earliest = lookup(cluster, &events, OffsetSpec::Earliest).await?;
-    // A trimmed log begins with a checkpoint, should the pointer be lost.
-    let known = pointer.or_else(|| Some(earliest).filter(|offset| *offset > 0));
-    let (mut state, checkpoint) = match known {
-        Some(offset) => restore(parts, offset, end).await?,
-        None => (State::default(), None),
-    };
+    let (mut state, checkpoint) = restore_or_begin(parts, pointer, earliest, end).await?;
     let from = checkpoint.as_ref().map_or(earliest, |part| part.from);
     let history = read_events(parts, from, end).await?;
     let count = history.len();
@@ -87,14 +83,39 @@ async fn pointer(parts: &Parts) -> Result<Option<i64>, TaskError> {
     Ok(offsets.get(&partition).copied())
 }
 
-async fn restore(
+/// The state that the log speaks of: of the checkpoint that is pointed at; else of the first one that a
+/// trimmed log begins with, should an operator have set the offset back or deleted the group; else none.
+async fn restore_or_begin(
     parts: &Parts,
-    pointer: i64,
+    pointer: Option<i64>,
+    earliest: i64,
     end: i64,
 ) -> Result<(State, Option<Part>), TaskError> {
+    if let Some(offset) = pointer {
+        if let Some(restored) = restore(parts, offset.max(earliest), end).await? {
+            return Ok(restored);
+        }
+        tracing::warn!(queue = parts.topics.queue, offset, "no checkpoint is there");
+    }
+    if earliest == 0 {
+        return Ok((State::default(), None));
+    }
+    let restored = restore(parts, earliest, end).await?;
+    restored.ok_or_else(|| TaskError::Checkpoint {
+        topic: parts.topics.events.clone(),
+        offset: earliest,
+    })
+}
+
+/// The first whole checkpoint at or after `offset`.
+async fn restore(
+    parts: &Parts,
+    offset: i64,
+    end: i64,
+) -> Result<Option<(State, Option<Part>)>, TaskError> {
     let events = Topics::log(&parts.topics.events);
     let (mut gathering, mut whole) = (Gathering::default(), None);
-    read_range(&parts.cluster, &events, pointer, Some(end), |record| {
+    read_range(&parts.cluster, &events, offset, Some(end), |record| {
         if whole.is_none()
             && let Some(Event::Checkpoint(fence, part)) = Event::read(&record)
         {
@@ -103,14 +124,11 @@ async fn restore(
     })
     .await?;
     let Some((fence, checkpoint)) = whole else {
-        return Err(TaskError::Checkpoint {
-            topic: events.topic,
-            offset: pointer,
-        });
+        return Ok(None);
     };
     let mut state = State::from_checkpoint(&checkpoint);
     state.apply(Event::Elected(fence), 0);
-    Ok((state, checkpoint.into_iter().next()))
+    Ok(Some((state, checkpoint.into_iter().next())))
 }
 
 /// The events from `from` to `end`, without what only workers and those who ask need.
@@ -140,22 +158,25 @@ async fn read_submissions(
     let mut ends = [0_i64; LANES];
     for event in history {
         let place = match event {
-            Event::Decided { place, verdict, .. } if *verdict != Verdict::Lost => place,
-            Event::Reported { place, .. } => place,
+            Event::Decided { place, .. } | Event::Reported { place, .. } => place,
             _ => continue,
         };
         if let Some(end) = ends.get_mut(place.index()) {
             *end = (*end).max(place.offset.saturating_add(1));
         }
     }
-    let partitions = (0..LANES).map(|lane| parts.topics.lane(lane).partition);
-    let spec = OffsetSpec::Earliest;
-    let topic = &parts.topics.tasks;
-    let starts = lookup_all(&parts.cluster, topic, partitions, spec).await?;
+    let (cluster, topic) = (&parts.cluster, &parts.topics.tasks);
+    let lanes = || (0..LANES).map(|lane| parts.topics.lane(lane).partition);
+    let starts = lookup_all(cluster, topic, lanes(), OffsetSpec::Earliest).await?;
+    let limits = lookup_all(cluster, topic, lanes(), OffsetSpec::Latest).await?;
     for (lane, end) in ends.into_iter().enumerate() {
         let target = parts.topics.lane(lane);
-        let start = starts.get(&target.partition).copied();
-        state.raise_position(lane, start.unwrap_or(0));
+        let known = |offsets: &BTreeMap<PartitionIndex, i64>| {
+            offsets.get(&target.partition).copied().unwrap_or(0)
+        };
+        // An event that names what is not there, whoever wrote it, must not be waited for.
+        let end = end.min(known(&limits));
+        state.raise_position(lane, known(&starts));
         let from = state.position(lane);
         if from >= end {
             continue;
