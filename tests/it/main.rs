@@ -77,6 +77,8 @@ mod registry;
 mod replication_throttle;
 /// Log folders that Kafka and we open in turn.
 mod storage_kafka_files;
+/// The task queue: workers that are killed, paused and stopped.
+mod task_queue;
 /// Rules of style and layering, checked on the sources.
 mod tidy;
 /// What a ZooKeeper does, against the embedded server and a real one.

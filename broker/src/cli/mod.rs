@@ -24,6 +24,7 @@ mod queue;
 mod rendezvous;
 mod service;
 mod table;
+mod task;
 mod topic;
 mod worker;
 mod zk;
@@ -80,6 +81,8 @@ enum Command {
     Zk(zk::Args),
     #[command(hide = true)]
     RunBound(held::BoundArgs),
+    /// Submit tasks, work on them, and see what became of them
+    Task(task::Args),
 }
 
 impl Cli {
@@ -104,6 +107,7 @@ impl Cli {
             Command::Worker(args) => worker::run(args),
             Command::Zk(args) => zk::run(args),
             Command::RunBound(args) => held::run_bound(args),
+            Command::Task(args) => task::run(args),
         }
     }
 }

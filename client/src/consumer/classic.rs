@@ -15,8 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::alone::of_topics;
-use super::assignment::{Partitions, Subscriptions, assign_range};
-use super::{Command, Parts, positions, protocol};
+use super::{Command, Parts, protocol};
 use crate::cluster::{Cluster, Purpose};
 use crate::connection::Connection;
 use crate::error::{ClusterError, ConnectionError, ConsumerError};

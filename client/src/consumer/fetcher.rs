@@ -304,6 +304,45 @@ fn outcome(response: &FetchResponse, need: &Need) -> Outcome {
     }
 }
 
+/// The whole batches that an answer begins with. The broker cuts the last batch where the size limit
+/// falls: that is no fault.
+pub(crate) struct WholeBatches {
+    /// Their length.
+    pub(crate) bytes: usize,
+    /// Offset after the last of them.
+    pub(crate) next_offset: i64,
+    /// Leader epoch of the last of them; -1 without any.
+    pub(crate) epoch: i32,
+    /// What is wrong behind them.
+    pub(crate) fault: Option<BatchError>,
+}
+
+impl WholeBatches {
+    /// Looks at `records`, which were asked for from the offset `from`.
+    pub(crate) fn of(records: &[u8], from: i64) -> Self {
+        let (mut bytes, mut next_offset, mut epoch) = (0, from, -1);
+        let fault = loop {
+            let rest = records.get(bytes..).unwrap_or_default();
+            match Batches::new(rest).next() {
+                None => break None,
+                Some(Ok(batch)) => {
+                    bytes += batch.size();
+                    next_offset = next_offset.max(batch.next_offset());
+                    epoch = batch.leader_epoch();
+                }
+                Some(Err(BatchError::Truncated { .. })) if bytes > 0 => break None,
+                Some(Err(error)) => break Some(error),
+            }
+        };
+        Self {
+            bytes,
+            next_offset,
+            epoch,
+            fault,
+        }
+    }
+}
+
 /// The whole batches of an answer, and the offset after the last of them.
 fn data(answer: &PartitionData, need: &Need) -> Outcome {
     let diverging = &answer.diverging_epoch;
@@ -313,33 +352,19 @@ fn data(answer: &PartitionData, need: &Need) -> Outcome {
     let Some(records) = answer.records.as_ref().filter(|r| !r.is_empty()) else {
         return Outcome::Nothing;
     };
-    let (mut whole, mut next, mut epoch) = (0, need.offset, -1);
-    let fault = loop {
-        let rest = records.get(whole..).unwrap_or_default();
-        match Batches::new(rest).next() {
-            None => break None,
-            Some(Ok(batch)) => {
-                whole += batch.size();
-                next = next.max(batch.next_offset());
-                epoch = batch.leader_epoch();
-            }
-            // The broker cuts the last batch where the size limit falls.
-            Some(Err(BatchError::Truncated { .. })) if whole > 0 => break None,
-            Some(Err(error)) => break Some(error),
-        }
-    };
-    if next > need.offset {
+    let whole = WholeBatches::of(records, need.offset);
+    if whole.next_offset > need.offset {
         return Outcome::Data(Fetched {
-            batches: records.slice(..whole),
-            next_offset: next,
-            epoch,
+            batches: records.slice(..whole.bytes),
+            next_offset: whole.next_offset,
+            epoch: whole.epoch,
         });
     }
     // Nothing at or after the offset that was asked for: the broker is wrong, or the bytes are.
     Outcome::Failed(ConsumerError::Corrupt {
         target: need.target.clone(),
         offset: need.offset,
-        error: fault.unwrap_or(BatchError::RecordCount {
+        error: whole.fault.unwrap_or(BatchError::RecordCount {
             announced: 0,
             found: 0,
         }),

@@ -35,8 +35,10 @@ mod record;
 
 pub(crate) use classic::coordinator;
 pub use config::{ConsumerBuilder, ConsumerConfig};
+pub(crate) use fetcher::WholeBatches;
 pub use rebalance::FencingToken;
 pub use record::ConsumerRecord;
+pub(crate) use record::Cursor;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,0 +1,119 @@
+//! `nyala task`: a queue of tasks on topics. Submit lines, work on them with a command, ask, redrive.
+
+mod show;
+mod submit;
+mod work;
+
+use std::error::Error;
+use std::time::Duration;
+
+use nyala_client::error::ClusterError;
+use nyala_client::tasks::{QueueConfig, TaskError, TaskId, TaskQueue};
+use nyala_coordinator::session::SessionError;
+
+use super::process;
+
+/// Flags of `nyala task`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Submit each line of standard input as a task; prints their ids
+    Submit(submit::Args),
+    /// Work on tasks: run a command for each
+    Work(work::Args),
+    /// Print where a task stands: queued, running, done, failed or dead
+    Status(show::StatusArgs),
+    /// Print the result of a task that is done, byte for byte
+    Result(show::ResultArgs),
+    /// Print all tasks
+    List(show::ListArgs),
+    /// Submit dead tasks again; prints their ids
+    Redrive(show::RedriveArgs),
+}
+
+/// The queue, and where it is.
+#[derive(Debug, clap::Args)]
+struct QueueArgs {
+    /// Name of the queue; its topics are QUEUE.tasks, QUEUE.events, QUEUE.results and QUEUE.dead
+    queue: String,
+    /// ZooKeeper of the cluster
+    #[arg(
+        long,
+        value_name = "HOST:PORT[/CHROOT]",
+        default_value = "127.0.0.1:2181"
+    )]
+    zookeeper: String,
+}
+
+impl QueueArgs {
+    async fn open(&self, config: QueueConfig) -> Result<TaskQueue, Box<dyn Error>> {
+        let opened = TaskQueue::open(&self.zookeeper, &self.queue, config).await;
+        opened.map_err(advise)
+    }
+
+    async fn open_existing(&self) -> Result<TaskQueue, Box<dyn Error>> {
+        let config = QueueConfig::default();
+        let opened = TaskQueue::open_existing(&self.zookeeper, &self.queue, config).await;
+        opened.map_err(advise)
+    }
+}
+
+/// The error, with what to do about it.
+fn advise(error: TaskError) -> Box<dyn Error> {
+    let advice = match &error {
+        TaskError::NoQueue(_) => "`nyala task submit` makes it",
+        TaskError::Cluster(ClusterError::Session(SessionError::ChrootMissing { .. })) => {
+            "a broker makes it at its first start: is the chroot that of its zookeeper.connect?"
+        }
+        TaskError::Cluster(ClusterError::Session(_)) => {
+            "is ZooKeeper running there? `nyala dev` brings one; --zookeeper names another"
+        }
+        TaskError::Cluster(ClusterError::NoBrokers) => {
+            "ZooKeeper answers, but no broker is registered: is the chroot right?"
+        }
+        _ => return error.into(),
+    };
+    format!("{error}\n  {advice}").into()
+}
+
+fn task_id(text: &str) -> Result<TaskId, String> {
+    TaskId::new(text).map_err(|e| e.to_string())
+}
+
+/// Seconds, with a fraction if wanted.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| "expected seconds".to_owned())?;
+    Duration::try_from_secs_f64(number).map_err(|e| e.to_string())
+}
+
+pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    process::start_warnings();
+    process::block_on(main(args.command))?
+}
+
+async fn main(command: Command) -> Result<(), Box<dyn Error>> {
+    match command {
+        Command::Submit(args) => submit::main(args).await,
+        Command::Work(args) => work::main(args).await,
+        Command::Status(args) => show::status(args).await,
+        Command::Result(args) => show::result(args).await,
+        Command::List(args) => show::list(args).await,
+        Command::Redrive(args) => show::redrive(args).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_may_have_a_fraction() {
+        assert_eq!(seconds("1.5"), Ok(Duration::from_millis(1500)));
+        assert!(seconds("-1").is_err() && seconds("soon").is_err() && seconds("inf").is_err());
+    }
+}

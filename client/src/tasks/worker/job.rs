@@ -1,0 +1,319 @@
+//! [`Job`]: one task in the hands of a worker, until it is acknowledged.
+//!
+//! A report is repeated until it is in the log: the first result counts, so a second copy does no harm.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use nyala_coordinator::ids::PartitionIndex;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::super::error::TaskError;
+use super::super::event::{Event, INLINE_BYTES_MAX, Report, Stored, WorkerId};
+use super::super::queue::Parts;
+use super::super::task::{Place, TaskId};
+use super::RETRY;
+use crate::error::SendError;
+use crate::producer::Record;
+use crate::wire::ErrorCode;
+
+/// A task that is done sooner than this needs no report that it began.
+const STARTED_AFTER: Duration = Duration::from_millis(500);
+/// Shortest time between two reports of progress; what comes between is dropped.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+/// Of an error's text, what is kept.
+const ERROR_BYTES_MAX: usize = 4 << 10;
+
+/// Jobs that are not settled.
+#[derive(Debug, Default)]
+pub(super) struct Outstanding {
+    count: AtomicUsize,
+    changed: Notify,
+}
+
+impl Outstanding {
+    /// Waits until all are settled.
+    pub(super) async fn none(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+/// One of them, counted while it lives.
+#[derive(Debug)]
+struct Counted(Arc<Outstanding>);
+
+impl Counted {
+    fn new(outstanding: &Arc<Outstanding>) -> Self {
+        outstanding.count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(outstanding))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::AcqRel);
+        self.0.changed.notify_waiters();
+    }
+}
+
+/// Says what became of a task.
+#[derive(Clone, Debug)]
+pub(super) struct Reporter {
+    pub(super) parts: Parts,
+    pub(super) place: Place,
+    pub(super) id: TaskId,
+    pub(super) attempt: u32,
+    pub(super) worker: WorkerId,
+}
+
+impl Reporter {
+    fn event(&self, report: Report) -> Event {
+        Event::Reported {
+            place: self.place,
+            id: self.id.clone(),
+            attempt: self.attempt,
+            worker: self.worker.clone(),
+            report,
+        }
+    }
+
+    /// Appends `report`, however long that takes.
+    async fn report(&self, report: Report) -> Result<(), TaskError> {
+        loop {
+            let sent = match self.parts.append(self.event(report.clone())).await {
+                Ok(ack) => ack.await,
+                Err(error) => Err(error),
+            };
+            match sent {
+                Ok(_) => return Ok(()),
+                Err(error) if is_final(&error) => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(id = %self.id, %error, "a report is not in the log yet")
+                }
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    pub(super) async fn hand_back(&self) -> Result<(), TaskError> {
+        self.report(Report::Returned).await
+    }
+
+    /// Puts a large result where it can be referred to.
+    async fn store(&self, result: Bytes) -> Result<Stored, TaskError> {
+        if result.len() <= INLINE_BYTES_MAX {
+            return Ok(Stored::Inline(result));
+        }
+        loop {
+            let record = Record::new(self.parts.topics.results.clone(), result.clone())
+                .with_partition(PartitionIndex(0))
+                .with_key(Bytes::copy_from_slice(self.id.as_str().as_bytes()));
+            let sent = match self.parts.producer.send(record).await {
+                Ok(ack) => ack.await,
+                Err(error) => Err(error),
+            };
+            match sent {
+                // Without an offset it cannot be found: once more.
+                Ok(placed) => {
+                    if let Some(offset) = placed.offset {
+                        return Ok(Stored::At(offset));
+                    }
+                }
+                Err(error) if is_final(&error) => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(id = %self.id, %error, "a result is not in the log yet")
+                }
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
+
+/// Whether the same record would be refused again.
+fn is_final(error: &SendError) -> bool {
+    match error {
+        SendError::Closed | SendError::TooLarge { .. } | SendError::Batch { .. } => true,
+        SendError::Refused { code, .. } => matches!(
+            code,
+            ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge
+        ),
+        _ => false,
+    }
+}
+
+/// When the lease ends unless there is progress, and when that was said last.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    lease_end: Instant,
+    said: Option<Instant>,
+}
+
+/// A task in the hands of this worker. It ends with [`ack`](Self::ack), [`retry`](Self::retry) or
+/// [`reject`](Self::reject); one that is dropped is handed back, to run again.
+#[derive(Debug)]
+pub struct Job {
+    payload: Bytes,
+    reporter: Option<Reporter>,
+    id: TaskId,
+    attempt: u32,
+    lease: Duration,
+    pace: Mutex<Pace>,
+    started: Option<AbortOnDropHandle<()>>,
+    counted: Option<Counted>,
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        let (reporter, counted) = (self.reporter.take(), self.counted.take());
+        if let Some(reporter) = reporter
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move {
+                // Unless it gets through, the task goes with the worker.
+                let _ = reporter.hand_back().await;
+                drop(counted);
+            });
+        }
+    }
+}
+
+impl Job {
+    pub(super) fn new(
+        reporter: Reporter,
+        payload: Bytes,
+        lease: Duration,
+        outstanding: &Arc<Outstanding>,
+    ) -> Self {
+        let begun = reporter.clone();
+        let started = tokio::spawn(async move {
+            tokio::time::sleep(STARTED_AFTER).await;
+            // Without it the task has no lease; the worker's session guards it all the same.
+            let _ = begun.report(Report::Started).await;
+        });
+        Self {
+            payload,
+            id: reporter.id.clone(),
+            attempt: reporter.attempt,
+            reporter: Some(reporter),
+            lease,
+            pace: Mutex::new(Pace {
+                lease_end: Instant::now() + lease,
+                said: None,
+            }),
+            started: Some(AbortOnDropHandle::new(started)),
+            counted: Some(Counted::new(outstanding)),
+        }
+    }
+
+    /// The task's id: the same whenever and wherever it runs.
+    #[must_use]
+    pub fn id(&self) -> &TaskId {
+        &self.id
+    }
+
+    /// How often the task was given to a worker, this time included.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// What the submitter handed over.
+    #[must_use]
+    pub fn payload(&self) -> &Bytes {
+        &self.payload
+    }
+
+    /// Says how far it is, and renews the lease.
+    pub async fn progress(&self, text: impl Into<Bytes>) -> Result<(), TaskError> {
+        let now = Instant::now();
+        {
+            let mut pace = self.pace.lock();
+            pace.lease_end = now + self.lease;
+            let recent = |said: Instant| now < said + PROGRESS_INTERVAL;
+            if pace.said.is_some_and(recent) {
+                return Ok(());
+            }
+            pace.said = Some(now);
+        }
+        match &self.reporter {
+            Some(reporter) => reporter.report(Report::Progress(text.into())).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Resolves when the task has run for its lease without progress: another worker gets it soon.
+    pub async fn lease_ended(&self) {
+        loop {
+            let end = self.pace.lock().lease_end;
+            if Instant::now() >= end {
+                return;
+            }
+            tokio::time::sleep_until(end).await;
+        }
+    }
+
+    /// It is done. Returns when the result is safe.
+    pub async fn ack(mut self, result: impl Into<Bytes>) -> Result<(), TaskError> {
+        self.started = None;
+        let result = result.into();
+        if let Some(reporter) = &self.reporter {
+            match reporter.store(result).await {
+                Ok(stored) => reporter.report(Report::Done(stored)).await?,
+                Err(error) => {
+                    // It would be as large the next time.
+                    let (words, fatal) = (error.to_string().into(), true);
+                    let report = Report::Failed {
+                        error: words,
+                        fatal,
+                    };
+                    reporter.report(report).await?;
+                    self.reporter = None;
+                    return Err(error);
+                }
+            }
+        }
+        self.reporter = None;
+        Ok(())
+    }
+
+    /// It failed: tried again after a pause, as often as the task allows, then given up.
+    pub async fn retry(self, error: impl Into<Bytes>) -> Result<(), TaskError> {
+        self.fail(error.into(), false).await
+    }
+
+    /// It failed for good: to the dead letters at once.
+    pub async fn reject(self, error: impl Into<Bytes>) -> Result<(), TaskError> {
+        self.fail(error.into(), true).await
+    }
+
+    pub(super) async fn fail(mut self, error: Bytes, fatal: bool) -> Result<(), TaskError> {
+        self.started = None;
+        let error = error.slice(..error.len().min(ERROR_BYTES_MAX));
+        if let Some(reporter) = &self.reporter {
+            reporter.report(Report::Failed { error, fatal }).await?;
+        }
+        self.reporter = None;
+        Ok(())
+    }
+
+    /// It was not done, through no fault of its own: another worker gets it at once.
+    pub async fn hand_back(mut self) -> Result<(), TaskError> {
+        self.started = None;
+        if let Some(reporter) = &self.reporter {
+            reporter.hand_back().await?;
+        }
+        self.reporter = None;
+        Ok(())
+    }
+}
