@@ -123,6 +123,11 @@ async fn find_group(cx: &Context, group: &str) -> Result<Node, ErrorCode> {
     let (broker, endpoint) = reachable
         .find(|(b, _)| b.id == leader.id)
         .ok_or(unavailable)?;
+    let here = broker.id == cx.services.cluster.this_broker();
+    if here && !cx.services.groups.coordinates(group) {
+        // Elected, and about to learn of it: who came now would be sent away again.
+        return Err(unavailable);
+    }
     Ok(Node {
         id: broker.id.0,
         host: endpoint.host.clone(),

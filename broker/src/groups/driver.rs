@@ -153,6 +153,11 @@ impl Groups {
         }
     }
 
+    /// Whether requests about the group are answered here, or will be once it is loaded.
+    pub(crate) fn coordinates(&self, group: &str) -> bool {
+        self.shard(group, EmptyId::Taken).is_ok()
+    }
+
     /// The group, if there is one. Some operations take the empty id, for old clients' sake.
     fn find(&self, group: &str, empty_id: EmptyId) -> Result<Option<Arc<Cell>>, GroupError> {
         let shard = self.shard(group, empty_id)?;

@@ -159,11 +159,16 @@ fn old_clients_and_read_only_ones_are_served(at: &Place<'_>) {
 fn zxids_only_grow(at: &Place<'_>) {
     let mut zk = at.client();
     let mut last = zk.zxid;
+    let mut unchanged = 0;
     for _ in 0..5 {
         zk.set(&at.root, b"", -1).expect("any version");
         assert!(zk.zxid > last, "every change has its own");
         last = zk.zxid;
         zk.get(&at.root, false).expect("the root");
-        assert_eq!(zk.zxid, last, "a read has none");
+        assert!(zk.zxid >= last, "zxids never go back");
+        unchanged += usize::from(zk.zxid == last);
+        last = zk.zxid;
     }
+    // Sessions of other tests may end in between, but not each time.
+    assert!(unchanged > 0, "a read has none");
 }
