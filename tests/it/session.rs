@@ -19,7 +19,7 @@ use nyala_coordinator::watched::Watched;
 use rustix::process::Signal;
 
 /// Short, and legal for both servers (ticks of 500 ms).
-const TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(crate) fn config(connect: &str) -> SessionConfig {
     SessionConfig {

@@ -1,7 +1,7 @@
 //! [`Hold`]: the guard of everything that is held, and the task behind it that keeps it honest.
 //!
-//! One task a contender makes the node, watches over it and removes it, so that a caller who stops
-//! waiting at any point, or a guard that is dropped anywhere, leaves nothing behind. A hold ends once
+//! A caller who stops waiting at any point, or a guard that is dropped anywhere, leaves nothing behind: a
+//! task goes on in its stead, finds what may have been made, and removes it. A hold ends once
 //! and for good: with its session, when the session's lease runs out while it is suspended (2/3 of the
 //! session timeout, before anybody else can be given it), when somebody deletes its node, or when
 //! it is released.
@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::debug;
 
@@ -45,30 +46,45 @@ pub enum Loss {
     Released,
 }
 
-/// What the owner wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wish {
-    /// Keep the place in line.
-    Wait,
-    /// It is our turn: mind the lease as well.
-    Hold,
-    Leave,
-}
-
-/// What has become of the node.
+/// What has become of a hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
     Standing,
     Lost(Loss),
-    /// Removed, or gone with its session; or it could not be removed.
-    Gone(Loss, Result<(), ZkError>),
 }
 
 /// A node that waits for its turn. Dropping it removes the node, in the background.
 #[derive(Debug)]
 pub(super) struct Contender {
-    validity: Validity,
-    wish: watch::Sender<Wish>,
+    session: Session,
+    own: Arc<Own>,
+    runtime: Handle,
+    /// It is to be removed when this is dropped.
+    stands: bool,
+}
+
+/// A create on its way. Dropped before its answer, it finds and removes what may have been made.
+struct Entering<'a> {
+    session: &'a Session,
+    runtime: Handle,
+    /// Until there is an answer.
+    plan: Option<Plan>,
+}
+
+impl Drop for Entering<'_> {
+    fn drop(&mut self) {
+        let Some(plan) = self.plan.take() else {
+            return;
+        };
+        let session = self.session.clone();
+        self.runtime.spawn(async move {
+            // Asked in the same session after the create, so the answer has in it whatever that has made;
+            // and a later session has nothing to do with it.
+            if let Ok(Some(own)) = Own::find(&session, &plan).await {
+                remove(&session, &own).await;
+            }
+        });
+    }
 }
 
 impl Contender {
@@ -77,134 +93,148 @@ impl Contender {
         session: &Session,
         plan: Plan,
     ) -> Result<(Self, Option<Children>), ZkError> {
-        let (wish, wishes) = watch::channel(Wish::Wait);
-        let (made, entered) = oneshot::channel();
-        let task_session = session.clone();
-        tokio::spawn(async move {
-            let session = task_session;
-            let given_up = || wishes.has_changed().is_err();
-            let (own, listed) = match Own::create(&session, &plan, given_up).await {
-                Ok(Some(among)) => among,
-                Ok(None) => return,
-                Err(e) => {
-                    // Nobody listens when the caller gave up.
-                    let _ = made.send(Err(e));
-                    return;
-                }
-            };
-            let own = Arc::new(own);
-            let (stages, stage) = watch::channel(Stage::Standing);
-            let validity = Validity {
-                session: session.clone(),
-                own: Arc::clone(&own),
-                stage,
-            };
-            // If the caller gave up, its wish is gone too and the node goes at once.
-            let _ = made.send(Ok((validity, listed)));
-            keep(session, own, wishes, stages).await;
-        });
-        match entered.await {
-            Ok(Ok((validity, listed))) => Ok((Self { validity, wish }, listed)),
-            Ok(Err(e)) => Err(e),
-            // The runtime ends, or the session was closed.
-            Err(_) => Err(ZkError::Closed),
-        }
+        let mut entering = Entering {
+            session,
+            runtime: Handle::current(),
+            plan: Some(plan.clone()),
+        };
+        let made = Own::create(session, &plan).await;
+        entering.plan = None;
+        let (own, listed) = made?;
+        Ok((Self::adopt(session, own), listed))
     }
 
-    /// A node that is held from the start, as one of a fixed name is.
+    /// Takes care of a node that is ours. To be called on a tokio runtime.
     pub(super) fn adopt(session: &Session, own: Own) -> Self {
-        let (wish, wishes) = watch::channel(Wish::Wait);
-        let (stages, stage) = watch::channel(Stage::Standing);
-        let own = Arc::new(own);
-        let validity = Validity {
+        Self {
             session: session.clone(),
-            own: Arc::clone(&own),
-            stage,
-        };
-        tokio::spawn(keep(session.clone(), own, wishes, stages));
-        Self { validity, wish }
+            own: Arc::new(own),
+            runtime: Handle::current(),
+            stands: true,
+        }
     }
 
     /// Name of the node in its folder.
     pub(super) fn name(&self) -> &str {
-        self.validity.own.name()
+        self.own.name()
     }
 
     /// Path of the node.
     pub(super) fn path(&self) -> &str {
-        &self.validity.own.path
+        &self.own.path
     }
 
     /// Transaction that made the node.
     pub(super) fn fence(&self) -> Fence {
-        self.validity.own.fence
+        self.own.fence
     }
 
-    /// Resolves when the place in line is lost.
+    /// Resolves when the place in line is lost, with the session.
     pub(super) async fn lost(&self) -> Loss {
-        self.validity.lost().await
+        self.own.over(&self.session).await;
+        Loss::SessionEnded
     }
 
     /// Its turn has come: makes it a hold, once the lease runs. `None`: the place was lost.
     pub(super) async fn hold(self) -> Option<Hold> {
-        self.wish.send_replace(Wish::Hold);
-        while !self.validity.is_valid() {
+        let lease = self.session.lease();
+        while !lease.holds() {
             tokio::select! {
-                _ = self.validity.lost() => return None,
+                _ = self.lost() => return None,
                 () = sleep(LEASE_LOOK) => {}
             }
         }
+        if self.own.is_over(&self.session) {
+            return None;
+        }
+        let stages = Arc::new(watch::channel(Stage::Standing).0);
+        let validity = Validity {
+            session: self.session.clone(),
+            own: Arc::clone(&self.own),
+            stage: stages.subscribe(),
+        };
+        let keeping = keep(
+            self.session.clone(),
+            Arc::clone(&self.own),
+            Arc::clone(&stages),
+        );
+        self.runtime.spawn(keeping);
         Some(Hold {
             contender: self,
+            validity,
+            term: Term(stages),
             entry: None,
         })
     }
 
     /// Removes the node and waits until that is done.
-    pub(super) async fn leave(self) -> Result<(), ZkError> {
-        self.wish.send_replace(Wish::Leave);
-        let mut stage = self.validity.stage.clone();
-        match stage.wait_for(|s| matches!(s, Stage::Gone(..))).await {
-            Ok(stage) => match &*stage {
-                Stage::Gone(_, removed) => removed.clone(),
-                _ => Ok(()),
-            },
-            // The runtime ends: so does the session, and the node with it.
-            Err(_) => Ok(()),
+    pub(super) async fn leave(mut self) -> Result<(), ZkError> {
+        // Given up halfway, it is dropped, and removed all the same.
+        let removed = self.own.remove(&self.session).await;
+        self.stands = false;
+        removed
+    }
+}
+
+impl Drop for Contender {
+    fn drop(&mut self) {
+        if self.stands && !self.own.is_over(&self.session) {
+            let (session, own) = (self.session.clone(), Arc::clone(&self.own));
+            self.runtime
+                .spawn(async move { remove(&session, &own).await });
         }
+    }
+}
+
+async fn remove(session: &Session, own: &Own) {
+    if let Err(error) = own.remove(session).await {
+        debug!(path = own.path, %error, "a node stays until its session ends");
     }
 }
 
 /// Something that is held. Dropping it lets go in the background; [`release`](Self::release) waits.
 #[derive(Debug)]
 pub struct Hold {
+    /// Ends before the node goes.
+    term: Term,
     contender: Contender,
+    validity: Validity,
     entry: Option<Entry>,
+}
+
+/// The time for which something is held: over when this is dropped.
+#[derive(Debug)]
+struct Term(Arc<watch::Sender<Stage>>);
+
+impl Drop for Term {
+    fn drop(&mut self) {
+        end(&self.0, Loss::Released);
+    }
 }
 
 impl Hold {
     /// The fencing token: hand it to whatever is written under the hold.
     #[must_use]
     pub fn fence(&self) -> Fence {
-        self.contender.validity.fence()
+        self.validity.fence()
     }
 
     /// Whether it is certainly held at this moment. Turns false by itself, on any thread, when the
     /// session was out of touch for its lease.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        self.contender.validity.is_valid()
+        self.validity.is_valid()
     }
 
     /// Resolves when it is not held any more, and says why.
     pub async fn lost(&self) -> Loss {
-        self.contender.validity.lost().await
+        self.validity.lost().await
     }
 
     /// A cheap copy of the hold's state, for tasks that work under it.
     #[must_use]
     pub fn validity(&self) -> Validity {
-        self.contender.validity.clone()
+        self.validity.clone()
     }
 
     /// Path of the node.
@@ -215,8 +245,15 @@ impl Hold {
 
     /// Lets go; the next in line can have it when this returns.
     pub async fn release(self) -> Result<(), RecipeError> {
-        let path = self.path().to_owned();
-        self.contender.leave().await.map_err(RecipeError::at(&path))
+        let Self {
+            contender,
+            term,
+            entry: _entry,
+            ..
+        } = self;
+        drop(term);
+        let path = contender.path().to_owned();
+        contender.leave().await.map_err(RecipeError::at(&path))
     }
 
     /// Keeps the handle that it was had through busy until it ends.
@@ -281,7 +318,7 @@ impl Validity {
         let mut stage = self.stage.clone();
         match stage.wait_for(|s| *s != Stage::Standing).await {
             Ok(stage) => match &*stage {
-                Stage::Lost(loss) | Stage::Gone(loss, _) => loss.clone(),
+                Stage::Lost(loss) => loss.clone(),
                 Stage::Standing => Loss::Released,
             },
             Err(_) => Loss::Released,
@@ -289,53 +326,44 @@ impl Validity {
     }
 }
 
-/// Watches over a node until it is lost or not wanted, then removes it.
-async fn keep(
-    session: Session,
-    own: Arc<Own>,
-    mut wishes: watch::Receiver<Wish>,
-    stages: watch::Sender<Stage>,
-) {
-    let turn = wishes.clone();
+/// Ends a hold, once; whether it was this that ended it.
+fn end(stages: &watch::Sender<Stage>, loss: Loss) -> bool {
+    stages.send_if_modified(|stage| {
+        let standing = *stage == Stage::Standing;
+        if standing {
+            *stage = Stage::Lost(loss);
+        }
+        standing
+    })
+}
+
+/// Watches over a hold until it ends; one that is lost gives way to the next.
+async fn keep(session: Session, own: Arc<Own>, stages: Arc<watch::Sender<Stage>>) {
+    let mut stage = stages.subscribe();
     let loss = tokio::select! {
         biased;
-        // An error means that the owner was dropped.
-        _ = wishes.wait_for(|w| *w == Wish::Leave) => Loss::Released,
-        loss = ends(&session, &own, turn) => loss,
+        // Whoever let it go removes the node. We have a sender ourselves, so there is no error.
+        _ = stage.wait_for(|s| *s != Stage::Standing) => return,
+        loss = ends(&session, &own) => loss,
     };
-    stages.send_replace(Stage::Lost(loss.clone()));
-    let removed = own.remove(&session).await;
-    if let Err(error) = &removed {
-        debug!(path = own.path, %error, "a node stays until its session ends");
+    if end(&stages, loss) {
+        remove(&session, &own).await;
     }
-    stages.send_replace(Stage::Gone(loss, removed));
 }
 
 /// Resolves when the node does not stand for us any more.
-async fn ends(session: &Session, own: &Own, mut turn: watch::Receiver<Wish>) -> Loss {
-    let while_held = async {
-        if turn.wait_for(|w| *w == Wish::Hold).await.is_err() {
-            return std::future::pending().await;
-        }
-        tokio::select! {
-            () = lapse(session) => Loss::LeaseRanOut,
-            () = deletion(session, own) => Loss::Deleted,
-        }
-    };
+async fn ends(session: &Session, own: &Own) -> Loss {
     tokio::select! {
         biased;
         () = own.over(session) => Loss::SessionEnded,
-        loss = while_held => loss,
+        () = lapse(session) => Loss::LeaseRanOut,
+        () = deletion(session, own) => Loss::Deleted,
     }
 }
 
 /// Resolves when the lease has run out.
 async fn lapse(session: &Session) {
     let lease = session.lease();
-    // It may not run yet when the turn comes right after a pause: then nothing is held so far.
-    while !lease.holds() {
-        sleep(LEASE_LOOK).await;
-    }
     while lease.holds() {
         sleep_until(Instant::from_std(lease.until())).await;
     }

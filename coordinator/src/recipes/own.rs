@@ -40,15 +40,11 @@ pub(super) type OwnAmong = (Own, Option<Children>);
 impl Own {
     /// Makes a sequential node, through lost connections and lost sessions.
     ///
-    /// `Ok(None)`: `given_up` said so, and there is no node. Create and list leave together: ZooKeeper
-    /// serves one session's calls in order, so the list mostly has the new node in it.
-    pub(super) async fn create(
-        session: &Session,
-        plan: &Plan,
-        given_up: impl Fn() -> bool,
-    ) -> Result<Option<OwnAmong>, ZkError> {
+    /// Create and list leave together: ZooKeeper serves one session's calls in order, so the list mostly
+    /// has the new node in it. Dropping the future may leave a node: `find` knows.
+    pub(super) async fn create(session: &Session, plan: &Plan) -> Result<OwnAmong, ZkError> {
         let start = child(&plan.parent, &plan.prefix);
-        while !given_up() {
+        loop {
             let create = session.create(
                 &start,
                 &plan.data,
@@ -63,7 +59,7 @@ impl Own {
                     };
                     let among = |all: &Children| all.names.iter().any(|n| n == own.name());
                     let listed = listed.ok().filter(among);
-                    return Ok(Some((own, listed)));
+                    return Ok((own, listed));
                 }
                 Err(ZkError::NoNode) => match session.ensure_path(&plan.parent).await {
                     Ok(()) => {}
@@ -72,7 +68,7 @@ impl Own {
                 },
                 Err(ZkError::Unknown) => {
                     if let Some(own) = Self::find(session, plan).await? {
-                        return Ok(Some((own, None)));
+                        return Ok((own, None));
                     }
                 }
                 // Nothing was sent, or it went with its session.
@@ -80,7 +76,6 @@ impl Own {
                 Err(e) => return Err(e),
             }
         }
-        Ok(None)
     }
 
     /// The node that a create without an answer has left, if it has.
