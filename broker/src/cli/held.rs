@@ -49,8 +49,8 @@ pub(super) struct HeldArgs {
     /// Give up waiting after so long; 0 does not wait at all
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) timeout: Option<Duration>,
-    /// Who is silent for so long loses the hold
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    /// Who is silent for so long loses the hold; 1 to 3600, and ZooKeeper has limits of its own
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = session_seconds)]
     session_timeout: Duration,
     /// Time from SIGTERM to SIGKILL, when CMD has to stop
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
@@ -64,6 +64,14 @@ pub(super) struct HeldArgs {
 fn seconds(text: &str) -> Result<Duration, String> {
     let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     Duration::try_from_secs_f64(number).map_err(|e| e.to_string())
+}
+
+fn session_seconds(text: &str) -> Result<Duration, String> {
+    let timeout = seconds(text)?;
+    match timeout.as_millis() {
+        1000..=3_600_000 => Ok(timeout),
+        _ => Err("not from 1 to 3600".to_owned()),
+    }
 }
 
 impl HeldArgs {
@@ -304,4 +312,29 @@ pub(super) fn run_bound(args: BoundArgs) -> Result<(), Box<dyn Error>> {
     eprintln!("nyala: {}: {error}", program.to_string_lossy());
     let missing = error.kind() == std::io::ErrorKind::NotFound;
     std::process::exit(if missing { 127 } else { 126 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_have_fractions_and_bounds() {
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        assert_eq!(seconds("0"), Ok(Duration::ZERO));
+        for bad in ["", "x", "-1", "inf", "nan", "1e300"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+        assert_eq!(session_seconds("3"), Ok(Duration::from_secs(3)));
+        for bad in ["0", "0.5", "3601", "-3"] {
+            assert!(session_seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn exit_codes_are_those_of_a_shell() {
+        for (status, code) in [(0, 0), (7 << 8, 7), (9, 137), (15, 143)] {
+            assert_eq!(code_of(ExitStatus::from_raw(status)), code);
+        }
+    }
 }

@@ -49,6 +49,8 @@ mod tree_view;
 mod turn;
 
 #[cfg(test)]
+mod storm;
+#[cfg(test)]
 mod testing;
 
 pub use election::{Candidate, Election, Role};
