@@ -9,6 +9,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::watch;
 
 use super::*;
+use crate::recipes::testing::harm;
 
 /// What became of the items, as their users were told.
 #[derive(Debug, Default)]
@@ -90,36 +91,6 @@ async fn acknowledge(items: Vec<Taken>, history: &Shared) {
 
 fn text(data: &[u8]) -> String {
     String::from_utf8_lossy(data).into_owned()
-}
-
-/// One fault, and a moment of peace.
-async fn harm(place: &mut Place, sessions: &[Session], random: &mut SmallRng) {
-    let moment = Duration::from_millis(random.random_range(5..120));
-    match random.random_range(0..10) {
-        0..4 => {
-            place.proxy.lose_answers();
-            tokio::time::sleep(moment).await;
-            place.proxy.cut();
-        }
-        4..6 => {
-            place.proxy.lose_requests();
-            tokio::time::sleep(moment).await;
-            place.proxy.cut();
-        }
-        6..9 => {
-            let session = &sessions[random.random_range(0..sessions.len())];
-            if let Some(id) = session.session_id() {
-                // It may be between two sessions.
-                let _ = place.server().expire_session(id);
-            }
-        }
-        _ => {
-            place.stop().await;
-            place.start_again().await;
-        }
-    }
-    place.proxy.heal();
-    tokio::time::sleep(moment * 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
