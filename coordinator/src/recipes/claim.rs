@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use super::hold::Contender;
 use super::own::Own;
+use super::patience::until_connected;
 use crate::session::{Session, ZkError};
 
 /// Makes the node, however often the connection is lost; `None` if somebody else has it.
@@ -24,4 +25,16 @@ pub(super) async fn claim(
     });
     // An error means that the runtime ends.
     claimed.await.unwrap_or(Err(ZkError::Closed))
+}
+
+/// Resolves when the name may be free.
+pub(super) async fn freed(session: &Session, path: &str) -> Result<(), ZkError> {
+    loop {
+        match session.exists_watch(path).await {
+            Ok((None, _)) => return Ok(()),
+            Ok((Some(_), watch)) => watch.changed().await,
+            Err(e) if e.is_transient() => until_connected(session).await,
+            Err(e) => return Err(e),
+        }
+    }
 }

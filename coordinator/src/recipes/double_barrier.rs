@@ -18,11 +18,12 @@
 //! inside.leave(None).await?;
 //! ```
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 
-use super::claim::claim;
+use super::claim::{claim, freed};
 use super::error::RecipeError;
 use super::hold::{Contender, Hold};
 use super::own::child;
@@ -60,7 +61,7 @@ pub enum BarrierError {
         /// Who is not, if the parties were named.
         missing: Vec<String>,
     },
-    /// Somebody of that name is in.
+    /// Somebody of that name is in, and did not go in time.
     #[error("barrier {path}: there is a member named {name} already")]
     NameTaken {
         /// The barrier.
@@ -128,6 +129,9 @@ impl DoubleBarrier {
     }
 
     /// Comes in as `name` and waits until all are in. Dropping the future goes out again.
+    ///
+    /// A member of the same name is waited for: the last one of a process that was killed goes with
+    /// its session.
     pub async fn enter(
         &self,
         name: &str,
@@ -135,9 +139,14 @@ impl DoubleBarrier {
     ) -> Result<Entered, BarrierError> {
         usable_name(&format!("{MEMBER}{name}"))?;
         let patience = Patience::new(timeout);
-        match patience.of(self.come_in(name)).await {
+        let named = AtomicBool::new(false);
+        match patience.of(self.come_in(name, &named)).await {
             Some(entered) => entered,
-            None => Err(self.overdue(timeout).await),
+            None if named.into_inner() => Err(self.overdue(timeout).await),
+            None => {
+                let (path, name) = (self.path.clone(), name.to_owned());
+                Err(BarrierError::NameTaken { path, name })
+            }
         }
     }
 
@@ -153,15 +162,21 @@ impl DoubleBarrier {
         }
     }
 
-    async fn come_in(&self, name: &str) -> Result<Entered, BarrierError> {
+    /// `named` turns false while another member of that name is waited for.
+    async fn come_in(&self, name: &str, named: &AtomicBool) -> Result<Entered, BarrierError> {
         let at = RecipeError::at;
+        named.store(true, Ordering::Relaxed);
         let mut ready = self.watch_ready().await?;
         self.clear_leftover().await.map_err(at(&self.path))?;
         let node = child(&self.path, &format!("{MEMBER}{name}"));
-        let claimed = claim(&self.session, &node, name.as_bytes()).await;
-        let Some(member) = claimed.map_err(at(&node))? else {
-            let (path, name) = (self.path.clone(), name.to_owned());
-            return Err(BarrierError::NameTaken { path, name });
+        let member = loop {
+            let claimed = claim(&self.session, &node, name.as_bytes()).await;
+            if let Some(member) = claimed.map_err(at(&node))? {
+                break member;
+            }
+            named.store(false, Ordering::Relaxed);
+            freed(&self.session, &node).await.map_err(at(&node))?;
+            named.store(true, Ordering::Relaxed);
         };
         tokio::select! {
             opened = self.opened(&mut ready) => opened?,

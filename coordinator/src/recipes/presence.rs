@@ -139,22 +139,20 @@ impl Presence {
     }
 
     /// The mark of the session that is current, with a version that is certain.
+    ///
+    /// The slot is changed only when that is done: a caller that goes away meanwhile must not make
+    /// this forget a mark by whose name something is held.
     async fn current<'a>(&self, slot: &'a mut Option<Mark>) -> Result<&'a mut Mark, ZkError> {
-        let alive = |mark: &Mark| self.session.session_id() == Some(mark.session_id);
-        let mut mark = match slot.take() {
-            Some(mark) if alive(&mark) => mark,
-            _ => self.make().await?,
+        let alive = |mark: &&Mark| self.session.session_id() == Some(mark.session_id);
+        let settled = match slot.as_ref().filter(alive) {
+            Some(mark) if mark.uncertain => self.settle(mark.clone()).await?,
+            Some(mark) => Some(mark.clone()),
+            None => None,
         };
-        if mark.uncertain {
-            mark = match self.settle(mark.clone()).await {
-                Ok(Some(mark)) => mark,
-                Ok(None) => self.make().await?,
-                Err(e) => {
-                    *slot = Some(mark);
-                    return Err(e);
-                }
-            };
-        }
+        let mark = match settled {
+            Some(mark) => mark,
+            None => self.make().await?,
+        };
         Ok(slot.insert(mark))
     }
 

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use harness::process::Process;
 use harness::wait;
 
-use super::{on_both, until_printed};
+use super::{Place, on_both, until_printed};
 
 #[test]
 fn names_are_claimed_bound_and_numbered() {
@@ -22,7 +22,10 @@ fn names_are_claimed_bound_and_numbered() {
         assert!(first_says.starts_with("w-0 ") && second_says.starts_with("w-1 "));
         // Paused beyond its session: its name goes to another, and its command is stopped.
         first.pause();
-        place.until_says("its end", &["zk", "ls", "/workers"], "w-1\n");
+        wait::until("its end", || match place.says(&["zk", "ls", "/workers"]) {
+            names if names.contains("w-0") => Err(names),
+            _ => Ok(()),
+        });
         let mut third = claim("third", "echo $NYALA_NAME; exit 5");
         let ended = third.wait(wait::SOON);
         assert_eq!(
@@ -119,7 +122,7 @@ fn workers_are_seen_to_go_on_to_stand_still_and_to_die() {
 #[test]
 fn all_who_arrive_get_the_same_list_and_the_dead_are_not_in_it() {
     on_both(|place| {
-        let arrive = |name: &str| {
+        let arrive = |place: &Place<'_>, name: &str| {
             let args = [
                 "rendezvous",
                 "/r",
@@ -132,11 +135,11 @@ fn all_who_arrive_get_the_same_list_and_the_dead_are_not_in_it() {
             ];
             place.start(name, &args)
         };
-        let mut dead = arrive("dead");
+        let mut dead = arrive(place, "dead");
         place.until_says("it is there", &["zk", "ls", "/r"], "member-dead\n");
         dead.kill();
         place.until_says("its end", &["zk", "ls", "/r"], "");
-        let mut a = arrive("a");
+        let mut a = arrive(place, "a");
         place.until_says("the first", &["zk", "ls", "/r"], "member-a\n");
         let early = [
             "rendezvous",
@@ -150,9 +153,9 @@ fn all_who_arrive_get_the_same_list_and_the_dead_are_not_in_it() {
         ];
         assert_eq!(place.code(&early).0, Some(124));
         place.restart();
-        let mut b = arrive("b");
+        let mut b = arrive(place, "b");
         place.until_says("the second", &["zk", "ls", "/r"], "member-a\nmember-b\n");
-        let mut c = arrive("c");
+        let mut c = arrive(place, "c");
         for member in [&mut a, &mut b, &mut c] {
             let said = member.wait(wait::SOON).expect_success("rendezvous");
             assert_eq!(said, "a\ta\nb\tb\nc\tc\n");

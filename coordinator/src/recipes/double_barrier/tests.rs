@@ -1,5 +1,5 @@
 use super::*;
-use crate::recipes::testing::{Place, soon, until_children};
+use crate::recipes::testing::{Place, soon, until, until_children};
 
 const SHORT: Option<Duration> = Some(Duration::from_millis(50));
 
@@ -80,6 +80,33 @@ async fn a_member_whose_session_ends_while_it_waits_is_told() {
         matches!(lost, Err(BarrierError::SessionLost { .. })),
         "{lost:?}"
     );
+}
+
+#[tokio::test]
+async fn a_member_takes_the_place_of_the_dead_one_of_its_name() {
+    let place = Place::start().await;
+    let (near, dying) = (place.session().await, place.session().await);
+    let killed = of(&dying, &["a", "b"]);
+    let killed = tokio::spawn(async move { killed.enter("a", None).await.map(drop) });
+    until_children(&near, "/d", 1).await;
+    let (again, other) = (of(&near, &["a", "b"]), of(&near, &["a", "b"]));
+    let again = tokio::spawn(async move { again.enter("a", None).await });
+    dying.abandon().await;
+    let ours = async || {
+        let there = near.exists("/d/party-a").await;
+        there.is_ok_and(|s| s.is_some_and(|s| Some(s.ephemeral_owner) == near.session_id()))
+    };
+    until("the name", ours).await;
+    let other = soon("both", other.enter("b", None))
+        .await
+        .expect("both came");
+    let again = soon("both", again)
+        .await
+        .expect("no panic")
+        .expect("both came");
+    let left = async { tokio::join!(again.leave(None), other.leave(None)) };
+    assert_eq!(soon("the end", left).await, (Ok(()), Ok(())));
+    killed.abort();
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::debug;
 
 use crate::recipes::Fence;
-use crate::recipes::claim::claim;
+use crate::recipes::claim::{claim, freed};
 use crate::recipes::error::{RecipeError, within};
 use crate::recipes::hold::Contender;
 use crate::recipes::own::child;
@@ -287,18 +287,6 @@ impl Keeper {
                 self.data = data;
             }
             let _ = write.done.send(Ok(()));
-        }
-    }
-}
-
-/// Resolves when the node may be free.
-async fn freed(session: &Session, node: &str) -> Result<(), ZkError> {
-    loop {
-        match session.exists_watch(node).await {
-            Ok((None, _)) => return Ok(()),
-            Ok((Some(_), watch)) => watch.changed().await,
-            Err(e) if e.is_transient() => until_connected(session).await,
-            Err(e) => return Err(e),
         }
     }
 }

@@ -1,3 +1,5 @@
+mod storm;
+
 use super::*;
 use crate::recipes::testing::{Place, soon, until, until_children};
 
