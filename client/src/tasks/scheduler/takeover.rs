@@ -157,9 +157,8 @@ async fn read_submissions(
 ) -> Result<(), TaskError> {
     let mut ends = [0_i64; LANES];
     for event in history {
-        let place = match event {
-            Event::Decided { place, .. } | Event::Reported { place, .. } => place,
-            _ => continue,
+        let (Event::Decided { place, .. } | Event::Reported { place, .. }) = event else {
+            continue;
         };
         if let Some(end) = ends.get_mut(place.index()) {
             *end = (*end).max(place.offset.saturating_add(1));
