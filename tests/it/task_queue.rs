@@ -13,9 +13,13 @@ use harness::kafka::{KafkaBroker, free_port};
 use harness::process::{Ended, Process, run_reading};
 use harness::wait;
 use harness::zookeeper::{EmbeddedZooKeeper, RealZooKeeper};
+use nyala_client::Producer;
+use nyala_client::producer::Record;
 use nyala_client::tasks::{QueueConfig, Task, TaskQueue, TaskState, Worker, WorkerConfig};
 use nyala_coordinator::clock;
 use nyala_coordinator::embedded::ServerConfig;
+use nyala_coordinator::ids::{PartitionIndex, TopicName};
+use nyala_coordinator::session::{Acl, CreateMode, Session, SessionConfig};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -425,6 +429,73 @@ fn errors_say_what_happened() {
         ended.stderr
     );
     queue.wait_for_states(&[("queued", 1)]);
+}
+
+#[test]
+fn what_other_programs_write_is_a_task_or_nothing() {
+    let dev = Dev::start();
+    let queue = Queue::of(&dev);
+    let ids = queue.submit("t\n", &[]);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let topic = |name: &str| TopicName::new(name).expect("legal");
+    runtime.block_on(async {
+        let producer = Producer::builder().zookeeper(&queue.zookeeper);
+        let producer = producer.build().await.expect("a cluster");
+        let far = "f=1 p=5/9000000000000000000 n=4294967295 w=x lease=1";
+        let garbage = [
+            ("done", far),
+            ("assigned", far),
+            ("dead", "f=9 p=11/0 n=1"),
+            ("checkpoint", "f=1 from=-5 seq=0 of=4294967295 pos=1,2"),
+            ("elected", "f=x"),
+            ("\u{0}", "\u{0}"),
+        ];
+        for (name, fields) in garbage {
+            let record = Record::new(topic("q.events"), &b"\xff"[..]).with_key("t");
+            let record = record
+                .with_header(name, fields)
+                .with_partition(PartitionIndex(0));
+            producer
+                .send(record)
+                .await
+                .expect("room")
+                .await
+                .expect("taken");
+        }
+        let foreign = Record::new(topic("q.tasks"), "foreign").with_partition(PartitionIndex(7));
+        producer
+            .send(foreign)
+            .await
+            .expect("room")
+            .await
+            .expect("taken");
+        producer.close().await.expect("closed");
+    });
+    let mut first = queue.worker_with("first", &["--max", "2"], "cat");
+    assert!(first.wait(wait::SOON).status.success());
+    assert_eq!(queue.result(&ids[0]), "t");
+    assert_eq!(queue.result("7/0"), "foreign");
+    let at = ["--zookeeper", queue.zookeeper.as_str()];
+    let listed = nyala(
+        dev.folder(),
+        &[&["group", "describe", "tasks.q"][..], &at].concat(),
+    );
+    listed.expect_success("group describe");
+    // An operator sets the group's offset to where no checkpoint is.
+    let path = "/consumers/tasks.q/offsets/q.events";
+    runtime.block_on(async {
+        let session = Session::connect(SessionConfig::new(queue.zookeeper.as_str())).await;
+        let session = session.expect("a session");
+        session.ensure_path(path).await.expect("made");
+        let path = format!("{path}/0");
+        let mode = CreateMode::Persistent;
+        let made = session.create(&path, b"999999", mode, Acl::Default).await;
+        made.expect("made");
+        session.close().await;
+    });
+    let ids = queue.submit("u\n", &[]);
+    let _second = queue.worker("second", "cat");
+    assert_eq!(queue.result(&ids[0]), "u");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::view::{TaskState, TaskStatus, View};
 use crate::consumer::positions::{OffsetSpec, lookup, lookup_all};
 
 /// Clocks of submitters and workers may differ by so much.
-const CLOCKS_MS: i64 = 10 * 60 * 1000;
+const CLOCKS_MS: i64 = 60 * 1000;
 
 /// What became of `wanted`, or of all tasks.
 pub(super) async fn read_view(
