@@ -35,7 +35,7 @@ fn is_fenced(log: &mut Log, value: &str) -> bool {
 }
 
 /// Opened as the broker does it: before the topic's settings are known.
-fn reopen(bed: &Bed, hints: Hints) -> Log {
+fn reopen(bed: &Bed, hints: Hints) -> (Log, Bed) {
     let unknowing = Bed {
         root: tempfile::tempdir().expect("tempdir"),
         config: LogConfig::default(),
@@ -45,7 +45,7 @@ fn reopen(bed: &Bed, hints: Hints) -> Log {
     super::super::testing::copy_dir(&bed.dir(), &unknowing.dir());
     let mut log = unknowing.open(hints).0;
     log.set_config(Arc::new(bed.config.clone()));
-    log
+    (log, unknowing)
 }
 
 #[test]
@@ -58,17 +58,17 @@ fn tokens_survive_a_kill_a_stop_and_retention() {
     assert!(log.segment_count() > 2, "{} segments", log.segment_count());
     assert!(is_fenced(&mut log, "39"));
     assert!(!is_fenced(&mut log, "40"));
-    assert!(is_fenced(&mut reopen(&bed, crashed(&log)), "39"));
+    assert!(is_fenced(&mut reopen(&bed, crashed(&log)).0, "39"));
     // All that told of the token goes.
     for _ in 0..20 {
         append(&mut log, "other:1").expect("another lock");
     }
     log.delete_before(55).expect("below the watermark");
     log.retain(0).expect("retained");
-    assert!(is_fenced(&mut reopen(&bed, crashed(&log)), "39"));
+    assert!(is_fenced(&mut reopen(&bed, crashed(&log)).0, "39"));
     let hints = stopped(&log);
     log.close().expect("closed");
-    let mut log = reopen(&bed, hints);
+    let (mut log, _kept) = reopen(&bed, hints);
     assert!(is_fenced(&mut log, "39"));
     assert!(!is_fenced(&mut log, "41"));
 }
@@ -83,16 +83,17 @@ fn a_truncation_takes_no_token_back_and_later_ones_are_counted() {
     log.truncate_to(5).expect("cut");
     assert!(is_fenced(&mut log, "48"));
     append(&mut log, "60").expect("grows");
-    let mut after_kill = reopen(&bed, crashed(&log));
+    let (mut after_kill, _kept) = reopen(&bed, crashed(&log));
     assert!(is_fenced(&mut after_kill, "59"));
     log.restart_at(1000, 0).expect("emptied");
     append(&mut log, "61").expect("grows");
-    assert!(is_fenced(&mut reopen(&bed, crashed(&log)), "60"));
+    assert!(is_fenced(&mut reopen(&bed, crashed(&log)).0, "60"));
 }
 
 #[test]
 fn a_follower_counts_what_its_leader_let_in() {
-    let mut follower = guarded().fresh();
+    let followers = guarded();
+    let mut follower = followers.fresh();
     let bed = guarded();
     let mut leader = bed.fresh();
     append(&mut leader, "a:5").expect("first");
@@ -112,7 +113,7 @@ fn a_damaged_file_is_counted_anew_and_switching_off_forgets() {
     let mut log = bed.fresh();
     append(&mut log, "5").expect("first");
     std::fs::write(bed.dir().join(names::FENCES), "0 junk").expect("write");
-    let mut again = reopen(&bed, crashed(&log));
+    let (mut again, _kept) = reopen(&bed, crashed(&log));
     assert!(is_fenced(&mut again, "4"));
     again.set_config(Arc::default());
     again.set_config(Arc::new(bed.config.clone()));
