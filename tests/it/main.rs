@@ -37,6 +37,8 @@ mod native_cli;
 mod native_groups;
 /// Our producer through failures, and next to other clients.
 mod native_producer;
+/// `nyala service`, `config`, `queue`, `fanout`, `barrier` and `zk`, alone and beside kazoo.
+mod recipes_cli;
 /// Elections and locks through the faults of a real ZooKeeper.
 mod recipes_elections;
 /// `nyala lock` and `nyala elect`, through the faults that end a hold.

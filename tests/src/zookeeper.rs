@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use nyala_coordinator::embedded::{Server, ServerConfig};
+use nyala_coordinator::embedded::{OpenError, Server, ServerConfig, StartError};
 
 use crate::kafka::{free_port, java, wait_for_port};
 use crate::process::Process;
@@ -93,9 +93,14 @@ impl EmbeddedZooKeeper {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .expect("a runtime");
-        let server = runtime
-            .block_on(Server::start(config))
-            .expect("a fresh embedded ZooKeeper");
+        // A process that another test starts at this moment may hold the lock of the server before, as
+        // it was when it was forked.
+        let server = wait::until("an embedded ZooKeeper", || {
+            match runtime.block_on(Server::start(config.clone())) {
+                Err(e @ StartError::Open(OpenError::Locked { .. })) => Err(e),
+                started => Ok(started.expect("a folder and a port of its own")),
+            }
+        });
         Self {
             address: server.address().to_string(),
             server: Some(server),

@@ -4,20 +4,30 @@
 //! was asked is done.
 
 mod advice;
+mod barrier;
 mod broker;
+mod config;
 mod consume;
 mod dev;
 mod elect;
 mod entry;
+mod fanout;
 mod group;
 mod held;
 mod lines;
 mod lock;
+mod name;
 mod process;
 mod produce;
 mod progress;
+mod queue;
+mod rendezvous;
+mod service;
 mod table;
 mod topic;
+mod worker;
+mod zk;
+mod zookeeper;
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -50,6 +60,24 @@ enum Command {
     Lock(lock::Args),
     /// Run a command while leading, by election in ZooKeeper
     Elect(elect::Args),
+    /// Be found, and find: members of a service
+    Service(service::Args),
+    /// Read, set and watch settings that many share
+    Config(config::Args),
+    /// Lines in, each out to exactly one taker
+    Queue(queue::Args),
+    /// Lines in, each out to every registered consumer
+    Fanout(fanout::Args),
+    /// Wait until all are there, or until somebody opens
+    Barrier(barrier::Args),
+    /// Arrive, and learn of all who have
+    Rendezvous(rendezvous::Args),
+    /// Names that are claimed or bound, and numbers that never come twice
+    Name(name::Args),
+    /// How far workers are, and which of them stand still
+    Worker(worker::Args),
+    /// Look at ZooKeeper's tree, and change it
+    Zk(zk::Args),
     #[command(hide = true)]
     RunBound(held::BoundArgs),
 }
@@ -66,6 +94,15 @@ impl Cli {
             Command::Consume(args) => consume::run(args),
             Command::Lock(args) => lock::run(args),
             Command::Elect(args) => elect::run(args),
+            Command::Service(args) => service::run(args),
+            Command::Config(args) => config::run(args),
+            Command::Queue(args) => queue::run(args),
+            Command::Fanout(args) => fanout::run(args),
+            Command::Barrier(args) => barrier::run(args),
+            Command::Rendezvous(args) => rendezvous::run(args),
+            Command::Name(args) => name::run(args),
+            Command::Worker(args) => worker::run(args),
+            Command::Zk(args) => zk::run(args),
             Command::RunBound(args) => held::run_bound(args),
         }
     }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use nyala_coordinator::ids::TopicPartition;
 
-use super::assignment::Partitions;
 use super::{Command, Parts, positions};
 use crate::cluster::Topology;
 use crate::config::OffsetReset;
 use crate::error::ConsumerError;
+use nyala_coordinator::recipes::balance::Partitions;
 
 /// Pause before a partition whose begin is not known is asked for again.
 const RETRY: Duration = Duration::from_millis(500);

@@ -14,7 +14,6 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::alone::of_topics;
-use super::assignment::{Partitions, Subscriptions, assign_range};
 use super::{Command, Parts, positions, protocol};
 use crate::cluster::{Cluster, Purpose};
 use crate::connection::Connection;
@@ -27,6 +26,7 @@ use crate::wire::messages::join_group::{
 };
 use crate::wire::messages::leave_group::{LeaveGroupRequest, MemberIdentity};
 use crate::wire::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
+use nyala_coordinator::recipes::balance::{Partitions, Subscriptions, assign_range};
 
 /// Pause before anything that failed is tried again.
 const RETRY: Duration = Duration::from_millis(100);

@@ -22,7 +22,6 @@
 //! ```
 
 mod alone;
-mod assignment;
 mod classic;
 mod config;
 mod delivery;

@@ -22,12 +22,12 @@ use nyala_coordinator::watched::Watched;
 use tokio::sync::{oneshot, watch};
 
 use super::alone::of_topics;
-use super::assignment::Subscriptions;
 use super::offsets::GroupOffsets;
 use super::rebalance::{Effect, Event, FencingToken, Rebalance};
 use super::{Command, Parts};
 use crate::error::ConsumerError;
 use member::Member;
+use nyala_coordinator::recipes::balance::Subscriptions;
 
 /// Pause before a failed operation on ZooKeeper is tried again.
 const RETRY: Duration = Duration::from_millis(100);

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nyala_coordinator::ids::TopicPartition;
 
-use super::assignment::{Partitions, Subscriptions, assign};
+use nyala_coordinator::recipes::balance::{Partitions, Subscriptions, assign};
 
 /// The czxid of an owner znode: grows with every claim of a partition, so that a store that
 /// remembers the largest one can refuse a member that lost the partition without noticing.

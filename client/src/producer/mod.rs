@@ -27,7 +27,8 @@ mod sender;
 
 pub use ack::Ack;
 pub use config::{ProducerBuilder, ProducerConfig};
-pub use partitioner::{Slot, murmur2, partition_for_key};
+pub use nyala_coordinator::recipes::balance::Slot;
+pub use partitioner::{murmur2, partition_for_key};
 pub use record::{Header, Record, RecordMetadata};
 
 use std::collections::HashMap;
@@ -43,7 +44,7 @@ use tokio::task::AbortHandle;
 use crate::cluster::{Cluster, TopicTopology};
 use crate::error::{ClusterError, ProducerError, SendError};
 use batcher::{BATCH_HEAD_BYTES, BatchLimits, Batcher};
-use partitioner::RoundRobin;
+use nyala_coordinator::recipes::balance::RoundRobin;
 use record::RECORD_OVERHEAD_BYTES;
 
 /// Sends records. Cheap to clone; clones share buffers, order and connections.

@@ -1,62 +1,10 @@
 //! Which partition a record goes to. Pure: no clock, no ZooKeeper, no locks.
 //!
 //! A key hashes with murmur2, as in Kafka's Java client, so that producers of both kinds agree.
-//! Records without key stay with one partition until its batch is full or gone, then move on
-//! along the list ordered by (broker id, partition): round robin in batches, not in records.
+//! Records without key go round robin over the (broker id, partition) list, which is a recipe of
+//! the coordinator's: `recipes/balance.rs`.
 
-use nyala_coordinator::ids::{BrokerId, PartitionIndex};
-
-/// One step of the round: a partition and the broker that leads it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Slot {
-    /// Leader of the partition.
-    pub broker: BrokerId,
-    /// The partition.
-    pub partition: PartitionIndex,
-}
-
-/// Where the round stands for one topic.
-#[derive(Debug)]
-pub(crate) struct RoundRobin {
-    start: usize,
-    at: Option<Slot>,
-    used: bool,
-}
-
-impl RoundRobin {
-    /// Starts at the `start`-th slot (modulo their number), so that many producers spread out.
-    pub(crate) fn new(start: usize) -> Self {
-        Self {
-            start,
-            at: None,
-            used: false,
-        }
-    }
-
-    /// The slot for the next record out of `slots`, which are sorted and may have changed since.
-    ///
-    /// `room` says whether the open batch of a partition takes the record.
-    pub(crate) fn choose(
-        &mut self,
-        slots: &[Slot],
-        room: impl Fn(PartitionIndex) -> bool,
-    ) -> Option<PartitionIndex> {
-        let slot = match self.at {
-            None => *slots.get(self.start.checked_rem(slots.len())?)?,
-            Some(at) if self.used && !room(at.partition) => Self::after(slots, at)?,
-            Some(at) if slots.binary_search(&at).is_err() => Self::after(slots, at)?,
-            Some(at) => at,
-        };
-        self.at = Some(slot);
-        self.used = true;
-        Some(slot.partition)
-    }
-
-    fn after(slots: &[Slot], at: Slot) -> Option<Slot> {
-        let next = slots.partition_point(|s| *s <= at);
-        slots.get(next).or_else(|| slots.first()).copied()
-    }
-}
+use nyala_coordinator::ids::PartitionIndex;
 
 /// The partition of `key` in a topic of `partitions` partitions; `None` when there are none.
 #[must_use]
@@ -95,14 +43,6 @@ pub fn murmur2(data: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    fn slots(list: &[(i32, i32)]) -> Vec<Slot> {
-        let slot = |&(b, p): &(i32, i32)| Slot {
-            broker: BrokerId(b),
-            partition: PartitionIndex(p),
-        };
-        list.iter().map(slot).collect()
-    }
-
     #[test]
     fn murmur2_is_kafkas() {
         let cases: [(&[u8], i32); 6] = [
@@ -125,38 +65,5 @@ mod tests {
     fn keys_need_a_partition() {
         assert_eq!(partition_for_key(b"k", 0), None);
         assert_eq!(partition_for_key(b"k", 1), Some(PartitionIndex(0)));
-    }
-
-    #[test]
-    fn a_round_goes_by_broker_then_partition() {
-        let list = slots(&[(0, 1), (0, 3), (1, 0), (2, 2)]);
-        let mut round = RoundRobin::new(0);
-        let full = |_| false;
-        let seen: Vec<i32> = (0..6)
-            .filter_map(|_| round.choose(&list, full))
-            .map(|p| p.0)
-            .collect();
-        assert_eq!(seen, [1, 3, 0, 2, 1, 3]);
-    }
-
-    #[test]
-    fn a_batch_with_room_keeps_its_partition() {
-        let list = slots(&[(0, 0), (1, 1)]);
-        let mut round = RoundRobin::new(1);
-        for _ in 0..3 {
-            assert_eq!(round.choose(&list, |_| true), Some(PartitionIndex(1)));
-        }
-        assert_eq!(round.choose(&list, |_| false), Some(PartitionIndex(0)));
-    }
-
-    #[test]
-    fn a_changed_list_goes_on_after_the_vanished_slot() {
-        let mut round = RoundRobin::new(0);
-        let before = slots(&[(0, 0), (0, 1), (1, 2)]);
-        round.choose(&before, |_| true);
-        round.choose(&before, |_| false);
-        let after = slots(&[(0, 0), (1, 2), (2, 1)]);
-        assert_eq!(round.choose(&after, |_| true), Some(PartitionIndex(2)));
-        assert_eq!(round.choose(&[], |_| false), None);
     }
 }

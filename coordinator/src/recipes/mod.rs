@@ -2,7 +2,13 @@
 //!
 //! Held: `lock` (mutual exclusion), `rwlock` (many readers or one writer), `semaphore` (at most N),
 //! `multi_lock` (several at once, without deadlock), `election` (one leader, known to all).
-//! Under them: `own` (an ephemeral node that is certainly ours), `hold` (the guard and the task that
+//! Shared: `membership` (who is there, and is well), `config` (typed values), `naming` (claimed names,
+//! bound names, numbers that never come twice), `progress` (how far each worker is), `transaction`
+//! (all or none, and which was refused), `balance` (shares and rounds, pure).
+//! Met or handed over: `barrier`, `double_barrier` (begin and end together), `queue` (each item to one
+//! consumer), `fanout` (each item to all), `sync_queue` (opens when all have come).
+//! Under them: `presence` (a write that is sent twice happens once), `inlet` (items into a queue),
+//! `tree_view` (a tree kept current), `claim` (a fixed name), `own` (an ephemeral node that is certainly ours), `hold` (the guard and the task that
 //! keeps it honest), `line` (who is before whom, pure), `turn` (waiting for the one before),
 //! `fence` (the token that makes late writers harmless).
 //!
@@ -13,16 +19,33 @@
 //! *Invariant*: at no time are two holds of the same thing valid, as long as clocks run equally fast
 //! and no session is ended by force; and whoever holds it later has the larger fence, whatever happens.
 
+pub mod balance;
+pub mod barrier;
+mod claim;
+pub mod config;
+pub mod double_barrier;
 mod election;
 mod error;
+pub mod fanout;
 mod fence;
 mod hold;
+mod inlet;
 mod line;
 mod lock;
+pub mod membership;
 mod multi_lock;
+pub mod naming;
 mod own;
+mod path;
+mod patience;
+mod presence;
+pub mod progress;
+pub mod queue;
 mod rwlock;
 mod semaphore;
+pub mod sync_queue;
+pub mod transaction;
+mod tree_view;
 mod turn;
 
 #[cfg(test)]
@@ -34,6 +57,7 @@ pub use election::{Candidate, Election, Role};
 pub use error::RecipeError;
 pub use fence::Fence;
 pub use hold::{Hold, Loss, Validity};
+pub use inlet::PutError;
 pub use line::Layout;
 pub use lock::Lock;
 pub use multi_lock::{MultiHold, MultiLock};

@@ -116,6 +116,8 @@ impl Own {
         path: &str,
         data: &[u8],
     ) -> Result<Option<Self>, ZkError> {
+        // Without a lost answer, a node that is there is that of somebody else, if only in this process.
+        let mut unsure = false;
         loop {
             let mode = CreateMode::Ephemeral;
             match session.create(path, data, mode, Acl::Default).await {
@@ -124,6 +126,7 @@ impl Own {
                         return Ok(Some(own));
                     }
                 }
+                Err(ZkError::NodeExists) if !unsure => return Ok(None),
                 Err(ZkError::NodeExists) => match session.exists(path).await {
                     Ok(Some(stat)) => return Ok(Self::of(session, path.to_owned(), &stat, false)),
                     Ok(None) => {}
@@ -138,6 +141,7 @@ impl Own {
                         Err(e) => return Err(e),
                     }
                 }
+                Err(ZkError::Unknown) => unsure = true,
                 Err(e) if e.is_transient() => {}
                 Err(e) => return Err(e),
             }

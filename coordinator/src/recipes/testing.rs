@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rand::RngExt as _;
+use rand::rngs::SmallRng;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -118,6 +120,36 @@ pub(super) async fn until_children(session: &Session, path: &str, count: usize) 
 pub(super) async fn soon<T>(what: &str, wait: impl Future<Output = T>) -> T {
     let waited = tokio::time::timeout(SOON, wait).await;
     waited.unwrap_or_else(|_| panic!("{what}: not within {SOON:?}"))
+}
+
+/// One fault, and a moment of peace.
+pub(super) async fn harm(place: &mut Place, sessions: &[Session], random: &mut SmallRng) {
+    let moment = Duration::from_millis(random.random_range(5..120));
+    match random.random_range(0..10) {
+        0..4 => {
+            place.proxy.lose_answers();
+            tokio::time::sleep(moment).await;
+            place.proxy.cut();
+        }
+        4..6 => {
+            place.proxy.lose_requests();
+            tokio::time::sleep(moment).await;
+            place.proxy.cut();
+        }
+        6..9 => {
+            let session = &sessions[random.random_range(0..sessions.len())];
+            if let Some(id) = session.session_id() {
+                // It may be between two sessions.
+                let _ = place.server().expire_session(id);
+            }
+        }
+        _ => {
+            place.stop().await;
+            place.start_again().await;
+        }
+    }
+    place.proxy.heal();
+    tokio::time::sleep(moment * 3).await;
 }
 
 /// What the proxy does.

@@ -10,12 +10,12 @@ use nyala_coordinator::watched::Watched;
 use tokio::sync::watch;
 
 use super::{OWNER_CHECK, RETRY};
-use crate::consumer::assignment::Subscriptions;
 use crate::consumer::delivery::Progress;
 use crate::consumer::offsets::GroupOffsets;
 use crate::consumer::positions;
 use crate::consumer::rebalance::{Event, FencingToken};
 use crate::error::ConsumerError;
+use nyala_coordinator::recipes::balance::Subscriptions;
 
 /// What operations need.
 #[derive(Clone, Debug)]

@@ -1,24 +1,89 @@
-//! Which member of a group reads which partition. Pure and deterministic.
+//! Load balancing as the native client does it, for everybody: who sends where, and who reads what.
 //!
-//! Every member computes the same shares from the same sorted lists, so no leader is needed.
-//! Each partition has exactly one member (if any member wants its topic); members that are
-//! left over stay idle until someone goes.
+//! ```text
+//!   producers:  (broker 0, partition 1) (0, 3) (1, 0) (2, 2) (0, 1) ...      round robin over the slots
+//!   consumers:  t-0 -> a   t-1 -> b   t-2 -> a                               one consumer a partition
+//! ```
+//!
+//! **Guarantee.** All is pure and deterministic: whoever computes from the same lists gets the same, so
+//! no leader is needed. Each partition has exactly one consumer (if any wants its topic); consumers
+//! that are left over stay idle until someone goes. **On session loss** there is nothing to lose: the
+//! lists come from [`Members`](super::membership::Members) or the cluster's own snapshot.
+//!
+//! ```ignore
+//! let shares = assign(&members, &partitions);
+//! let mine = shares.iter().filter(|(_, member)| *member == "me").map(|(partition, _)| partition);
+//! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nyala_coordinator::ids::{PartitionIndex, TopicName, TopicPartition};
+use crate::ids::{BrokerId, PartitionIndex, TopicName, TopicPartition};
 
 /// What each member of a group asks for.
-pub(crate) type Subscriptions = BTreeMap<String, BTreeSet<TopicName>>;
+pub type Subscriptions = BTreeMap<String, BTreeSet<TopicName>>;
 /// The partitions of each topic.
-pub(crate) type Partitions = BTreeMap<TopicName, BTreeSet<PartitionIndex>>;
+pub type Partitions = BTreeMap<TopicName, BTreeSet<PartitionIndex>>;
 /// The shares: every partition with the member that owns it.
-pub(crate) type Shares = BTreeMap<TopicPartition, String>;
+pub type Shares = BTreeMap<TopicPartition, String>;
+
+/// One step of the round: a partition and the broker that leads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot {
+    /// Leader of the partition.
+    pub broker: BrokerId,
+    /// The partition.
+    pub partition: PartitionIndex,
+}
+
+/// Where the round stands for one topic.
+#[derive(Debug)]
+pub struct RoundRobin {
+    start: usize,
+    at: Option<Slot>,
+    used: bool,
+}
+
+impl RoundRobin {
+    /// Starts at the `start`-th slot (modulo their number), so that many producers spread out.
+    #[must_use]
+    pub fn new(start: usize) -> Self {
+        Self {
+            start,
+            at: None,
+            used: false,
+        }
+    }
+
+    /// The slot for the next record out of `slots`, which are sorted and may have changed since.
+    ///
+    /// `room` says whether the open batch of a partition takes the record.
+    pub fn choose(
+        &mut self,
+        slots: &[Slot],
+        room: impl Fn(PartitionIndex) -> bool,
+    ) -> Option<PartitionIndex> {
+        let slot = match self.at {
+            None => *slots.get(self.start.checked_rem(slots.len())?)?,
+            Some(at) if self.used && !room(at.partition) => Self::after(slots, at)?,
+            Some(at) if slots.binary_search(&at).is_err() => Self::after(slots, at)?,
+            Some(at) => at,
+        };
+        self.at = Some(slot);
+        self.used = true;
+        Some(slot.partition)
+    }
+
+    fn after(slots: &[Slot], at: Slot) -> Option<Slot> {
+        let next = slots.partition_point(|s| *s <= at);
+        slots.get(next).or_else(|| slots.first()).copied()
+    }
+}
 
 /// Gives each partition to the member with the smallest share among those that want its topic;
 /// ties go to the first by name. Topics that few members want go first: their partitions have
 /// the least choice, and what comes later evens the load out.
-pub(crate) fn assign(members: &Subscriptions, topics: &Partitions) -> Shares {
+#[must_use]
+pub fn assign(members: &Subscriptions, topics: &Partitions) -> Shares {
     let mut order: Vec<(usize, &TopicName, Vec<usize>)> = Vec::new();
     let names: Vec<&String> = members.keys().collect();
     for topic in topics.keys() {
@@ -57,7 +122,8 @@ pub(crate) fn assign(members: &Subscriptions, topics: &Partitions) -> Shares {
 
 /// Kafka's range assignor: each topic on its own, contiguous shares, the first members get one
 /// more. Used as the leader of a group of brokers' kind, next to members of other clients.
-pub(crate) fn assign_range(members: &Subscriptions, topics: &Partitions) -> Shares {
+#[must_use]
+pub fn assign_range(members: &Subscriptions, topics: &Partitions) -> Shares {
     let mut shares = Shares::new();
     for (topic, partitions) in topics {
         let wanting: Vec<&String> = members
@@ -166,5 +232,46 @@ mod tests {
             "t-0=a t-1=a t-2=b t-3=b t-4=c u-0=a u-1=a u-2=b"
         );
         assert!(assign_range(&Subscriptions::new(), &topics(&[("t", 2)])).is_empty());
+    }
+
+    fn slots(list: &[(i32, i32)]) -> Vec<Slot> {
+        let slot = |&(b, p): &(i32, i32)| Slot {
+            broker: BrokerId(b),
+            partition: PartitionIndex(p),
+        };
+        list.iter().map(slot).collect()
+    }
+
+    #[test]
+    fn a_round_goes_by_broker_then_partition() {
+        let list = slots(&[(0, 1), (0, 3), (1, 0), (2, 2)]);
+        let mut round = RoundRobin::new(0);
+        let full = |_| false;
+        let seen: Vec<i32> = (0..6)
+            .filter_map(|_| round.choose(&list, full))
+            .map(|p| p.0)
+            .collect();
+        assert_eq!(seen, [1, 3, 0, 2, 1, 3]);
+    }
+
+    #[test]
+    fn a_batch_with_room_keeps_its_partition() {
+        let list = slots(&[(0, 0), (1, 1)]);
+        let mut round = RoundRobin::new(1);
+        for _ in 0..3 {
+            assert_eq!(round.choose(&list, |_| true), Some(PartitionIndex(1)));
+        }
+        assert_eq!(round.choose(&list, |_| false), Some(PartitionIndex(0)));
+    }
+
+    #[test]
+    fn a_changed_list_goes_on_after_the_vanished_slot() {
+        let mut round = RoundRobin::new(0);
+        let before = slots(&[(0, 0), (0, 1), (1, 2)]);
+        round.choose(&before, |_| true);
+        round.choose(&before, |_| false);
+        let after = slots(&[(0, 0), (1, 2), (2, 1)]);
+        assert_eq!(round.choose(&after, |_| true), Some(PartitionIndex(2)));
+        assert_eq!(round.choose(&[], |_| false), None);
     }
 }

@@ -1,0 +1,202 @@
+//! `nyala config`: settings that many read, and nobody overwrites by accident.
+
+use std::error::Error;
+
+use nyala_coordinator::recipes::config::{
+    Config, Expect, KeyWatcher, TreeChange, TreeWatcher, Versioned,
+};
+use nyala_coordinator::session::Session;
+
+use super::zookeeper::{self, EXIT_CODES, Ended, ZooKeeperArgs, text};
+use super::{print_line, table};
+
+const EXAMPLES: &str = "\
+Examples:
+  nyala config set /app/rate 100                 prints the new version
+  nyala config set /app/rate 200 --version 0     only over version 0; else exit code 1
+  nyala config set /app/rate 100 --create        only if it is not there
+  nyala config get /app/rate
+  nyala config get /app/rate --json              {\"value\":\"200\",\"version\":1}
+  nyala config watch /app/rate                   a line for each value; goes on while ZooKeeper is away
+  nyala config watch /app --tree                 key, tab, value, for all keys below
+";
+
+/// Flags of `nyala config`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = format!("{EXAMPLES}\n{EXIT_CODES}"))]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Print a value
+    Get {
+        /// The setting
+        path: String,
+        /// With its version, as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        zookeeper: ZooKeeperArgs,
+    },
+    /// Set a value and print its version
+    Set {
+        /// The setting; made when it is missing
+        path: String,
+        /// The value
+        value: String,
+        /// Only if it has this version
+        #[arg(long, value_name = "N", conflicts_with = "create")]
+        version: Option<i32>,
+        /// Only if it is not there
+        #[arg(long)]
+        create: bool,
+        #[command(flatten)]
+        zookeeper: ZooKeeperArgs,
+    },
+    /// Print the value, and each one that replaces it, until stopped
+    Watch {
+        /// The setting
+        path: String,
+        /// All settings below it, with their keys
+        #[arg(long)]
+        tree: bool,
+        /// With versions, as JSON, one object a line
+        #[arg(long)]
+        json: bool,
+        /// End after so many lines
+        #[arg(long, value_name = "N")]
+        max: Option<u64>,
+        #[command(flatten)]
+        zookeeper: ZooKeeperArgs,
+    },
+}
+
+pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    match &args.command {
+        Command::Get {
+            path,
+            json,
+            zookeeper,
+        } => zookeeper::run(zookeeper, async |session: Session| {
+            let value = Config::new(session, path)?.get::<Vec<u8>>("").await?;
+            let value = value.ok_or_else(|| format!("{path} is not set"))?;
+            match json {
+                true => table::print_json(&object(Some(&value)))?,
+                false => super::queue::print(std::iter::once(value.value.as_slice()))?,
+            }
+            Ok(Ended::Done)
+        }),
+        Command::Set {
+            path,
+            value,
+            version,
+            create,
+            zookeeper,
+        } => zookeeper::run(zookeeper, async |session: Session| {
+            let expected = match (version, create) {
+                (Some(version), _) => Expect::Version(*version),
+                (None, true) => Expect::Absent,
+                (None, false) => Expect::Any,
+            };
+            let config = Config::new(session, path)?;
+            print_line(&config.set("", value, expected).await?.to_string())?;
+            Ok(Ended::Done)
+        }),
+        Command::Watch {
+            path,
+            tree,
+            json,
+            max,
+            zookeeper,
+        } => zookeeper::run(zookeeper, async |session: Session| {
+            let config = Config::new(session, path)?;
+            let max = max.unwrap_or(u64::MAX);
+            match tree {
+                true => watch_tree(config.watch_all().await?, *json, max).await,
+                false => watch_key(config.watch("").await?, *json, max).await,
+            }
+        }),
+    }
+}
+
+fn object(value: Option<&Versioned<Vec<u8>>>) -> serde_json::Value {
+    serde_json::json!({
+        "value": value.map(|v| text(&v.value)),
+        "version": value.map(|v| v.version),
+    })
+}
+
+async fn watch_key(
+    mut key: KeyWatcher<Vec<u8>>,
+    json: bool,
+    mut left: u64,
+) -> Result<Ended, Box<dyn Error>> {
+    let mut last: Option<Option<Versioned<Vec<u8>>>> = None;
+    let mut fresh = true;
+    while left > 0 {
+        let setting = key.next().await.ok_or("the watch has ended")?;
+        if setting.fresh != fresh {
+            fresh = setting.fresh;
+            say_fresh(fresh);
+        }
+        // Without a value there is nothing to print but to those who read objects.
+        if last.as_ref() != Some(&setting.value) && (json || setting.value.is_some()) {
+            match (json, &setting.value) {
+                (false, Some(value)) => {
+                    super::queue::print(std::iter::once(value.value.as_slice()))?
+                }
+                _ => table::print_json(&object(setting.value.as_ref()))?,
+            }
+            left -= 1;
+        }
+        last = Some(setting.value);
+    }
+    Ok(Ended::Done)
+}
+
+async fn watch_tree(
+    mut tree: TreeWatcher,
+    json: bool,
+    mut left: u64,
+) -> Result<Ended, Box<dyn Error>> {
+    while left > 0 {
+        let (key, value) = match tree.next().await.ok_or("the watch has ended")? {
+            TreeChange::Set { key, value } => (key, Some(value)),
+            TreeChange::Removed { key } => (key, None),
+            TreeChange::Away => {
+                say_fresh(false);
+                continue;
+            }
+            TreeChange::Back => {
+                say_fresh(true);
+                continue;
+            }
+        };
+        // The root itself, which is but the folder of the keys.
+        if key.is_empty() {
+            continue;
+        }
+        match (json, value) {
+            (true, value) => {
+                let mut object = object(value.as_ref());
+                object["key"] = key.into();
+                table::print_json(&object)?;
+            }
+            (false, Some(value)) => print_line(&format!("{key}\t{}", text(&value.value)))?,
+            // A key that is gone stands alone.
+            (false, None) => print_line(&key)?,
+        }
+        left -= 1;
+    }
+    Ok(Ended::Done)
+}
+
+fn say_fresh(fresh: bool) {
+    match fresh {
+        true => eprintln!("nyala: ZooKeeper is back"),
+        false => eprintln!("nyala: ZooKeeper is away: the last values stay"),
+    }
+}

@@ -1,0 +1,66 @@
+//! `nyala zk multi`: a transaction from lines of text.
+
+use std::error::Error;
+
+use nyala_coordinator::recipes::transaction::{CreateId, Transaction};
+use nyala_coordinator::session::Session;
+
+use crate::cli::{lines, print_line};
+
+/// Reads all lines, then does them. Prints the paths of nodes that were made.
+pub(super) async fn run(session: &Session) -> Result<(), Box<dyn Error>> {
+    let mut transaction = Transaction::new(session);
+    let mut creates = Vec::new();
+    let (mut blocks, _) = lines::read(None)?;
+    let mut number = 0;
+    while let Some(block) = blocks.recv().await {
+        for line in block? {
+            number += 1;
+            let text = std::str::from_utf8(&line).map_err(|e| format!("line {number}: {e}"))?;
+            let created = add(&mut transaction, text).map_err(|e| format!("line {number}: {e}"))?;
+            creates.extend(created);
+        }
+    }
+    let done = transaction.commit().await?;
+    for create in creates {
+        if let Some(path) = done.path(create) {
+            print_line(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// One operation: `check PATH VERSION`, `create PATH [DATA]`, `create-sequential PATH [DATA]`,
+/// `set PATH DATA`, `set@VERSION PATH DATA`, `delete PATH [VERSION]`. Data goes to the end of the line.
+fn add(transaction: &mut Transaction, line: &str) -> Result<Option<CreateId>, String> {
+    let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let (path, data) = rest.split_once(' ').unwrap_or((rest, ""));
+    let version = |text: &str| match text {
+        "" => Ok(None),
+        text => text
+            .parse()
+            .map(Some)
+            .map_err(|_| format!("{text:?} is no version")),
+    };
+    match word {
+        "" => {}
+        "check" => match version(data)? {
+            Some(version) => drop(transaction.check(path, version)),
+            None => drop(transaction.check_exists(path)),
+        },
+        "create" => return Ok(Some(transaction.create(path, data.as_bytes()))),
+        "create-sequential" => {
+            return Ok(Some(transaction.create_sequential(path, data.as_bytes())));
+        }
+        "delete" => drop(transaction.delete(path, version(data)?)),
+        _ => match word.strip_prefix("set") {
+            Some("") => drop(transaction.set(path, data.as_bytes(), None)),
+            Some(at) if at.starts_with('@') => {
+                let version = version(at.trim_start_matches('@'))?;
+                transaction.set(path, data.as_bytes(), version);
+            }
+            _ => return Err(format!("{word:?} is not check, create, set or delete")),
+        },
+    }
+    Ok(None)
+}

@@ -1,0 +1,271 @@
+//! A queue, fan-out: every registered consumer gets every item, in order.
+//!
+//! ```text
+//!   PATH/items/item-<10 digits>        persistent, an item
+//!   PATH/consumers/<name>              the number up to which it has acknowledged; persistent for a
+//!                                      durable consumer, ephemeral for a transient one
+//!   PATH/consumers/<name>/attached     ephemeral: the process that reads as this durable consumer
+//!   PATH/sessions/<guid>               ephemeral: marks of those who put
+//! ```
+//!
+//! **Guarantee.** A consumer gets each item that is put after it has registered, in order, at least once:
+//! again after a crash, from behind what it acknowledged. An item is deleted when all consumers have
+//! acknowledged it; without any consumer it is kept for the first. One process at a time reads as a
+//! name; one that lost its place without noticing has its acknowledgements refused.
+//! **On session loss** a durable consumer goes on where it was, unless another process took its place
+//! ([`FanoutError::Displaced`]); a transient one has ended, and holds nobody's items back.
+//!
+//! ```ignore
+//! let news = Fanout::open(session, "/news", FanoutOptions::default()).await?;
+//! let mut reader = news.subscribe("mailer", Subscribe::default()).await?;
+//! news.put(b"hello").await?;
+//! for item in reader.next(10, None).await? { send(&item.data); reader.ack(item.number).await?; }
+//! ```
+
+mod cursor;
+mod subscription;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::RecipeError;
+use super::inlet::{Inlet, PutError};
+use super::own::child;
+use super::path::{sequence, usable, usable_name};
+use crate::session::{Op, Session, ZkError};
+
+pub use subscription::{Delivery, Subscription};
+
+const ITEM: &str = "item-";
+const ATTACHED: &str = "attached";
+/// Items that are deleted in one transaction.
+const DELETE_MAX: usize = 128;
+
+/// Settings of a [`Fanout`].
+#[derive(Clone, Debug, Default)]
+pub struct FanoutOptions {
+    /// Most items that wait. Kept by whoever puts with the same limit.
+    pub items_max: Option<usize>,
+}
+
+/// Where a new consumer begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// With the next item that is put.
+    #[default]
+    Next,
+    /// With the oldest item that is still there.
+    Oldest,
+}
+
+/// How a consumer registers.
+#[derive(Clone, Debug, Default)]
+pub struct Subscribe {
+    /// Where it begins if it is new.
+    pub start: Start,
+    /// It lives as long as its session: who comes back begins anew.
+    pub transient: bool,
+    /// How long to wait while another process reads as this name, as the last one of a process that
+    /// was killed still does until its session ends. `None`: not at all.
+    pub wait: Option<Duration>,
+}
+
+/// A consumer as others see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerInfo {
+    /// Its name.
+    pub name: String,
+    /// Items that it has not acknowledged.
+    pub waiting: usize,
+    /// Whether a process reads as it.
+    pub attached: bool,
+}
+
+/// Why a fan-out queue did not do something.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FanoutError {
+    /// ZooKeeper refused, or the path cannot be used.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// Not all items were put.
+    #[error(transparent)]
+    Put(#[from] PutError),
+    /// Another process reads as this consumer.
+    #[error("{path}: another process reads as {name}")]
+    Attached {
+        /// The queue.
+        path: String,
+        /// The consumer.
+        name: String,
+    },
+    /// The place of this consumer is another process's by now, or it was removed, or its session ended.
+    #[error("{path}: this process does not read as {name} any more")]
+    Displaced {
+        /// The queue.
+        path: String,
+        /// The consumer.
+        name: String,
+    },
+}
+
+/// A fan-out queue. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Fanout {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    session: Session,
+    path: String,
+    items: String,
+    consumers: String,
+    inlet: Inlet,
+}
+
+impl Fanout {
+    /// Opens the queue at `path`, making it if need be.
+    pub async fn open(
+        session: Session,
+        path: &str,
+        options: FanoutOptions,
+    ) -> Result<Self, FanoutError> {
+        let path = usable(path)?;
+        let (items, consumers) = (child(&path, "items"), child(&path, "consumers"));
+        for node in [&items, &consumers] {
+            let made = session.ensure_path(node).await;
+            made.map_err(RecipeError::at(node))?;
+        }
+        let marks = child(&path, "sessions");
+        let shared = Shared {
+            inlet: Inlet::new(&session, &items, &marks, options.items_max),
+            session,
+            path,
+            items,
+            consumers,
+        };
+        let shared = Arc::new(shared);
+        Ok(Self { shared })
+    }
+
+    /// Puts one item.
+    pub async fn put(&self, item: &[u8]) -> Result<(), FanoutError> {
+        self.put_all(&[item]).await
+    }
+
+    /// Puts items in their order, as many as fit one transaction at a time.
+    pub async fn put_all(&self, items: &[&[u8]]) -> Result<(), FanoutError> {
+        Ok(self.shared.inlet.put_all(ITEM, items).await?)
+    }
+
+    /// Items that are still there.
+    pub async fn len(&self) -> Result<usize, FanoutError> {
+        let numbers = self.shared.numbers().await;
+        Ok(numbers.map_err(RecipeError::at(&self.shared.items))?.len())
+    }
+
+    /// Whether every item is acknowledged by all.
+    pub async fn is_empty(&self) -> Result<bool, FanoutError> {
+        Ok(self.len().await? == 0)
+    }
+
+    /// Registers `name` unless it is, and reads as it.
+    pub async fn subscribe(&self, name: &str, how: Subscribe) -> Result<Subscription, FanoutError> {
+        usable_name(name)?;
+        Subscription::start(&self.shared, name, how).await
+    }
+
+    /// All consumers, by name.
+    pub async fn consumers(&self) -> Result<Vec<ConsumerInfo>, FanoutError> {
+        let q = &self.shared;
+        let read = async {
+            let (numbers, names) = (q.numbers().await?, q.names().await?);
+            let paths: Vec<String> = names.iter().map(|n| child(&q.consumers, n)).collect();
+            Ok((numbers, names, q.session.get_many(&paths).await?))
+        };
+        let (numbers, names, nodes) = read.await.map_err(RecipeError::at(&q.path))?;
+        let info = |(name, node): (String, Option<crate::session::Node>)| {
+            let node = node?;
+            let position = cursor::position(&node.data);
+            Some(ConsumerInfo {
+                name,
+                waiting: numbers.iter().filter(|n| **n >= position).count(),
+                attached: node.stat.ephemeral_owner != 0 || node.stat.num_children > 0,
+            })
+        };
+        Ok(names.into_iter().zip(nodes).filter_map(info).collect())
+    }
+
+    /// Removes a consumer that will not come back, and the items that only it had not acknowledged.
+    /// `false` if there is none of that name.
+    pub async fn remove(&self, name: &str) -> Result<bool, FanoutError> {
+        usable_name(name)?;
+        let q = &self.shared;
+        let node = child(&q.consumers, name);
+        let there = q.session.exists(&node).await;
+        let there = there.map_err(RecipeError::at(&node))?.is_some();
+        let gone = q.session.delete_tree(&node).await;
+        gone.map_err(RecipeError::at(&node))?;
+        q.collect().await.map_err(RecipeError::at(&q.items))?;
+        Ok(there)
+    }
+}
+
+impl Shared {
+    /// Numbers of the items, ascending.
+    async fn numbers(&self) -> Result<Vec<u64>, ZkError> {
+        let names = self.session.children(&self.items).await?;
+        Ok(numbers(&names))
+    }
+
+    async fn names(&self) -> Result<Vec<String>, ZkError> {
+        self.session.children(&self.consumers).await
+    }
+
+    fn item(&self, number: u64) -> String {
+        format!("{}/{ITEM}{number:010}", self.items)
+    }
+
+    /// Deletes the items that all consumers have acknowledged.
+    async fn collect(&self) -> Result<(), ZkError> {
+        let names = self.names().await?;
+        let paths: Vec<String> = names.iter().map(|n| child(&self.consumers, n)).collect();
+        let nodes = self.session.get_many(&paths).await?;
+        let positions = nodes.iter().flatten().map(|n| cursor::position(&n.data));
+        // Without a consumer all are kept.
+        let Some(end) = positions.min() else {
+            return Ok(());
+        };
+        let mut done = self.numbers().await?;
+        done.retain(|number| *number < end);
+        for some in done.chunks(DELETE_MAX) {
+            let delete = |number: &u64| Op::Delete {
+                path: self.item(*number),
+                version: None,
+            };
+            match self.session.multi(some.iter().map(delete).collect()).await {
+                Ok(_) => {}
+                Err(e) if matches!(e.error, ZkError::NoNode | ZkError::OtherFailed) => {
+                    // Somebody else deletes the same.
+                    for number in some {
+                        match self.session.delete(&self.item(*number), None).await {
+                            Ok(()) | Err(ZkError::NoNode) => {}
+                            Err(e) => return Err(e),
+                        }
+                    }
+                }
+                Err(e) => return Err(e.error),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn numbers(names: &[String]) -> Vec<u64> {
+    let mut numbers: Vec<u64> = names.iter().filter_map(|n| sequence(n, ITEM)).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+#[cfg(test)]
+mod tests;

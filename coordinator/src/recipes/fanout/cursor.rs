@@ -1,0 +1,363 @@
+//! The place of one consumer: who reads as it, and up to where it has acknowledged.
+//!
+//! The version of the consumer's node fences: attaching sets the node, so the version that an earlier
+//! process knows is out of date from then on, and its acknowledgements are refused.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{ATTACHED, FanoutError, ITEM, Shared, Start, Subscribe};
+use crate::recipes::error::RecipeError;
+use crate::recipes::own::child;
+use crate::recipes::path::sequence;
+use crate::recipes::patience::{Patience, until_connected};
+use crate::session::{Acl, CreateMode, MultiError, Node, Op, Watch, ZkError};
+
+/// The number behind what was acknowledged; what is no number acknowledges nothing.
+pub(super) fn position(data: &[u8]) -> u64 {
+    let text = std::str::from_utf8(data).unwrap_or_default();
+    text.parse().unwrap_or(0)
+}
+
+/// The place of a consumer, held by this process. Dropping it gives it up, in the background.
+#[derive(Debug)]
+pub(super) struct Cursor {
+    shared: Arc<Shared>,
+    node: String,
+    name: String,
+    /// What the `attached` node holds, to be known again.
+    guid: String,
+    transient: bool,
+    session_id: i64,
+    version: i32,
+    /// The first number that is not acknowledged.
+    pub(super) position: u64,
+    released: bool,
+}
+
+/// What came of an attempt to attach.
+enum Attempt {
+    Attached,
+    /// Another process is; the watch fires when it goes.
+    Busy(Watch),
+}
+
+impl Cursor {
+    /// Takes the place, waiting for it as long as `how` says.
+    pub(super) async fn take(
+        shared: &Arc<Shared>,
+        name: &str,
+        how: Subscribe,
+    ) -> Result<Self, FanoutError> {
+        let (answer, taken) = oneshot::channel();
+        let cursor = Self {
+            node: child(&shared.consumers, name),
+            name: name.to_owned(),
+            guid: Uuid::new_v4().simple().to_string(),
+            transient: how.transient,
+            session_id: 0,
+            version: 0,
+            position: 0,
+            released: false,
+            shared: Arc::clone(shared),
+        };
+        let attached = || FanoutError::Attached {
+            path: shared.path.clone(),
+            name: name.to_owned(),
+        };
+        let patience = Patience::new(Some(how.wait.unwrap_or_default()));
+        tokio::spawn(async move {
+            let mut cursor = cursor;
+            let done = cursor.attach_when_free(how.start, patience).await;
+            // If nobody waits any more, the place comes back and is given up.
+            let _ = answer.send(done.map(|free| free.then_some(cursor)));
+        });
+        match taken.await.unwrap_or(Err(ZkError::Closed)) {
+            Ok(Some(cursor)) => Ok(cursor),
+            Ok(None) => Err(attached()),
+            Err(e) => Err(RecipeError::at(&shared.path)(e).into()),
+        }
+    }
+
+    async fn attach_when_free(
+        &mut self,
+        start: Start,
+        patience: Patience,
+    ) -> Result<bool, ZkError> {
+        loop {
+            match self.attach(Some(start)).await {
+                Ok(Attempt::Attached) => return Ok(true),
+                Ok(Attempt::Busy(watch)) => {
+                    if patience.of(watch.changed()).await.is_none() {
+                        return Ok(false);
+                    }
+                }
+                Err(e) if e.is_transient() => {
+                    if patience
+                        .of(until_connected(&self.shared.session))
+                        .await
+                        .is_none()
+                    {
+                        return Err(e);
+                    }
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Without a `start` only if it is registered.
+    async fn attach(&mut self, start: Option<Start>) -> Result<Attempt, ZkError> {
+        match self.transient {
+            true => self.attach_transient(start.unwrap_or_default()).await,
+            false => self.attach_durable(start).await,
+        }
+    }
+
+    async fn attach_durable(&mut self, start: Option<Start>) -> Result<Attempt, ZkError> {
+        let session = &self.shared.session;
+        let attached = child(&self.node, ATTACHED);
+        loop {
+            let Some(node) = session.get_if_exists(&self.node).await? else {
+                let start = start.ok_or(ZkError::NoNode)?;
+                self.create(start, CreateMode::Persistent).await?;
+                continue;
+            };
+            if node.stat.ephemeral_owner != 0 {
+                // A transient consumer of this name.
+                return self.busy(&self.node).await;
+            }
+            let take = Op::Create {
+                path: attached.clone(),
+                data: self.guid.clone().into_bytes(),
+                mode: CreateMode::Ephemeral,
+                acl: Acl::Default,
+            };
+            let fence = Op::Set {
+                path: self.node.clone(),
+                data: node.data.clone(),
+                version: Some(node.stat.version),
+            };
+            match session.multi(vec![take, fence]).await.map_err(|e| e.error) {
+                Ok(_) => return self.found(&node, node.stat.version.wrapping_add(1)).await,
+                Err(ZkError::NodeExists) => match session.get_if_exists(&attached).await? {
+                    Some(place) if place.data == self.guid.as_bytes() => {
+                        return self.found(&node, node.stat.version).await;
+                    }
+                    Some(_) => return self.busy(&attached).await,
+                    None => {}
+                },
+                Err(ZkError::BadVersion | ZkError::NoNode | ZkError::Unknown) => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Attached: notes under which session, which is that of the node.
+    async fn found(&mut self, node: &Node, version: i32) -> Result<Attempt, ZkError> {
+        let session = &self.shared.session;
+        let place = session.exists(&child(&self.node, ATTACHED)).await?;
+        self.session_id = place.ok_or(ZkError::SessionExpired)?.ephemeral_owner;
+        self.version = version;
+        self.position = position(&node.data);
+        Ok(Attempt::Attached)
+    }
+
+    async fn attach_transient(&mut self, start: Start) -> Result<Attempt, ZkError> {
+        let created = self.create(start, CreateMode::Ephemeral).await?;
+        let node = self.shared.session.get_if_exists(&self.node).await?;
+        let node = node.ok_or(ZkError::SessionExpired)?;
+        let owner = node.stat.ephemeral_owner;
+        if !created || Some(owner) != self.shared.session.session_id() {
+            return self.busy(&self.node).await;
+        }
+        self.session_id = owner;
+        self.version = node.stat.version;
+        self.position = position(&node.data);
+        Ok(Attempt::Attached)
+    }
+
+    async fn busy(&self, path: &str) -> Result<Attempt, ZkError> {
+        let (_, watch) = self.shared.session.exists_watch(path).await?;
+        Ok(Attempt::Busy(watch))
+    }
+
+    /// Registers the consumer; `false` if there is one of that name.
+    async fn create(&self, start: Start, mode: CreateMode) -> Result<bool, ZkError> {
+        let session = &self.shared.session;
+        let (position, join) = match start {
+            Start::Oldest => (0, None),
+            Start::Next => {
+                let (next, join) = self.next_number().await?;
+                (next, Some(join))
+            }
+        };
+        let data = position.to_string();
+        let mut sent = false;
+        let created = loop {
+            let made = session.create(&self.node, data.as_bytes(), mode, Acl::Default);
+            match made.await {
+                Ok(_) => break Ok(true),
+                Err(ZkError::NodeExists) => break Ok(sent),
+                Err(ZkError::Unknown) => sent = true,
+                Err(e) => break Err(e),
+            }
+        };
+        if let Some(join) = join {
+            // It goes with the session at the latest.
+            let _ = session.delete(&join, None).await;
+        }
+        created
+    }
+
+    /// The number that the next item gets, by taking one in the same row.
+    async fn next_number(&self) -> Result<(u64, String), ZkError> {
+        let path = child(&self.shared.items, "join-");
+        let mode = CreateMode::EphemeralSequential;
+        let created = self.shared.session.create(&path, b"", mode, Acl::Default);
+        let created = created.await?.path;
+        let name = created.rsplit('/').next().unwrap_or_default();
+        let number = sequence(name, "join-").map(|n| n + 1);
+        let number = number.ok_or_else(|| {
+            ZkError::Refused(format!(
+                "{created} has no number that items can follow, as {ITEM}"
+            ))
+        });
+        Ok((number?, created))
+    }
+
+    /// Attached under the current session, again if need be.
+    pub(super) async fn keep(&mut self) -> Result<(), FanoutError> {
+        if self.shared.session.session_id() == Some(self.session_id) {
+            return Ok(());
+        }
+        if self.transient {
+            return Err(self.displaced());
+        }
+        let (version, before) = (self.version, self.position);
+        // A place that was taken meanwhile shows in the version.
+        match self.attach(None).await {
+            Ok(Attempt::Attached) if self.version == version.wrapping_add(1) => Ok(()),
+            Ok(Attempt::Attached) => {
+                self.position = before.max(self.position);
+                Err(self.displaced())
+            }
+            Ok(Attempt::Busy(_)) | Err(ZkError::NoNode) => Err(self.displaced()),
+            Err(e) => Err(RecipeError::at(&self.node)(e).into()),
+        }
+    }
+
+    fn displaced(&self) -> FanoutError {
+        FanoutError::Displaced {
+            path: self.shared.path.clone(),
+            name: self.name.clone(),
+        }
+    }
+
+    /// Everything below `end` is acknowledged.
+    pub(super) async fn advance(&mut self, end: u64) -> Result<(), FanoutError> {
+        if end <= self.position {
+            return Ok(());
+        }
+        let data = end.to_string().into_bytes();
+        let mut sent = false;
+        loop {
+            let session = &self.shared.session;
+            let set = session.set(&self.node, &data, Some(self.version)).await;
+            match set {
+                Ok(stat) => {
+                    self.version = stat.version;
+                    break;
+                }
+                Err(ZkError::Unknown) => sent = true,
+                Err(ZkError::BadVersion) if sent => match session.get_if_exists(&self.node).await {
+                    Ok(Some(node))
+                        if node.data == data
+                            && node.stat.version == self.version.wrapping_add(1) =>
+                    {
+                        self.version = node.stat.version;
+                        break;
+                    }
+                    Ok(_) => return Err(self.displaced()),
+                    Err(e) if e.is_transient() => until_connected(session).await,
+                    Err(e) => return Err(RecipeError::at(&self.node)(e).into()),
+                },
+                Err(ZkError::BadVersion | ZkError::NoNode) => return Err(self.displaced()),
+                Err(ZkError::SessionExpired) if !self.transient => {}
+                Err(ZkError::SessionExpired) => return Err(self.displaced()),
+                Err(e) => return Err(RecipeError::at(&self.node)(e).into()),
+            }
+        }
+        self.position = end;
+        Ok(())
+    }
+
+    /// Gives the place up and waits until that is done.
+    pub(super) async fn release(mut self) -> Result<(), FanoutError> {
+        self.released = true;
+        let node = self.node.clone();
+        let released = release(&self.shared, self.place()).await;
+        Ok(released.map_err(RecipeError::at(&node))?)
+    }
+
+    /// What goes when the place is given up, on the condition that it is ours.
+    fn place(&self) -> Vec<Op> {
+        let version = Some(self.version);
+        let path = self.node.clone();
+        match self.transient {
+            true => vec![Op::Delete { path, version }],
+            false => {
+                let data = self.position.to_string().into_bytes();
+                let attached = child(&self.node, ATTACHED);
+                let fence = Op::Set {
+                    path,
+                    data,
+                    version,
+                };
+                let path = attached;
+                vec![
+                    fence,
+                    Op::Delete {
+                        path,
+                        version: None,
+                    },
+                ]
+            }
+        }
+    }
+}
+
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        // Without a session it never took the place.
+        if self.released || self.session_id == 0 {
+            return;
+        }
+        // Without a runtime the session is about to end, and the place is free then.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (shared, place) = (Arc::clone(&self.shared), self.place());
+            runtime.spawn(async move {
+                // It is free at the latest with the end of the session.
+                let _ = release(&shared, place).await;
+            });
+        }
+    }
+}
+
+async fn release(shared: &Shared, place: Vec<Op>) -> Result<(), ZkError> {
+    loop {
+        match shared.session.multi(place.clone()).await {
+            Ok(_) => return Ok(()),
+            // It went with its session, was taken by another, or the first attempt came through.
+            Err(MultiError {
+                error: ZkError::NoNode | ZkError::BadVersion,
+                ..
+            }) => return Ok(()),
+            Err(e) if e.error == ZkError::Unknown => {}
+            Err(e) if e.error == ZkError::SessionExpired => return Ok(()),
+            Err(e) => return Err(e.error),
+        }
+    }
+}

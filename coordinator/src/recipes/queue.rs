@@ -1,0 +1,227 @@
+//! A queue, one-to-one: each item goes to exactly one consumer.
+//!
+//! ```text
+//!   PATH/entries/entry-<priority, 3 digits>-<10 digits>   persistent, the item     } as kazoo's
+//!   PATH/taken/<name of the entry>                        ephemeral, the lease     } LockingQueue
+//!   PATH/sessions/<guid>                                  ephemeral, one a handle and session
+//! ```
+//!
+//! **Guarantee.** Items of one priority come out in the order they went in, those of a lower number
+//! before those of a higher one. A taken item is leased: only its holder can [`ack`](Taken::ack) it, and
+//! it is gone then. A put that returns `Ok` happened once, whatever became of the connection.
+//! **On session loss** the holder's leases go with the session and their items are taken by others; an
+//! `ack` that comes too late is refused with [`AckError::Lost`]. Waiting goes on under the next session.
+//!
+//! ```ignore
+//! let queue = Queue::open(session, "/jobs", QueueOptions::default()).await?;
+//! queue.put(b"resize 17.png", Priority::default()).await?;
+//! if let Some(item) = queue.take(Some(Duration::from_secs(5))).await? {
+//!     work(item.data());
+//!     item.ack().await?;
+//! }
+//! ```
+
+mod lease;
+mod listing;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::RecipeError;
+use super::inlet::{BATCH_MAX, Inlet, PutError};
+use super::own::child;
+use super::path::usable;
+use super::patience::{Patience, until_connected};
+use super::presence::Presence;
+use crate::session::{Session, ZkError};
+
+pub use lease::{AckError, Taken};
+use listing::Listing;
+
+/// Urgency of an item, 0 (first) to 999 (last); 100 unless told otherwise, as kazoo's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Priority(u16);
+
+impl Priority {
+    /// `None` above 999.
+    #[must_use]
+    pub fn new(number: u16) -> Option<Self> {
+        (number <= 999).then_some(Self(number))
+    }
+}
+
+impl Default for Priority {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
+/// Settings of a [`Queue`].
+#[derive(Clone, Debug, Default)]
+pub struct QueueOptions {
+    /// Most items, leased ones included. Kept by whoever puts with the same limit.
+    pub items_max: Option<usize>,
+}
+
+/// Why a queue cannot do something.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueueError {
+    /// The path cannot be used.
+    #[error(transparent)]
+    Path(#[from] RecipeError),
+    /// Not all items were put.
+    #[error(transparent)]
+    Put(#[from] PutError),
+    /// ZooKeeper refused, or could not be reached.
+    #[error("queue {path}: {source}")]
+    Zk {
+        /// The queue.
+        path: String,
+        /// What went wrong.
+        source: ZkError,
+    },
+}
+
+/// A queue. Cheap to clone; clones share what they know and wait for each other while they talk.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    shared: Arc<Shared>,
+}
+
+/// What the handles and the leases of a queue share.
+#[derive(Debug)]
+struct Shared {
+    session: Session,
+    path: String,
+    entries: String,
+    taken: String,
+    inlet: Inlet,
+    /// Takes go with this mark, and acknowledgements check it: it is the leases' session.
+    consumer: Presence,
+    listing: tokio::sync::Mutex<Listing>,
+}
+
+impl Shared {
+    fn zk(&self, source: ZkError) -> QueueError {
+        QueueError::Zk {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+impl Queue {
+    /// Opens the queue at `path`, making it if need be.
+    pub async fn open(
+        session: Session,
+        path: &str,
+        options: QueueOptions,
+    ) -> Result<Self, QueueError> {
+        let path = usable(path)?;
+        let (entries, sessions) = (child(&path, "entries"), child(&path, "sessions"));
+        let shared = Shared {
+            inlet: Inlet::new(&session, &entries, &sessions, options.items_max),
+            entries,
+            taken: child(&path, "taken"),
+            consumer: Presence::new(session.clone(), sessions),
+            listing: tokio::sync::Mutex::default(),
+            session,
+            path,
+        };
+        for node in [&shared.entries, &shared.taken] {
+            let made = shared.session.ensure_path(node).await;
+            made.map_err(|e| shared.zk(e))?;
+        }
+        let shared = Arc::new(shared);
+        Ok(Self { shared })
+    }
+
+    /// Puts one item at the end of its priority.
+    pub async fn put(&self, item: &[u8], priority: Priority) -> Result<(), QueueError> {
+        self.put_all(&[item], priority).await
+    }
+
+    /// Puts items in their order, as many as fit one transaction at a time.
+    ///
+    /// Dropping the future leaves whole batches behind, or none.
+    pub async fn put_all(&self, items: &[&[u8]], priority: Priority) -> Result<(), QueueError> {
+        let prefix = format!("entry-{:03}-", priority.0);
+        Ok(self.shared.inlet.put_all(&prefix, items).await?)
+    }
+
+    /// Items that are in it, leased ones included.
+    pub async fn len(&self) -> Result<usize, QueueError> {
+        let q = &self.shared;
+        let stat = q.session.exists(&q.entries).await.map_err(|e| q.zk(e))?;
+        let count = stat.map_or(0, |s| s.num_children);
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
+    /// Whether nothing is in it, leased items included.
+    pub async fn is_empty(&self) -> Result<bool, QueueError> {
+        Ok(self.len().await? == 0)
+    }
+
+    /// Takes the first item that nobody holds, if there is one now.
+    pub async fn poll(&self) -> Result<Option<Taken>, QueueError> {
+        Ok(self.poll_many(1).await?.pop())
+    }
+
+    /// Takes up to `max` items that nobody holds now, in their order; at most 128 at a time.
+    pub async fn poll_many(&self, max: usize) -> Result<Vec<Taken>, QueueError> {
+        let q = &self.shared;
+        let mut listing = q.listing.lock().await;
+        loop {
+            listing.refresh(q).await.map_err(|e| q.zk(e))?;
+            let names = listing.first(max.min(BATCH_MAX));
+            if names.is_empty() {
+                return Ok(Vec::new());
+            }
+            match lease::take(q, &names).await {
+                Ok(taken) => {
+                    listing.forget(&names);
+                    return Ok(taken);
+                }
+                Err(lease::TakeError::NotFree(name)) => listing.forget(&[name]),
+                Err(lease::TakeError::Zk(e)) => return Err(q.zk(e)),
+            }
+        }
+    }
+
+    /// Waits for an item that nobody holds; `None` when the time is over.
+    pub async fn take(&self, timeout: Option<Duration>) -> Result<Option<Taken>, QueueError> {
+        Ok(self.take_many(1, timeout).await?.pop())
+    }
+
+    /// Waits until there is an item, then takes up to `max`; empty when the time is over.
+    ///
+    /// Goes on waiting while ZooKeeper is away and under the next session. Dropping the future gives
+    /// back what it may just have taken.
+    pub async fn take_many(
+        &self,
+        max: usize,
+        timeout: Option<Duration>,
+    ) -> Result<Vec<Taken>, QueueError> {
+        let q = &self.shared;
+        let patience = Patience::new(timeout);
+        loop {
+            match self.poll_many(max).await {
+                Ok(taken) if taken.is_empty() => {}
+                Err(QueueError::Zk { source, .. }) if source.is_transient() => {
+                    if patience.of(until_connected(&q.session)).await.is_none() {
+                        return Ok(Vec::new());
+                    }
+                    continue;
+                }
+                done => return done,
+            }
+            let changed = q.listing.lock().await.changed();
+            if patience.of(changed).await.is_none() {
+                return Ok(Vec::new());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
