@@ -107,6 +107,7 @@ async fn every_consumer_has_every_item_through_a_storm_of_faults() {
     let mut random = SmallRng::seed_from_u64(seed);
     let mut place = Place::start().await;
     let (stop, end) = watch::channel(false);
+    let (put_all, all_in) = watch::channel(false);
     let put = Put::default();
     let (mut sessions, mut producers, mut consumers) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..5_usize {
@@ -124,7 +125,7 @@ async fn every_consumer_has_every_item_through_a_storm_of_faults() {
     }
     let consumers: Vec<_> = consumers
         .into_iter()
-        .map(|(fanout, name, seed)| tokio::spawn(consume(fanout, name, seed, end.clone())))
+        .map(|(fanout, name, seed)| tokio::spawn(consume(fanout, name, seed, all_in.clone())))
         .collect();
     let producers: Vec<_> = producers
         .into_iter()
@@ -137,11 +138,17 @@ async fn every_consumer_has_every_item_through_a_storm_of_faults() {
     for producer in producers {
         soon("a producer's end", producer).await.expect("no panic");
     }
+    put_all.send_replace(true);
     let put = put.lock().clone();
     assert!(put.len() > 20, "seed {seed}: {} items", put.len());
-    for consumer in consumers {
+    let mut lost = Vec::new();
+    for (number, consumer) in consumers.into_iter().enumerate() {
         let seen = soon("a consumer's end", consumer).await.expect("no panic");
-        let lost: Vec<_> = put.difference(&seen.items).collect();
-        assert!(lost.is_empty(), "seed {seed}: lost {lost:?}");
+        let missing = put.difference(&seen.items);
+        lost.extend(missing.map(|item| (number, *item)));
     }
+    assert!(
+        lost.is_empty(),
+        "seed {seed}: lost (consumer, item): {lost:?}"
+    );
 }
