@@ -290,6 +290,7 @@ impl Cursor {
                     Err(e) => return Err(RecipeError::at(&self.node)(e).into()),
                 },
                 Err(ZkError::BadVersion | ZkError::NoNode) => return Err(self.displaced()),
+                Err(ZkError::NotConnected { .. }) => until_connected(session).await,
                 Err(ZkError::SessionExpired) if !self.transient => {}
                 Err(ZkError::SessionExpired) => return Err(self.displaced()),
                 Err(e) => return Err(RecipeError::at(&self.node)(e).into()),

@@ -173,6 +173,9 @@ impl Subscription {
     }
 
     /// Everything up to and with `number` is handled.
+    ///
+    /// Waits while ZooKeeper is away. After an error that is not [`FanoutError::Displaced`] it may be
+    /// asked again; what was handed out comes again only to the next who subscribes.
     pub async fn ack(&mut self, number: u64) -> Result<(), FanoutError> {
         self.cursor.advance(number.saturating_add(1)).await?;
         let due = self.collected.unwrap_or(0).saturating_add(COLLECT_AFTER);

@@ -88,8 +88,8 @@ async fn consume(fanout: Fanout, name: String, seed: u64, end: watch::Receiver<b
             match reader.ack(last).await {
                 Ok(()) => {}
                 Err(FanoutError::Displaced { .. }) => break,
-                // It may be acknowledged: who asks again is told.
-                Err(FanoutError::Recipe(_)) => {}
+                // Whoever subscribes anew has what was not acknowledged once more.
+                Err(FanoutError::Recipe(_)) => break,
                 Err(e) => panic!("{e}"),
             }
         }
