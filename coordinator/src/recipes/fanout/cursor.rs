@@ -388,7 +388,7 @@ impl Place {
             Owner::Session(_) => Ok(None),
             Owner::Guid(guid) => {
                 let place = session.get_if_exists(&attached).await?;
-                if !place.is_some_and(|place| place.data == guid.as_bytes()) {
+                if place.is_none_or(|place| place.data != guid.as_bytes()) {
                     return Ok(None);
                 }
                 // Whoever attaches later sets the node too: this is refused then.

@@ -22,7 +22,10 @@ async fn produce(fanout: Fanout, name: usize, put: Put, end: watch::Receiver<boo
                 number += 1;
             }
             // It may be in: no other item has its number.
-            Err(FanoutError::Put(PutError::Zk { source, .. })) if source == ZkError::Unknown => {
+            Err(FanoutError::Put(PutError::Zk {
+                source: ZkError::Unknown,
+                ..
+            })) => {
                 number += 1;
             }
             Err(FanoutError::Put(PutError::Zk { source, .. })) if source.is_transient() => {}
