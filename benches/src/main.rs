@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "the table is what this program is for")]
 
 mod cluster;
+mod cold_reader;
 mod driver;
 mod environment;
 mod histogram;
@@ -19,7 +20,6 @@ mod workload;
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -153,14 +153,6 @@ fn measure(target: &Target, workload: &Workload, seconds: f64, run: usize) -> Re
         Kind::RawFetch => {
             raw::run(address, name, &fill(Kind::RawProduce), seconds.min(2.0))?;
         }
-        Kind::RawBesideColdReader => {
-            let alone = raw::run(address, name, workload, seconds)?;
-            let (p50_ms, p99_ms) = alone.latencies.p50_p99_ms();
-            eprintln!(
-                "  {} alone: p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms",
-                target.side.name()
-            );
-        }
         _ => {}
     }
     let before = usage::of(target.pid);
@@ -171,7 +163,7 @@ fn measure(target: &Target, workload: &Workload, seconds: f64, run: usize) -> Re
         Kind::RawProduce | Kind::RawLatency | Kind::RawFetch => {
             raw::run(address, name, workload, seconds)?
         }
-        Kind::RawBesideColdReader => beside_cold_reader(target, workload, name, seconds)?,
+        Kind::RawBesideColdReader => cold_reader::beside(target, workload, name, seconds)?,
     };
     let after = usage::of(target.pid);
     let cpu_s = after.cpu_s - before.cpu_s;
@@ -191,61 +183,6 @@ fn measure(target: &Target, workload: &Workload, seconds: f64, run: usize) -> Re
         mb_per_cpu_s: mb / cpu_s,
         anonymous_mib: after.anonymous_mib,
     })
-}
-
-/// Requests per second of the cold reader, for a mebibyte each: about what a disk gives. Flat out it
-/// would compete with the producer for the CPU, not for the disk.
-const COLD_READS_PER_SECOND: u32 = 200;
-
-/// Runs `workload` while another consumer reads a log that is not in memory.
-fn beside_cold_reader(
-    target: &Target,
-    workload: &Workload,
-    topic: &str,
-    seconds: f64,
-) -> Result<raw::Moved> {
-    let old = Topic::create(target, workload, usize::MAX - 1)?;
-    let flat_out = Workload {
-        kind: Kind::RawProduce,
-        pipeline: 4,
-        rate: 0,
-        ..*workload
-    };
-    // Not more than retention leaves alone.
-    raw::run(&target.address, &old.name, &flat_out, seconds.min(2.0))?;
-    let old_log = page_cache::OldLog::settle(&target.folder, &old.name)?;
-    old_log.drop_pages()?;
-    let reader = Workload {
-        kind: Kind::RawFetch,
-        rate: COLD_READS_PER_SECOND,
-        ..*workload
-    };
-    let done = AtomicBool::new(false);
-    let (moved, read) = std::thread::scope(|scope| {
-        let reading = scope.spawn(|| raw::run(&target.address, &old.name, &reader, seconds));
-        // What was read once stays cold for the next round.
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) && old_log.drop_pages().is_ok() {
-                std::thread::sleep(Duration::from_millis(100));
-            }
-        });
-        let moved = raw::run(&target.address, topic, workload, seconds);
-        let read = reading.join().expect("a load thread panicked");
-        done.store(true, Ordering::Relaxed);
-        (moved, read)
-    });
-    eprintln!(
-        "  the reader beside it got {:.0} MB; {:.0} MB were cold",
-        read?.bytes as f64 / 1e6,
-        old_log.bytes as f64 / 1e6
-    );
-    let moved = moved?;
-    let (p50_ms, p99_ms) = moved.latencies.p50_p99_ms();
-    eprintln!(
-        "  {} beside it: p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms",
-        target.side.name()
-    );
-    Ok(moved)
 }
 
 fn position(workload: &Workload) -> usize {

@@ -97,12 +97,46 @@ impl OldLog {
         Ok(Self { files, bytes })
     }
 
+    /// Mebibytes of the files, one after another, round and round.
+    pub(crate) fn pieces(&self) -> Pieces<'_> {
+        Pieces {
+            log: self,
+            file: 0,
+            position: 0,
+            buffer: vec![0; 1 << 20],
+        }
+    }
+
     /// Drops them from the page cache.
     pub(crate) fn drop_pages(&self) -> Result<()> {
         for file in &self.files {
             fadvise(file, 0, None, Advice::DontNeed)?;
         }
         Ok(())
+    }
+}
+
+/// See [`OldLog::pieces`].
+pub(crate) struct Pieces<'a> {
+    log: &'a OldLog,
+    file: usize,
+    position: u64,
+    buffer: Vec<u8>,
+}
+
+impl Pieces<'_> {
+    /// Reads the next one; gives its bytes, 0 at the end of a file.
+    pub(crate) fn read_next(&mut self) -> Result<u64> {
+        let Some(file) = self.log.files.get(self.file) else {
+            self.file = 0;
+            return Ok(0);
+        };
+        let read = file.read_at(&mut self.buffer, self.position)? as u64;
+        self.position += read;
+        if read == 0 {
+            (self.file, self.position) = (self.file + 1, 0);
+        }
+        Ok(read)
     }
 }
 

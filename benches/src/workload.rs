@@ -19,7 +19,7 @@ pub(crate) enum Kind {
     /// Fetch v11 requests over plain sockets.
     RawFetch,
     /// [`Kind::RawLatency`], first alone, then beside a consumer that reads an old log from the disk.
-    /// Its row is the second; the first is printed while it runs.
+    /// Its row is the latter; what it is alone is printed while it runs.
     RawBesideColdReader,
 }
 

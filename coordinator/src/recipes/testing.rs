@@ -164,6 +164,13 @@ enum Mode {
     Cut,
 }
 
+/// What the proxy does now, and how often it has cut: who looks later still learns of a cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rule {
+    mode: Mode,
+    cuts: u64,
+}
+
 /// A request, as the proxy saw it: its operation code, and the path that it starts with.
 pub(super) type Request = (i32, String);
 
@@ -176,7 +183,7 @@ pub(super) const CHILDREN_AND_STAT: i32 = 12;
 /// A proxy that can be told to misbehave.
 pub(super) struct Proxy {
     address: SocketAddr,
-    mode: Arc<watch::Sender<Mode>>,
+    rule: Arc<watch::Sender<Rule>>,
     seen: Arc<Mutex<Vec<Request>>>,
     _task: AbortOnDropHandle<()>,
 }
@@ -185,39 +192,50 @@ impl Proxy {
     async fn start(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = listener.local_addr().expect("bound");
-        let mode = Arc::new(watch::channel(Mode::Pass).0);
+        let rule = Rule {
+            mode: Mode::Pass,
+            cuts: 0,
+        };
+        let rule = Arc::new(watch::channel(rule).0);
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (modes, sees) = (Arc::clone(&mode), Arc::clone(&seen));
+        let (rules, sees) = (Arc::clone(&rule), Arc::clone(&seen));
         let task = tokio::spawn(async move {
             loop {
                 let Ok((client, _)) = listener.accept().await else {
                     continue;
                 };
-                tokio::spawn(pass(client, target, modes.subscribe(), Arc::clone(&sees)));
+                tokio::spawn(pass(client, target, rules.subscribe(), Arc::clone(&sees)));
             }
         });
         Self {
             address,
-            mode,
+            rule,
             seen,
             _task: AbortOnDropHandle::new(task),
         }
     }
 
     pub(super) fn lose_answers(&self) {
-        self.mode.send_replace(Mode::LoseAnswers);
+        self.set(Mode::LoseAnswers);
     }
 
     pub(super) fn lose_requests(&self) {
-        self.mode.send_replace(Mode::LoseRequests);
+        self.set(Mode::LoseRequests);
     }
 
     pub(super) fn cut(&self) {
-        self.mode.send_replace(Mode::Cut);
+        self.set(Mode::Cut);
     }
 
     pub(super) fn heal(&self) {
-        self.mode.send_replace(Mode::Pass);
+        self.set(Mode::Pass);
+    }
+
+    fn set(&self, mode: Mode) {
+        self.rule.send_modify(|rule| {
+            rule.mode = mode;
+            rule.cuts += u64::from(mode == Mode::Cut);
+        });
     }
 
     /// What was asked below `path` since the last call. Heartbeats ask for the root.
@@ -231,10 +249,11 @@ impl Proxy {
 async fn pass(
     client: TcpStream,
     target: SocketAddr,
-    mut modes: watch::Receiver<Mode>,
+    mut rules: watch::Receiver<Rule>,
     seen: Arc<Mutex<Vec<Request>>>,
 ) {
-    if *modes.borrow() == Mode::Cut {
+    let begun = *rules.borrow();
+    if begun.mode == Mode::Cut {
         return;
     }
     let Ok(server) = TcpStream::connect(target).await else {
@@ -243,7 +262,7 @@ async fn pass(
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    let (mode, answers) = (modes.clone(), modes.clone());
+    let (requests, answers) = (rules.clone(), rules.clone());
     let up = async move {
         let mut first = true;
         loop {
@@ -254,7 +273,8 @@ async fn pass(
             if from_client.read_exact(&mut frame).await.is_err() {
                 return;
             }
-            if *mode.borrow() == Mode::LoseRequests {
+            let now = *requests.borrow();
+            if now.mode == Mode::LoseRequests || now.cuts != begun.cuts {
                 continue;
             }
             // The first frame of a connection asks for a session.
@@ -271,7 +291,8 @@ async fn pass(
     let down = async move {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(count @ 1..) = from_server.read(&mut buffer).await {
-            if *answers.borrow() == Mode::LoseAnswers {
+            let now = *answers.borrow();
+            if now.mode == Mode::LoseAnswers || now.cuts != begun.cuts {
                 continue;
             }
             if to_client.write_all(&buffer[..count]).await.is_err() {
@@ -282,7 +303,7 @@ async fn pass(
     tokio::select! {
         () = up => {}
         () = down => {}
-        _ = modes.wait_for(|mode| *mode == Mode::Cut) => {}
+        _ = rules.wait_for(|now| now.cuts != begun.cuts) => {}
     }
 }
 

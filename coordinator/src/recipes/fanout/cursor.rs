@@ -13,7 +13,7 @@ use crate::recipes::error::RecipeError;
 use crate::recipes::own::child;
 use crate::recipes::path::sequence;
 use crate::recipes::patience::{Patience, until_connected};
-use crate::session::{Acl, CreateMode, MultiError, Node, Op, Watch, ZkError};
+use crate::session::{Acl, CreateMode, Node, Op, Watch, ZkError};
 
 /// The number behind what was acknowledged; what is no number acknowledges nothing.
 pub(super) fn position(data: &[u8]) -> u64 {
@@ -40,8 +40,10 @@ pub(super) struct Cursor {
 /// What came of an attempt to attach.
 enum Attempt {
     Attached,
-    /// Another process is; the watch fires when it goes.
-    Busy(Watch),
+    /// An earlier attempt of ours, the answer to which was lost or not waited for.
+    Kept,
+    /// Another process is; the watch fires when it goes. `None`: it has gone just now.
+    Busy(Option<Watch>),
 }
 
 impl Cursor {
@@ -88,8 +90,9 @@ impl Cursor {
     ) -> Result<bool, ZkError> {
         loop {
             match self.attach(Some(start)).await {
-                Ok(Attempt::Attached) => return Ok(true),
-                Ok(Attempt::Busy(watch)) => {
+                Ok(Attempt::Attached | Attempt::Kept) => return Ok(true),
+                Ok(Attempt::Busy(None)) => {}
+                Ok(Attempt::Busy(Some(watch))) => {
                     if patience.of(watch.changed()).await.is_none() {
                         return Ok(false);
                     }
@@ -144,7 +147,8 @@ impl Cursor {
                 Ok(_) => return self.found(&node, node.stat.version.wrapping_add(1)).await,
                 Err(ZkError::NodeExists) => match session.get_if_exists(&attached).await? {
                     Some(place) if place.data == self.guid.as_bytes() => {
-                        return self.found(&node, node.stat.version).await;
+                        self.found(&node, node.stat.version).await?;
+                        return Ok(Attempt::Kept);
                     }
                     Some(_) => return self.busy(&attached).await,
                     None => {}
@@ -180,8 +184,8 @@ impl Cursor {
     }
 
     async fn busy(&self, path: &str) -> Result<Attempt, ZkError> {
-        let (_, watch) = self.shared.session.exists_watch(path).await?;
-        Ok(Attempt::Busy(watch))
+        let (there, watch) = self.shared.session.exists_watch(path).await?;
+        Ok(Attempt::Busy(there.map(|_| watch)))
     }
 
     /// Registers the consumer; `false` if there is one of that name.
@@ -239,6 +243,7 @@ impl Cursor {
         let (version, before) = (self.version, self.position);
         // A place that was taken meanwhile shows in the version.
         match self.attach(None).await {
+            Ok(Attempt::Kept) => Ok(()),
             Ok(Attempt::Attached) if self.version == version.wrapping_add(1) => Ok(()),
             Ok(Attempt::Attached) => {
                 self.position = before.max(self.position);
@@ -285,6 +290,7 @@ impl Cursor {
                     Err(e) => return Err(RecipeError::at(&self.node)(e).into()),
                 },
                 Err(ZkError::BadVersion | ZkError::NoNode) => return Err(self.displaced()),
+                Err(ZkError::NotConnected { .. }) => until_connected(session).await,
                 Err(ZkError::SessionExpired) if !self.transient => {}
                 Err(ZkError::SessionExpired) => return Err(self.displaced()),
                 Err(e) => return Err(RecipeError::at(&self.node)(e).into()),
@@ -297,42 +303,25 @@ impl Cursor {
     /// Gives the place up and waits until that is done.
     pub(super) async fn release(mut self) -> Result<(), FanoutError> {
         self.released = true;
-        let node = self.node.clone();
-        let released = release(&self.shared, self.place()).await;
+        let (node, place) = (self.node.clone(), self.place());
+        let released = place.release(&self.shared).await;
         Ok(released.map_err(RecipeError::at(&node))?)
     }
 
-    /// What goes when the place is given up, on the condition that it is ours.
-    fn place(&self) -> Vec<Op> {
-        let version = Some(self.version);
-        let path = self.node.clone();
-        match self.transient {
-            true => vec![Op::Delete { path, version }],
-            false => {
-                let data = self.position.to_string().into_bytes();
-                let attached = child(&self.node, ATTACHED);
-                let fence = Op::Set {
-                    path,
-                    data,
-                    version,
-                };
-                let path = attached;
-                vec![
-                    fence,
-                    Op::Delete {
-                        path,
-                        version: None,
-                    },
-                ]
-            }
+    fn place(&self) -> Place {
+        Place {
+            node: self.node.clone(),
+            owner: match self.transient {
+                true => Owner::Session(self.session_id),
+                false => Owner::Guid(self.guid.clone()),
+            },
         }
     }
 }
 
 impl Drop for Cursor {
     fn drop(&mut self) {
-        // Without a session it never took the place.
-        if self.released || self.session_id == 0 {
+        if self.released {
             return;
         }
         // Without a runtime the session is about to end, and the place is free then.
@@ -340,24 +329,82 @@ impl Drop for Cursor {
             let (shared, place) = (Arc::clone(&self.shared), self.place());
             runtime.spawn(async move {
                 // It is free at the latest with the end of the session.
-                let _ = release(&shared, place).await;
+                let _ = place.release(&shared).await;
             });
         }
     }
 }
 
-async fn release(shared: &Shared, place: Vec<Op>) -> Result<(), ZkError> {
-    loop {
-        match shared.session.multi(place.clone()).await {
-            Ok(_) => return Ok(()),
-            // It went with its session, was taken by another, or the first attempt came through.
-            Err(MultiError {
-                error: ZkError::NoNode | ZkError::BadVersion,
-                ..
-            }) => return Ok(()),
-            Err(e) if e.error == ZkError::Unknown => {}
-            Err(e) if e.error == ZkError::SessionExpired => return Ok(()),
-            Err(e) => return Err(e.error),
+/// What is given up, and how it is known to be ours still.
+struct Place {
+    node: String,
+    owner: Owner,
+}
+
+enum Owner {
+    /// Of a transient consumer's node.
+    Session(i64),
+    /// In the `attached` node of a durable one.
+    Guid(String),
+}
+
+impl Place {
+    /// However often it takes, while the session lives.
+    async fn release(&self, shared: &Shared) -> Result<(), ZkError> {
+        loop {
+            let released = match self.claim(shared).await {
+                Ok(Some(ops)) => shared
+                    .session
+                    .multi(ops)
+                    .await
+                    .map_err(|e| e.error)
+                    .map(drop),
+                Ok(None) => return Ok(()),
+                Err(e) => Err(e),
+            };
+            match released {
+                // Read again: it was another's, or the first attempt came through.
+                Ok(()) | Err(ZkError::NoNode | ZkError::BadVersion) => {}
+                Err(e) if e.is_transient() => until_connected(&shared.session).await,
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// What takes it away at the version it has now; `None` if it is not ours.
+    async fn claim(&self, shared: &Shared) -> Result<Option<Vec<Op>>, ZkError> {
+        let session = &shared.session;
+        let attached = child(&self.node, ATTACHED);
+        let Some(node) = session.get_if_exists(&self.node).await? else {
+            return Ok(None);
+        };
+        let path = self.node.clone();
+        let version = Some(node.stat.version);
+        match &self.owner {
+            // A place that was never taken has no session, and a durable node no owner.
+            Owner::Session(id) if *id != 0 && node.stat.ephemeral_owner == *id => {
+                Ok(Some(vec![Op::Delete { path, version }]))
+            }
+            Owner::Session(_) => Ok(None),
+            Owner::Guid(guid) => {
+                let place = session.get_if_exists(&attached).await?;
+                if place.is_none_or(|place| place.data != guid.as_bytes()) {
+                    return Ok(None);
+                }
+                // Whoever attaches later sets the node too: this is refused then.
+                let data = node.data;
+                let fence = Op::Set {
+                    path,
+                    data,
+                    version,
+                };
+                let version = None;
+                let place = Op::Delete {
+                    path: attached,
+                    version,
+                };
+                Ok(Some(vec![fence, place]))
+            }
         }
     }
 }

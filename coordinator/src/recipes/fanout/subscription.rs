@@ -37,8 +37,8 @@ pub struct Subscription {
     changed: Option<Watch>,
     /// Of the consumers: one that goes may free items.
     consumers: Option<Watch>,
-    /// Up to where items were deleted after acknowledging.
-    collected: u64,
+    /// The position at which items were last deleted; `None` when there may be some to delete.
+    collected: Option<u64>,
 }
 
 impl Subscription {
@@ -54,7 +54,7 @@ impl Subscription {
             next: cursor.position,
             changed: None,
             consumers: None,
-            collected: cursor.position,
+            collected: None,
             cursor,
         })
     }
@@ -150,9 +150,10 @@ impl Subscription {
                 };
                 self.consumers = Some(watch);
                 // Whoever went has held items back, perhaps.
-                if self.shared.collect().await.is_err() {
-                    return until_connected(&self.shared.session).await;
-                }
+                self.collected = None;
+            }
+            if self.collected != Some(self.cursor.position) && !self.collect().await {
+                return until_connected(&self.shared.session).await;
             }
             let (Some(changed), Some(consumers)) = (&mut self.changed, &mut self.consumers) else {
                 return;
@@ -172,16 +173,24 @@ impl Subscription {
     }
 
     /// Everything up to and with `number` is handled.
+    ///
+    /// Waits while ZooKeeper is away. After an error that is not [`FanoutError::Displaced`] it may be
+    /// asked again; what was handed out comes again only to the next who subscribes.
     pub async fn ack(&mut self, number: u64) -> Result<(), FanoutError> {
         self.cursor.advance(number.saturating_add(1)).await?;
-        let caught_up = self.listed.is_empty();
-        if caught_up || self.cursor.position >= self.collected.saturating_add(COLLECT_AFTER) {
-            // What is left is deleted after the next acknowledgement.
-            if self.shared.collect().await.is_ok() {
-                self.collected = self.cursor.position;
-            }
+        let due = self.collected.unwrap_or(0).saturating_add(COLLECT_AFTER);
+        if self.listed.is_empty() || self.cursor.position >= due {
+            // If it cannot be done now, it is when this consumer waits.
+            self.collect().await;
         }
         Ok(())
+    }
+
+    /// Deletes the items that all have acknowledged; `false` if ZooKeeper did not let it.
+    async fn collect(&mut self) -> bool {
+        let collected = self.shared.collect().await.is_ok();
+        self.collected = collected.then_some(self.cursor.position);
+        collected
     }
 
     /// Stops reading; a durable consumer stays registered. Waits until another may read as it.

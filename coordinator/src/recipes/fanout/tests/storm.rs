@@ -25,7 +25,9 @@ async fn produce(fanout: Fanout, name: usize, put: Put, end: watch::Receiver<boo
             Err(FanoutError::Put(PutError::Zk {
                 source: ZkError::Unknown,
                 ..
-            })) => number += 1,
+            })) => {
+                number += 1;
+            }
             Err(FanoutError::Put(PutError::Zk { source, .. })) if source.is_transient() => {}
             Err(e) => panic!("{e}"),
         }
@@ -89,8 +91,8 @@ async fn consume(fanout: Fanout, name: String, seed: u64, end: watch::Receiver<b
             match reader.ack(last).await {
                 Ok(()) => {}
                 Err(FanoutError::Displaced { .. }) => break,
-                // It may be acknowledged: who asks again is told.
-                Err(FanoutError::Recipe(_)) => {}
+                // Whoever subscribes anew has what was not acknowledged once more.
+                Err(FanoutError::Recipe(_)) => break,
                 Err(e) => panic!("{e}"),
             }
         }
@@ -108,6 +110,7 @@ async fn every_consumer_has_every_item_through_a_storm_of_faults() {
     let mut random = SmallRng::seed_from_u64(seed);
     let mut place = Place::start().await;
     let (stop, end) = watch::channel(false);
+    let (put_all, all_in) = watch::channel(false);
     let put = Put::default();
     let (mut sessions, mut producers, mut consumers) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..5_usize {
@@ -125,7 +128,7 @@ async fn every_consumer_has_every_item_through_a_storm_of_faults() {
     }
     let consumers: Vec<_> = consumers
         .into_iter()
-        .map(|(fanout, name, seed)| tokio::spawn(consume(fanout, name, seed, end.clone())))
+        .map(|(fanout, name, seed)| tokio::spawn(consume(fanout, name, seed, all_in.clone())))
         .collect();
     let producers: Vec<_> = producers
         .into_iter()
@@ -138,11 +141,17 @@ async fn every_consumer_has_every_item_through_a_storm_of_faults() {
     for producer in producers {
         soon("a producer's end", producer).await.expect("no panic");
     }
+    put_all.send_replace(true);
     let put = put.lock().clone();
     assert!(put.len() > 20, "seed {seed}: {} items", put.len());
-    for consumer in consumers {
+    let mut lost = Vec::new();
+    for (number, consumer) in consumers.into_iter().enumerate() {
         let seen = soon("a consumer's end", consumer).await.expect("no panic");
-        let lost: Vec<_> = put.difference(&seen.items).collect();
-        assert!(lost.is_empty(), "seed {seed}: lost {lost:?}");
+        let missing = put.difference(&seen.items);
+        lost.extend(missing.map(|item| (number, *item)));
     }
+    assert!(
+        lost.is_empty(),
+        "seed {seed}: lost (consumer, item): {lost:?}"
+    );
 }
