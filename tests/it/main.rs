@@ -25,6 +25,8 @@ mod cluster_sessions;
 mod control_requests;
 /// `nyala dev` as a process.
 mod dev;
+/// Fencing tokens, and a holder of a lock that wakes too late.
+mod fenced_writes;
 /// Our follower behind a real leader.
 mod follow_kafka;
 /// 256 MB, filled to the brim.

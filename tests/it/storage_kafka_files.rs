@@ -78,6 +78,7 @@ fn append(dirs: &LogDirs, values: &[String]) {
             origin: Origin::Client,
             now_ms: clock::wall_ms(),
             log_append_time: false,
+            fences: &[],
         };
         let batch = builder.build().expect("builds");
         log.append(&batch, &how).expect("appended");

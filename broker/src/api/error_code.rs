@@ -56,7 +56,9 @@ impl From<&AppendError> for ErrorCode {
             AppendError::NotLeader(_) => Self::NotLeaderOrFollower,
             AppendError::NotEnoughReplicas { .. } => Self::NotEnoughReplicas,
             AppendError::Log(error) => match error {
-                storage::AppendError::Malformed(_) => Self::InvalidRecord,
+                storage::AppendError::Malformed(_) | storage::AppendError::Fence(_) => {
+                    Self::InvalidRecord
+                }
                 storage::AppendError::LargerThanSegment { .. } => Self::RecordListTooLarge,
                 storage::AppendError::OutOfOrderSequence { .. } => Self::OutOfOrderSequenceNumber,
                 storage::AppendError::InvalidProducerEpoch { .. } => Self::InvalidProducerEpoch,

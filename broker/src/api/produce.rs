@@ -261,6 +261,7 @@ impl Outcome {
         }
         Self {
             message: Some(error.to_string()),
+            record: error.record(),
             ..Self::failed(code)
         }
     }

@@ -61,6 +61,7 @@ impl TopicConfig {
             flush_messages: sooner_than_never(self.flush_messages).map(unsigned),
             flush_ms: sooner_than_never(self.flush_ms),
             flush_before_ack: self.flush_before_ack,
+            fence_enable: self.fence_enable,
             file_delete_delay_ms: self.file_delete_delay_ms,
             producer_id_expiration_ms: i64::from(settings.producer_id_expiration_ms),
         }
@@ -86,6 +87,7 @@ impl TopicConfig {
                 CompressionType::Zstd => Some(Codec::Zstd),
             },
             compact: self.cleanup_policy.compact,
+            fence_enable: self.fence_enable,
             min_insync_replicas: usize::try_from(self.min_insync_replicas).unwrap_or(1),
             leader_throttled: ThrottledReplicas::parse(&self.leader_replication_throttled_replicas),
             follower_throttled: ThrottledReplicas::parse(

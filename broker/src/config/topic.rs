@@ -88,6 +88,8 @@ topic_config! {
     compression_zstd_level: i32, "compression.zstd.level", Between(-131_072, 22), ["compression.zstd.level"], |s| s.compression_zstd_level;
     /// How long a compacted log keeps a tombstone.
     delete_retention_ms: i64, "delete.retention.ms", AtLeast(0), ["log.cleaner.delete.retention.ms"], |s| s.log_cleaner_delete_retention_ms;
+    /// Whether records with an old fencing token (header `x-fence`) are refused (own key).
+    fence_enable: bool, "fence.enable", Any, [], |_s| false;
     /// How long a deleted file stays on disk.
     file_delete_delay_ms: i64, "file.delete.delay.ms", AtLeast(0), ["log.segment.delete.delay.ms"], |s| s.log_segment_delete_delay_ms;
     /// Whether a record is on disk before it is acknowledged (own key).

@@ -140,6 +140,7 @@ fn refused(error: &AppendError, bytes: usize) -> WriteError {
             storage::AppendError::Malformed(_)
             | storage::AppendError::OutOfOrderSequence { .. }
             | storage::AppendError::InvalidProducerEpoch { .. }
+            | storage::AppendError::Fence(_)
             | storage::AppendError::OffsetOutOfOrder { .. } => WriteError::Unwritable,
         },
     }

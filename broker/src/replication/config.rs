@@ -30,6 +30,8 @@ pub struct PartitionConfig {
     pub compression: Option<Codec>,
     /// `cleanup.policy` has `compact`: records need keys.
     pub compact: bool,
+    /// `fence.enable` (ours): headers `x-fence` are looked at.
+    pub fence_enable: bool,
     /// `min.insync.replicas`: needed for acks=all.
     pub min_insync_replicas: usize,
     /// `leader.replication.throttled.replicas`.
@@ -47,6 +49,7 @@ impl Default for PartitionConfig {
             timestamp_after_max_ms: i64::MAX,
             compression: None,
             compact: false,
+            fence_enable: false,
             min_insync_replicas: 1,
             leader_throttled: ThrottledReplicas::None,
             follower_throttled: ThrottledReplicas::None,

@@ -26,6 +26,16 @@ pub enum AppendError {
     Log(#[from] storage::AppendError),
 }
 
+impl AppendError {
+    /// Position of the record that is at fault, where one is (KIP-467).
+    pub(crate) fn record(&self) -> Option<i32> {
+        match self {
+            Self::Log(storage::AppendError::Fence(refusal)) => refusal.record(),
+            Self::NotLeader(_) | Self::NotEnoughReplicas { .. } | Self::Log(_) => None,
+        }
+    }
+}
+
 /// Why nothing was read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReadError {

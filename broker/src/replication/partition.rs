@@ -21,7 +21,10 @@ use super::lease::Verdict;
 use super::state::{Applied, News, ReplicaState, Role, decide_news};
 use super::terms::{Acks, Receipt};
 use super::waits::{WaitSet, Waits};
-use crate::storage::{AppendAs, Appended, Log, Origin, Reservation, SharedLog, StorageError};
+use crate::storage::{
+    self, AppendAs, Appended, FenceMark, Log, Origin, Reservation, SharedLog, StorageError,
+    fence_marks,
+};
 
 mod follow;
 mod lead;
@@ -248,7 +251,10 @@ impl Partition {
         acks: Acks,
         now_ms: i64,
     ) -> Result<Receipt, AppendError> {
-        self.append_by(origin, acks, now_ms, |log, how| Ok(log.append(batch, how)?))
+        let fences = &self.fences_of(batch)?;
+        self.append_by(origin, acks, now_ms, |log, how| {
+            Ok(log.append(batch, &AppendAs { fences, ..*how })?)
+        })
     }
 
     /// Appends a batch of a coordinator, who read the partition in `epoch`: in another epoch other
@@ -284,9 +290,19 @@ impl Partition {
         acks: Acks,
         now_ms: i64,
     ) -> Result<Receipt, AppendError> {
+        let fences = &reservation.with_filled(|batch| self.fences_of(batch))?;
         self.append_by(origin, acks, now_ms, |log, how| {
-            Ok(log.commit(reservation, how)?)
+            Ok(log.commit(reservation, &AppendAs { fences, ..*how })?)
         })
+    }
+
+    /// Fencing tokens of a batch, read outside of the lock; none without the produce guard.
+    fn fences_of(&self, batch: &[u8]) -> Result<Vec<FenceMark>, AppendError> {
+        if !self.config.load().fence_enable {
+            return Ok(Vec::new());
+        }
+        let marks = fence_marks(batch).map_err(storage::AppendError::Fence);
+        Ok(marks?)
     }
 
     fn append_by(
@@ -294,7 +310,7 @@ impl Partition {
         origin: Origin,
         acks: Acks,
         now_ms: i64,
-        append: impl FnOnce(&mut Log, &AppendAs) -> Result<Appended, AppendError>,
+        append: impl FnOnce(&mut Log, &AppendAs<'_>) -> Result<Appended, AppendError>,
     ) -> Result<Receipt, AppendError> {
         let config = self.config.load();
         let mut log = self.log.lock();
@@ -303,6 +319,7 @@ impl Partition {
             origin,
             now_ms,
             log_append_time: config.timestamp_type == TimestampType::LogAppendTime,
+            fences: &[],
         };
         self.check_lease()?;
         if acks == Acks::All {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use nyala_coordinator::ids::LeaderEpoch;
 
 use super::batch_head::{BatchHead, Stamp, marker};
+use super::fences::FenceMark;
 use super::log::Log;
 use super::producers::{Checked, Marker, ProducedBatch};
 use super::tail::{Reservation, Tail, TailFile};
@@ -25,7 +26,7 @@ pub enum Origin {
 
 /// How a leader appends a batch.
 #[derive(Clone, Copy, Debug)]
-pub struct AppendAs {
+pub struct AppendAs<'a> {
     /// Epoch of the leader, stamped into the batch.
     pub leader_epoch: LeaderEpoch,
     /// Who appends.
@@ -35,6 +36,8 @@ pub struct AppendAs {
     /// `message.timestamp.type=LogAppendTime`: `now_ms` becomes the batch's timestamp (and its CRC is
     /// made anew).
     pub log_append_time: bool,
+    /// Under the produce guard: the fencing tokens of the batch.
+    pub fences: &'a [FenceMark],
 }
 
 /// What became of an append.
@@ -67,7 +70,7 @@ enum Admission {
 impl Log {
     /// Appends one batch as its leader: checks the producer's sequence, gives offsets, stamps base offset
     /// and leader epoch while the bytes are copied into the map. The caller has checked the CRC.
-    pub fn append(&mut self, batch: &[u8], how: &AppendAs) -> Result<Appended, AppendError> {
+    pub fn append(&mut self, batch: &[u8], how: &AppendAs<'_>) -> Result<Appended, AppendError> {
         let admitted = match self.admit(batch, batch.len(), how)? {
             Admission::New(admitted) => admitted,
             Admission::Known(appended) => return Ok(appended),
@@ -90,7 +93,7 @@ impl Log {
     pub fn commit(
         &mut self,
         reservation: Reservation,
-        how: &AppendAs,
+        how: &AppendAs<'_>,
     ) -> Result<Appended, AppendError> {
         if reservation.remaining() > 0 {
             return Err(AppendError::Malformed("reservation is not filled"));
@@ -141,6 +144,7 @@ impl Log {
             };
             self.put(batch, &admitted.stamp, &head, now_ms)?;
             self.note_published(&admitted, now_ms)?;
+            self.note_fences(&self.replicated_marks(batch));
             if let Some(log_start) = begins_at {
                 self.set_high_watermark(log_start);
                 self.raise_log_start(log_start)?;
@@ -165,7 +169,12 @@ impl Log {
     }
 
     /// Checks a batch against the log's state; changes nothing.
-    fn admit(&self, batch: &[u8], len: usize, how: &AppendAs) -> Result<Admission, AppendError> {
+    fn admit(
+        &self,
+        batch: &[u8],
+        len: usize,
+        how: &AppendAs<'_>,
+    ) -> Result<Admission, AppendError> {
         self.syncer.ok()?;
         let mut head = parse(batch)?;
         if head.size != len {
@@ -179,6 +188,7 @@ impl Log {
         {
             return Ok(Admission::Known(self.known(known, how)));
         }
+        self.check_fences(how.fences)?;
         let log_append_time_ms = how.log_append_time.then_some(how.now_ms);
         head.base_offset = self.next_offset;
         head.leader_epoch = how.leader_epoch.0;
@@ -194,7 +204,7 @@ impl Log {
         }))
     }
 
-    fn known(&self, batch: ProducedBatch, how: &AppendAs) -> Appended {
+    fn known(&self, batch: ProducedBatch, how: &AppendAs<'_>) -> Appended {
         Appended {
             base_offset: batch.first_offset(),
             last_offset: batch.last_offset,
@@ -256,8 +266,13 @@ impl Log {
         written.map_err(|error| self.broken(error).into())
     }
 
-    fn publish(&mut self, admitted: &Admitted, how: &AppendAs) -> Result<Appended, AppendError> {
+    fn publish(
+        &mut self,
+        admitted: &Admitted,
+        how: &AppendAs<'_>,
+    ) -> Result<Appended, AppendError> {
         self.note_published(admitted, how.now_ms)?;
+        self.note_fences(how.fences);
         Ok(Appended {
             base_offset: admitted.head.base_offset,
             last_offset: admitted.head.last_offset(),

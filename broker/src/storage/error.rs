@@ -7,6 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::fences::FenceRefusal;
+
 /// A disk or a file on it failed: the log (or the folder) is of no use until it is opened again.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StorageError {
@@ -123,6 +125,9 @@ pub enum AppendError {
         /// Newest epoch known.
         current_epoch: i16,
     },
+    /// The produce guard refused it.
+    #[error(transparent)]
+    Fence(#[from] FenceRefusal),
     /// A replicated batch does not continue this log.
     #[error("batch starts at offset {found}, the log continues at {expected}")]
     OffsetOutOfOrder {

@@ -1,6 +1,7 @@
 //! One partition's log: the hub of this folder. State, and what is known without touching the disk.
 //!
-//! What it does lies beside it: `append.rs`, `read.rs`, `roll.rs`, `truncate.rs`, `open.rs`, `close.rs`.
+//! What it does lies beside it: `append.rs`, `read.rs`, `roll.rs`, `truncate.rs`, `open.rs`, `close.rs`,
+//! `guard.rs`.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use nyala_coordinator::ids::{LeaderEpoch, TopicId};
 
 use super::epochs::{EpochEnd, Epochs};
+use super::fences::Fences;
 use super::flush::{Durable, Syncer};
 use super::log_config::LogConfig;
 use super::producers::Producers;
@@ -54,6 +56,8 @@ pub struct Log {
     pub(crate) high_watermark: i64,
     pub(crate) epochs: Epochs,
     pub(crate) producers: Producers,
+    /// Under the produce guard, on or switched off while the broker was down.
+    pub(crate) fences: Option<Fences>,
     pub(crate) syncer: Arc<Syncer>,
     pub(crate) boundaries: Cell<[Boundary; BOUNDARIES_KEPT]>,
     pub(crate) boundary_turn: Cell<usize>,
@@ -123,11 +127,6 @@ impl Log {
     #[must_use]
     pub fn config(&self) -> &Arc<LogConfig> {
         &self.config
-    }
-
-    /// Changes its settings.
-    pub fn set_config(&mut self, config: Arc<LogConfig>) {
-        self.config = config;
     }
 
     /// Topic id of `partition.metadata`.

@@ -31,6 +31,8 @@ pub struct LogConfig {
     pub flush_ms: Option<i64>,
     /// `flush.before.ack` (ours): an append is acknowledged once it is synced.
     pub flush_before_ack: bool,
+    /// `fence.enable` (ours): records that carry an old fencing token are refused.
+    pub fence_enable: bool,
     /// `file.delete.delay.ms`.
     pub file_delete_delay_ms: i64,
     /// `producer.id.expiration.ms`.
@@ -52,6 +54,7 @@ impl Default for LogConfig {
             flush_messages: None,
             flush_ms: None,
             flush_before_ack: false,
+            fence_enable: false,
             file_delete_delay_ms: 60_000,
             producer_id_expiration_ms: 86_400_000,
         }

@@ -14,6 +14,7 @@
 //! 00000000000000012345.snapshot   producers' state as of offset 12345
 //! leader-epoch-checkpoint         epoch, first offset of it
 //! partition.metadata              topic id
+//! fences                          fencing tokens                        only under the produce guard
 //! ```
 //!
 //! Offsets, and the order that holds between them at all times:
@@ -38,7 +39,9 @@ mod close;
 mod durable;
 mod epochs;
 mod error;
+mod fences;
 mod flush;
+mod guard;
 mod health;
 mod index_file;
 mod log;
@@ -71,6 +74,7 @@ mod testing;
 pub use append::{AppendAs, Appended, Origin};
 pub use epochs::EpochEnd;
 pub use error::{AppendError, IdentityError, LogDirsError, ReadError, StorageError};
+pub use fences::{FenceMark, FenceRefusal, fence_marks};
 pub use flush::Durable;
 pub use health::{Health, LowDir};
 pub use log::{Log, SharedLog};

@@ -15,6 +15,7 @@ pub(crate) const DELETED_SUFFIX: &str = ".deleted";
 pub(crate) const DELETE_DIR_SUFFIX: &str = "-delete";
 
 pub(crate) const LEADER_EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";
+pub(crate) const FENCES: &str = "fences";
 pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
 pub(crate) const META_PROPERTIES: &str = "meta.properties";
 pub(crate) const LOCK: &str = ".lock";

@@ -63,6 +63,7 @@ impl Log {
             log.unsynced_bytes = report.bytes_scanned;
         }
         log.settle_offsets(&hints)?;
+        log.load_fences()?;
         Ok((log, report))
     }
 
@@ -86,6 +87,7 @@ impl Log {
             high_watermark: first,
             epochs: Epochs::new(epochs.unwrap_or_default()),
             producers: Producers::default(),
+            fences: None,
             boundaries: Cell::new([Boundary::default(); BOUNDARIES_KEPT]),
             boundary_turn: Cell::new(0),
             last_append_ms: open.now_ms,

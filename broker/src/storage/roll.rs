@@ -86,8 +86,10 @@ impl Log {
     }
 
     /// Writes the producers' state as of the log's end. Not synced: it carries a CRC, and one that a
-    /// power cut spoilt only means a longer replay.
+    /// power cut spoilt only means a longer replay. The fencing tokens go with it, synced: nothing else
+    /// tells them once retention has taken their records.
     pub(crate) fn snapshot(&mut self) -> Result<(), StorageError> {
+        self.store_fences()?;
         if self.snapshot_offset == Some(self.next_offset) || self.next_offset == 0 {
             return Ok(());
         }

@@ -63,12 +63,13 @@ pub(crate) fn as_producer(producer_id: i64, epoch: i16, sequence: i32) -> BatchO
     }
 }
 
-pub(crate) fn as_leader(epoch: i32, now_ms: i64) -> AppendAs {
+pub(crate) fn as_leader(epoch: i32, now_ms: i64) -> AppendAs<'static> {
     AppendAs {
         leader_epoch: LeaderEpoch(epoch),
         origin: Origin::Client,
         now_ms,
         log_append_time: false,
+        fences: &[],
     }
 }
 

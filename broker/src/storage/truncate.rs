@@ -80,6 +80,7 @@ impl Log {
         self.epochs.truncate_from_end(offset);
         self.write_epochs()?;
         self.rebuild_producers()?;
+        self.recount_fences()?;
         self.assert_order();
         Ok(())
     }

@@ -57,8 +57,11 @@ pub(super) fn configs(talk: &mut Talk) {
             (result.error_code, words),
         );
         let mut configs = result.configs.clone();
-        // A key of ours, and those of tiered storage, whose broker keys are not there.
-        configs.retain(|c| c.name != "flush.before.ack" && !c.name.starts_with("local.retention"));
+        // Keys of ours, and those of tiered storage, whose broker keys are not there.
+        let absent = ["flush.before.ack", "fence.enable"];
+        configs.retain(|c| {
+            !absent.contains(&c.name.as_str()) && !c.name.starts_with("local.retention")
+        });
         configs.sort_by(|a, b| a.name.cmp(&b.name));
         for c in configs {
             let synonyms: Vec<_> = c

@@ -178,7 +178,7 @@ impl Run {
     fn append_in_two_steps(
         &mut self,
         bytes: &[u8],
-        how: &super::super::AppendAs,
+        how: &super::super::AppendAs<'_>,
     ) -> Result<Appended, AppendError> {
         let mut reservation = self.log.reserve(bytes.len(), how.now_ms)?;
         let half = self.chance.size(bytes.len());
