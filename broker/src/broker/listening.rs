@@ -4,16 +4,23 @@
 //! request needs the cluster.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use nyala_coordinator::clock;
 use nyala_coordinator::registry::{BrokerRegistration, Endpoint};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use super::{StartError, Tasks};
 use crate::config::{self, Settings};
 use crate::net::{Limits, Listener, Shared};
+
+/// A port in use has so long to become free.
+const PORT_PATIENCE: Duration = Duration::from_secs(2);
+/// Between two attempts.
+const PORT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Listeners that are bound and do not serve yet.
 #[derive(Debug)]
@@ -24,7 +31,8 @@ impl Bound {
     pub(super) async fn bind(settings: &Settings) -> Result<Self, StartError> {
         let mut bound = Vec::new();
         for listener in settings.listen_on()? {
-            let socket = bind(&listener).await.map_err(|source| StartError::Listen {
+            let socket = bind_patiently(&listener).await;
+            let socket = socket.map_err(|source| StartError::Listen {
                 listener: listener.to_string(),
                 source,
             })?;
@@ -73,6 +81,20 @@ impl Bound {
         for (listener, socket, _) in self.0 {
             let listener = Listener::new(&listener.name, socket, shared.clone());
             tasks.spawn("listener", listener.run(tasks.stop_token()));
+        }
+    }
+}
+
+/// Binds one listener, also where its port is still given back: a process that was killed keeps it
+/// until the kernel has taken its maps and sockets apart, and whoever restarts it is faster.
+async fn bind_patiently(listener: &config::Listener) -> std::io::Result<(TcpListener, SocketAddr)> {
+    let deadline = Instant::now() + PORT_PATIENCE;
+    loop {
+        match bind(listener).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                tokio::time::sleep(PORT_PAUSE).await;
+            }
+            other => return other,
         }
     }
 }

@@ -4,10 +4,10 @@ use std::error::Error;
 use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write};
 use std::time::Duration;
 
-use nyala_client::Consumer;
 use nyala_client::config::OffsetReset;
 use nyala_client::consumer::ConsumerRecord;
 use nyala_client::error::{ClusterError, ConsumerError};
+use nyala_client::{Cluster, Consumer};
 use nyala_coordinator::ids::TopicName;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::time::Instant;
@@ -20,6 +20,8 @@ use super::progress::Progress;
 const BATCH_RECORDS: usize = 5000;
 /// A topic has so long to show up.
 const TOPIC_PATIENCE: Duration = Duration::from_secs(10);
+/// Of which so long nothing is said.
+const SILENT_WAIT: Duration = Duration::from_secs(1);
 
 /// Flags of `nyala consume`.
 #[derive(Debug, clap::Args)]
@@ -92,8 +94,7 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
 async fn main(args: Args) -> Result<(), Box<dyn Error>> {
     let mut consumer = consumer(&args).await?;
     for topic in &args.topics {
-        let found = consumer.cluster().await_topic(topic, TOPIC_PATIENCE).await;
-        found.map_err(|error| unknown(topic, &error))?;
+        await_topic(consumer.cluster(), topic).await?;
     }
     // On one terminal a bar and the data would tear each other.
     let shown = !io::stdout().is_terminal();
@@ -145,6 +146,16 @@ async fn consumer(args: &Args) -> Result<Consumer, Box<dyn Error>> {
         ConsumerError::Cluster(error) => args.entry.advise(&error),
         other => other.into(),
     })
+}
+
+/// Waits for a topic, and says so when that takes longer than anybody would expect.
+async fn await_topic(cluster: &Cluster, topic: &TopicName) -> Result<(), String> {
+    if cluster.await_topic(topic, SILENT_WAIT).await.is_ok() {
+        return Ok(());
+    }
+    eprintln!("nyala: waiting for topic {topic}, up to {TOPIC_PATIENCE:?}");
+    let found = cluster.await_topic(topic, TOPIC_PATIENCE).await;
+    found.map(|_| ()).map_err(|error| unknown(topic, &error))
 }
 
 fn unknown(topic: &TopicName, error: &ClusterError) -> String {

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
+use std::time::Duration;
 
 use nyala_client::Cluster;
 use nyala_client::consumer::protocol;
 use nyala_client::error::ClusterError;
 use nyala_client::wire::ErrorCode;
+use nyala_client::wire::codec::Request;
 use nyala_client::wire::messages::delete_groups::DeleteGroupsRequest;
 use nyala_client::wire::messages::describe_groups::{DescribeGroupsRequest, DescribedGroup};
 use nyala_client::wire::messages::list_groups::ListGroupsRequest;
@@ -15,12 +17,17 @@ use nyala_client::wire::messages::offset_commit::{
 };
 use nyala_client::wire::messages::offset_fetch::OffsetFetchRequest;
 use nyala_coordinator::ids::{PartitionIndex, TopicName, TopicPartition};
+use tokio::time::Instant;
 
 use super::{Described, Listed, Row};
 use crate::cli::entry::words;
 
 /// Up to this version the answer has one list of topics, without batching by group.
 const OFFSET_FETCH_VERSION_MAX: i16 = 7;
+/// A coordinator has so long to load its groups.
+const COORDINATOR_PATIENCE: Duration = Duration::from_secs(10);
+/// Between two questions.
+const COORDINATOR_PAUSE: Duration = Duration::from_millis(100);
 
 /// Every broker's groups: each coordinates some.
 pub(super) async fn list(cluster: &Cluster) -> Result<Vec<Listed>, Box<dyn Error>> {
@@ -47,13 +54,14 @@ pub(super) async fn list(cluster: &Cluster) -> Result<Vec<Listed>, Box<dyn Error
 }
 
 pub(super) async fn describe(cluster: &Cluster, group: &str) -> Result<Described, Box<dyn Error>> {
-    let connection = cluster.group_coordinator(group).await?;
     let request = DescribeGroupsRequest {
         groups: vec![group.to_owned()],
         ..DescribeGroupsRequest::default()
     };
-    let answer = connection.call(&request).await?;
-    let found = answer.groups.into_iter().next().unwrap_or_default();
+    let answer = ask_coordinator(cluster, group, &request, |answer| {
+        answer.groups.first().map_or(0, |g| g.error_code)
+    });
+    let found = answer.await?.groups.into_iter().next().unwrap_or_default();
     let code = ErrorCode::from(found.error_code);
     if code.is_error() && code != ErrorCode::GroupIdNotFound {
         return Err(format!("group {group}: {}", words(code, None)).into());
@@ -63,7 +71,8 @@ pub(super) async fn describe(cluster: &Cluster, group: &str) -> Result<Described
         topics: None,
         ..OffsetFetchRequest::default()
     };
-    let fetched = connection
+    let fetched = cluster.group_coordinator(group).await?;
+    let fetched = fetched
         .call_up_to(&request, OFFSET_FETCH_VERSION_MAX)
         .await?;
     let code = ErrorCode::from(fetched.error_code);
@@ -149,9 +158,11 @@ pub(super) async fn commit(
         topics,
         ..OffsetCommitRequest::default()
     };
-    let connection = cluster.group_coordinator(group).await?;
-    let answer = connection.call(&request).await?;
-    for topic in answer.topics {
+    let answer = ask_coordinator(cluster, group, &request, |answer| {
+        let mut partitions = answer.topics.iter().flat_map(|t| &t.partitions);
+        partitions.next().map_or(0, |p| p.error_code)
+    });
+    for topic in answer.await?.topics {
         for p in topic.partitions {
             let code = ErrorCode::from(p.error_code);
             if code.is_error() {
@@ -164,11 +175,13 @@ pub(super) async fn commit(
 }
 
 pub(super) async fn delete(cluster: &Cluster, group: &str) -> Result<(), Box<dyn Error>> {
-    let connection = cluster.group_coordinator(group).await?;
     let request = DeleteGroupsRequest {
         groups_names: vec![group.to_owned()],
     };
-    let answer = connection.call(&request).await?;
+    let answer = ask_coordinator(cluster, group, &request, |answer| {
+        answer.results.first().map_or(0, |r| r.error_code)
+    });
+    let answer = answer.await?;
     let result = answer
         .results
         .first()
@@ -177,5 +190,30 @@ pub(super) async fn delete(cluster: &Cluster, group: &str) -> Result<(), Box<dyn
     match code.is_error() {
         true => Err(words(code, None).into()),
         false => Ok(()),
+    }
+}
+
+/// Asks the group's coordinator, again while it loads or moves: whoever asks first for any group sets
+/// that off. `code` finds the error in an answer.
+async fn ask_coordinator<R: Request>(
+    cluster: &Cluster,
+    group: &str,
+    request: &R,
+    code: impl Fn(&R::Response) -> i16,
+) -> Result<R::Response, ClusterError> {
+    let deadline = Instant::now() + COORDINATOR_PATIENCE;
+    loop {
+        let connection = cluster.group_coordinator(group).await?;
+        let answer = connection.call(request).await?;
+        let moves = matches!(
+            ErrorCode::from(code(&answer)),
+            ErrorCode::CoordinatorLoadInProgress
+                | ErrorCode::CoordinatorNotAvailable
+                | ErrorCode::NotCoordinator
+        );
+        if !moves || Instant::now() > deadline {
+            return Ok(answer);
+        }
+        tokio::time::sleep(COORDINATOR_PAUSE).await;
     }
 }
