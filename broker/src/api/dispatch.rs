@@ -77,6 +77,10 @@ impl Peer {
         match api.run {
             Run::Produce => produce::handle(self, &header, reader.rest(), now_ms, out),
             Run::Fetch => fetch::handle(self, &header, reader.rest(), now_ms, out),
+            Run::Plain(_) if is_about_the_cluster(header.key) && self.is_cut_off() => {
+                let api = api.key.name();
+                Err(CloseReason::CutOff { api })
+            }
             Run::Plain(run) => {
                 let cx = self.context(&header);
                 let body = Bytes::copy_from_slice(reader.rest());
@@ -86,6 +90,11 @@ impl Peer {
                 }))
             }
         }
+    }
+
+    /// Whether this broker's picture of the cluster is of the past.
+    fn is_cut_off(&self) -> bool {
+        self.services.partitions.is_cut_off()
     }
 
     /// What all requests share.
@@ -120,6 +129,19 @@ impl Peer {
             listener_name: Arc::clone(&self.listener_name),
         }
     }
+}
+
+/// What any broker may be asked, as clients do to find their way. Some ask a broker that they are
+/// connected to for as long as it answers, so one that is cut off must not: without it, they go to
+/// another.
+fn is_about_the_cluster(key: ApiKey) -> bool {
+    matches!(
+        key,
+        ApiKey::Metadata
+            | ApiKey::FindCoordinator
+            | ApiKey::InitProducerId
+            | ApiKey::DescribeCluster
+    )
 }
 
 fn unsupported(api: &Api, version: i16) -> CloseReason {

@@ -59,7 +59,9 @@ impl<'a> Hints<'a> {
         let seen = snapshot.partition(&id).and_then(|p| p.state.as_ref());
         let seen = seen.map(|state| (state.leader_epoch, state.leader));
         let (epoch, leader) = told.max(seen)?;
-        let leader = leader?;
+        // One who names itself has lost its lease and knows nothing better: a client that believes it
+        // would come back for ever.
+        let leader = leader.filter(|id| *id != services.cluster.this_broker())?;
         self.named.insert(leader);
         Some(LeaderHint {
             leader_id: leader.0,

@@ -84,6 +84,12 @@ pub(crate) enum CloseReason {
         /// Highest version that is served.
         max: i16,
     },
+    /// This broker has lost the cluster, and others know more.
+    #[error("{api} is for brokers that are in touch with the cluster, which this one is not")]
+    CutOff {
+        /// Kafka's name of the API.
+        api: &'static str,
+    },
     /// The answer cannot be said in the version of its request: our own fault.
     #[error("no answer to {api} version {version}: {reason}")]
     Unanswerable {

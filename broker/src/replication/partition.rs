@@ -3,7 +3,8 @@
 //! The log's lock is the partition's lock: role and log change under it together, it is held for
 //! the length of one append or read and never across an await. What else is kept of the role has a
 //! lock of its own, taken behind the log's; an append to a partition without other replicas needs
-//! only the first. `lead.rs` is the leader's way, `follow.rs` the follower's, `serve.rs` the reader's.
+//! only the first. `lead.rs` is the leader's way, `follow.rs` the follower's, `serve.rs` the reader's,
+//! `acknowledge.rs` what an acknowledgement needs.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -14,18 +15,17 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::config::{PartitionConfig, ReplicaSettings, TimestampType};
-use super::error::{AppendError, WaitError};
-use super::isr::effective_minimum;
+use super::error::AppendError;
 use super::leadership::{Leadership, Moment, is_reassigned};
-use super::lease::Verdict;
 use super::state::{Applied, News, ReplicaState, Role, decide_news};
 use super::terms::{Acks, Receipt};
-use super::waits::{WaitSet, Waits};
+use super::waits::Waits;
 use crate::storage::{
     self, AppendAs, Appended, FenceMark, Log, Origin, Reservation, SharedLog, StorageError,
     fence_marks,
 };
 
+mod acknowledge;
 mod follow;
 mod lead;
 mod serve;
@@ -343,88 +343,6 @@ impl Partition {
             appended,
             durable,
         })
-    }
-
-    fn check_lease(&self) -> Result<(), AppendError> {
-        match self.may_serve() {
-            true => Ok(()),
-            false => Err(AppendError::NotLeader(self.id.clone())),
-        }
-    }
-
-    /// Whether this leader may still believe that it leads. The only replica always does.
-    fn may_serve(&self) -> bool {
-        if self.alone.load(Ordering::Relaxed) {
-            return true;
-        }
-        let period = match self.settings().lease.verdict() {
-            Verdict::Holds => return true,
-            Verdict::Over => return self.in_sync.load(Ordering::Relaxed) <= 1,
-            Verdict::AskFollowers { period } => period,
-        };
-        let standing = self.standing.lock();
-        match (&standing.lead, &standing.state) {
-            (Some(lead), Some(state)) => {
-                let minimum = self.config.load().min_insync_replicas;
-                lead.is_followed(state, minimum, (period, Instant::now()))
-            }
-            _ => false,
-        }
-    }
-
-    fn check_in_sync(&self, min_insync_replicas: usize) -> Result<(), AppendError> {
-        let replicas = self.replicas.load(Ordering::Relaxed);
-        let in_sync = self.in_sync.load(Ordering::Relaxed);
-        let needed = effective_minimum(min_insync_replicas, replicas);
-        if in_sync < needed {
-            let partition = self.id.clone();
-            return Err(AppendError::NotEnoughReplicas {
-                partition,
-                in_sync,
-                needed,
-            });
-        }
-        Ok(())
-    }
-
-    /// Waits until the high watermark has passed `last_offset`.
-    pub async fn wait_replicated(
-        self: &Arc<Self>,
-        last_offset: i64,
-        deadline: Instant,
-    ) -> Result<(), WaitError> {
-        let mut set = WaitSet::new();
-        set.add_past(self, last_offset);
-        let resignations = self.resignations.load(Ordering::Acquire);
-        loop {
-            // Led without a break, whatever the epoch: what was appended is still there.
-            let led = self.leading().is_some();
-            if !led || self.resignations.load(Ordering::Acquire) != resignations {
-                return Err(WaitError::NotLeader(self.id.clone()));
-            }
-            if self.log.lock().high_watermark() > last_offset {
-                return self.check_replicated();
-            }
-            if tokio::time::timeout_at(deadline, set.moved())
-                .await
-                .is_err()
-            {
-                return Err(WaitError::TimedOut);
-            }
-        }
-    }
-
-    /// Replicas may have fallen out of sync since the append.
-    fn check_replicated(&self) -> Result<(), WaitError> {
-        let standing = self.standing.lock();
-        if let (Some(lead), Some(state)) = (&standing.lead, &standing.state) {
-            let minimum = self.config.load().min_insync_replicas;
-            let needed = effective_minimum(minimum, state.replicas.len());
-            if lead.maximal_in_sync(state) < needed {
-                return Err(WaitError::NotEnoughReplicas(self.id.clone()));
-            }
-        }
-        Ok(())
     }
 
     fn leading_or_error(&self) -> Result<LeaderEpoch, AppendError> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use nyala_coordinator::ids::{PartitionIndex, TopicId, TopicName, TopicPartition};
 use parking_lot::RwLock;
 
+use super::lease::Verdict;
 use super::{Partition, ReplicaSettings};
 
 /// Table of partitions.
@@ -140,6 +141,20 @@ impl Table {
             }
         }
         removed
+    }
+
+    /// Whether this broker has lost touch with the cluster: ZooKeeper has not answered for a whole
+    /// session, and of the partitions it led with others, none is followed any more. Where ZooKeeper
+    /// is down for everybody, followers go on to fetch.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        if self.settings.lease.verdict() == Verdict::Holds {
+            return false;
+        }
+        let inner = self.inner.read();
+        let partitions = inner.topics.values().flat_map(|t| t.partitions.values());
+        let mut led = partitions.filter_map(|p| p.is_followed()).peekable();
+        led.peek().is_some() && !led.any(|followed| followed)
     }
 
     /// All partitions, in order.

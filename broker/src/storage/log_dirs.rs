@@ -4,6 +4,7 @@
 //! that keep logs in shape are in `rounds.rs`.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -45,6 +46,9 @@ pub struct OpenReport {
     pub offline: Vec<(PathBuf, StorageError)>,
 }
 
+/// Locks over all partitions.
+const STRIPES: usize = 64;
+
 /// All folders of `log.dirs`, and every log in them.
 #[derive(Debug)]
 pub struct LogDirs {
@@ -53,8 +57,8 @@ pub struct LogDirs {
     /// Deleted folders and when they are removed.
     pub(crate) trash: Mutex<Vec<(PathBuf, i64)>>,
     pub(crate) workers: Arc<Workers>,
-    /// One creation or deletion at a time.
-    changing: Mutex<()>,
+    /// One creation or deletion of a partition at a time; those of others wait for the disk beside it.
+    changing: [Mutex<()>; STRIPES],
     /// A folder had no identity when one was set.
     has_new_dir: AtomicBool,
 }
@@ -92,7 +96,7 @@ impl LogDirs {
             logs: RwLock::default(),
             trash: Mutex::default(),
             workers,
-            changing: Mutex::new(()),
+            changing: std::array::from_fn(|_| Mutex::new(())),
             has_new_dir: AtomicBool::new(false),
         });
         let report = this.load(&config, config_of, now_ms);
@@ -234,6 +238,14 @@ impl LogDirs {
         Ok(())
     }
 
+    fn changing_of(&self, partition: &TopicPartition) -> &Mutex<()> {
+        let mut hasher = DefaultHasher::new();
+        partition.hash(&mut hasher);
+        let stripes = u64::try_from(STRIPES).unwrap_or(1);
+        let stripe = usize::try_from(hasher.finish() % stripes).unwrap_or(0);
+        self.changing.get(stripe).unwrap_or(&self.changing[0])
+    }
+
     fn runtime(&self, dir: &LogDir) -> LogRuntime {
         LogRuntime {
             workers: Some(Arc::clone(&self.workers)),
@@ -294,7 +306,7 @@ impl LogDirs {
         config: Arc<LogConfig>,
         now_ms: i64,
     ) -> Result<SharedLog, StorageError> {
-        let _changing = self.changing.lock();
+        let _changing = self.changing_of(partition).lock();
         if let Some(log) = self.log(partition) {
             let mut known = log.lock();
             if known
@@ -376,7 +388,7 @@ impl LogDirs {
     /// Renames the partition's folder to `T-P.<uuid>-delete`; [`Self::remove_deleted`] removes it after
     /// `file.delete.delay.ms`. Every later call on the log fails. False: there was none.
     pub fn delete(&self, partition: &TopicPartition, now_ms: i64) -> Result<bool, StorageError> {
-        let _changing = self.changing.lock();
+        let _changing = self.changing_of(partition).lock();
         self.set_aside(partition, now_ms)
     }
 

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use nyala_coordinator::clock;
@@ -44,6 +44,9 @@ const UNACKED_MAX: usize = 50_000;
 const LOOK: Duration = Duration::from_secs(1);
 /// And the shortest.
 const LOOK_MIN: Duration = Duration::from_millis(1);
+
+/// So long a scheduler waits, before it decides anything, for what the lanes held when it began.
+const BACKLOG_PATIENCE: Duration = Duration::from_secs(5);
 
 type Members = BTreeMap<WorkerId, usize>;
 
@@ -157,9 +160,33 @@ struct Term {
     /// Next event to apply.
     applied: i64,
     lanes: Vec<Following>,
+    /// Until it has been read.
+    backlog: Option<Backlog>,
     /// Of decisions, in the order of the log.
     acks: VecDeque<Ack>,
     upkeep: Upkeep,
+}
+
+/// What the lanes held when the term began. They are read side by side, so a task of the first lane that
+/// answers would go before all those of higher priority that were submitted long ago.
+struct Backlog {
+    ends: [i64; LANES],
+    until: Instant,
+}
+
+impl Backlog {
+    fn of(ends: [i64; LANES]) -> Self {
+        let until = clock::now() + BACKLOG_PATIENCE;
+        Self { ends, until }
+    }
+
+    /// Whether it is known, as far as there is room for it. A lane that cannot be read for long does not
+    /// hold up the others.
+    fn is_known(&self, state: &State) -> bool {
+        let mut lanes = self.ends.iter().enumerate();
+        lanes.all(|(lane, end)| state.position(lane) >= *end || !state.has_room(lane))
+            || clock::now() > self.until
+    }
 }
 
 async fn term(parts: &Parts, me: &str, fence: Fence) -> Result<(), TaskError> {
@@ -213,6 +240,12 @@ impl Term {
     async fn decide(&mut self) -> Result<(), TaskError> {
         if self.acks.len() >= UNACKED_MAX {
             return Ok(());
+        }
+        if let Some(backlog) = &self.backlog {
+            if !backlog.is_known(&self.state) {
+                return Ok(());
+            }
+            self.backlog = None;
         }
         for decision in self.state.decide(clock::wall_ms()) {
             self.carry_out(decision).await?;

@@ -21,7 +21,7 @@ use crate::replication::{
 use crate::storage::{LogConfig, LogDirs, StorageError};
 
 /// Partitions that change their roles at a time: most of the work is waiting for the disk.
-const AT_A_TIME: usize = 8;
+const AT_A_TIME: usize = 32;
 
 /// What roles are about.
 pub(in crate::cluster) struct Parts {

@@ -7,7 +7,7 @@ use nyala_client::wire::batch::{BatchBuilder, BatchOptions};
 use nyala_coordinator::ids::{PartitionIndex, TopicName};
 
 use super::*;
-use crate::replication::{Isolation, ReadError, ReadRequest};
+use crate::replication::{Isolation, ReadError, ReadRequest, WaitError, WaitSet};
 use crate::storage::{LogConfig, LogDirs, LogDirsConfig};
 
 mod replicas;

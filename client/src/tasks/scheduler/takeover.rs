@@ -20,7 +20,7 @@ use super::super::tail::{Following, Tail, read_range};
 use super::super::task::{LANES, Submitted};
 use super::super::topics::Topics;
 use super::upkeep::Upkeep;
-use super::{Term, at};
+use super::{Backlog, Term, at};
 use crate::consumer::positions::{OffsetSpec, lookup, lookup_all};
 
 pub(super) async fn take_over(
@@ -44,7 +44,7 @@ pub(super) async fn take_over(
     let from = checkpoint.as_ref().map_or(earliest, |part| part.from);
     let history = read_events(parts, from, end).await?;
     let count = history.len();
-    read_submissions(parts, &mut state, &history).await?;
+    let ends = read_submissions(parts, &mut state, &history).await?;
     let now_ms = clock::wall_ms();
     for event in history {
         state.apply(event, now_ms);
@@ -59,6 +59,7 @@ pub(super) async fn take_over(
         events: follow(events, end),
         applied: end,
         lanes: lanes.collect(),
+        backlog: Some(Backlog::of(ends)),
         acks: VecDeque::new(),
         parts: parts.clone(),
         fence,
@@ -149,13 +150,13 @@ async fn read_events(parts: &Parts, from: i64, end: i64) -> Result<Vec<Event>, T
     Ok(events)
 }
 
-/// Reads each lane as far as the events speak of it.
+/// Reads each lane as far as the events speak of it; gives where each ends.
 async fn read_submissions(
     parts: &Parts,
     state: &mut State,
     history: &[Event],
-) -> Result<(), TaskError> {
-    let mut ends = [0_i64; LANES];
+) -> Result<[i64; LANES], TaskError> {
+    let (mut ends, mut lane_ends) = ([0_i64; LANES], [0_i64; LANES]);
     for event in history {
         let (Event::Decided { place, .. } | Event::Reported { place, .. }) = event else {
             continue;
@@ -168,13 +169,14 @@ async fn read_submissions(
     let lanes = || (0..LANES).map(|lane| parts.topics.lane(lane).partition);
     let starts = lookup_all(cluster, topic, lanes(), OffsetSpec::Earliest).await?;
     let limits = lookup_all(cluster, topic, lanes(), OffsetSpec::Latest).await?;
-    for (lane, end) in ends.into_iter().enumerate() {
+    for ((lane, end), lane_end) in ends.into_iter().enumerate().zip(&mut lane_ends) {
         let target = parts.topics.lane(lane);
         let known = |offsets: &BTreeMap<PartitionIndex, i64>| {
             offsets.get(&target.partition).copied().unwrap_or(0)
         };
         // An event that names what is not there, whoever wrote it, must not be waited for.
-        let end = end.min(known(&limits));
+        *lane_end = known(&limits);
+        let end = end.min(*lane_end);
         state.raise_position(lane, known(&starts));
         let from = state.position(lane);
         if from >= end {
@@ -188,5 +190,5 @@ async fn read_submissions(
         .await?;
         state.raise_position(lane, end);
     }
-    Ok(())
+    Ok(lane_ends)
 }

@@ -1,7 +1,7 @@
 //! A leader and its followers, without a network between: what each tells the other, step by step.
 
 use super::*;
-use crate::replication::{FollowerFetch, IsrAnswer, LeaderOffsets, Role};
+use crate::replication::{FollowerFetch, IsrAnswer, LeaderOffsets, Role, WaitError};
 use crate::storage::EpochEnd;
 
 const LEADER: BrokerId = BrokerId(1);
