@@ -5,12 +5,14 @@ use anyhow::Result;
 
 use super::trio::Trio;
 use super::{Figure, Sizes};
+use crate::page_cache::Filler;
 use crate::raw;
 use crate::workload::{Kind, Workload};
 
 const RUNS: usize = 3;
 
 pub(super) fn measure(trio: &mut Trio, sizes: &Sizes) -> Result<Vec<Figure>> {
+    let mut page_cache = Filler::new(trio.folder())?;
     let mut figures = Vec::new();
     for (name, batch_records, record_bytes) in [
         (
@@ -36,6 +38,7 @@ pub(super) fn measure(trio: &mut Trio, sizes: &Sizes) -> Result<Vec<Figure>> {
         raw::run(&address, &topic, &workload, sizes.warm_up)?;
         let mut runs = Vec::new();
         for _ in 0..RUNS {
+            page_cache.fill()?;
             let before = trio.cpu_s();
             let moved = raw::run(&address, &topic, &workload, sizes.seconds)?;
             let mb = moved.bytes as f64 / 1e6;

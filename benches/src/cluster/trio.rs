@@ -139,6 +139,11 @@ impl Trio {
         wait_for_port(port.parse()?)
     }
 
+    /// Where all data lies.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Addresses of all brokers.
     pub(super) fn bootstrap(&self) -> String {
         let addresses: Vec<&str> = self.brokers.iter().map(|b| b.address.as_str()).collect();
