@@ -13,6 +13,7 @@ mod environment;
 mod histogram;
 mod page_cache;
 mod raw;
+mod recipes;
 mod report;
 mod target;
 mod usage;
@@ -54,6 +55,9 @@ struct Args {
     /// acks=all, many partitions. The sides run one after the other.
     #[arg(long)]
     cluster: bool,
+    /// Instead of brokers: locks and queues of ours, kazoo's and Curator's on one real ZooKeeper.
+    #[arg(long, conflicts_with = "cluster")]
+    recipes: bool,
     /// Leaders killed by `--cluster`.
     #[arg(long, default_value_t = 20)]
     kills: usize,
@@ -81,6 +85,19 @@ fn main() -> Result<()> {
         let text = cluster::compare(&out, &sizes)?;
         fs::write(out.join("cluster.md"), &text)?;
         println!("{text}");
+        return Ok(());
+    }
+    if args.recipes {
+        let sizes = recipes::Sizes {
+            seconds: args.seconds,
+            warm_up: args.warm_up,
+            runs: args.runs,
+            only: args.only,
+        };
+        let text = recipes::compare(&out, &sizes)?;
+        fs::write(out.join("recipes.md"), &text)?;
+        println!("{text}");
+        eprintln!("rows and table: {}", out.display());
         return Ok(());
     }
     let sides = [Side::Nyala, Side::Kafka];
