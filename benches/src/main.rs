@@ -58,6 +58,9 @@ struct Args {
     /// Instead of brokers: locks and queues of ours, kazoo's and Curator's on one real ZooKeeper.
     #[arg(long, conflicts_with = "cluster")]
     recipes: bool,
+    /// With `--recipes`: ZooKeeper does not sync its log, so that the disk has no part in the figures.
+    #[arg(long, requires = "recipes")]
+    unsynced: bool,
     /// Leaders killed by `--cluster`.
     #[arg(long, default_value_t = 20)]
     kills: usize,
@@ -93,9 +96,10 @@ fn main() -> Result<()> {
             warm_up: args.warm_up,
             runs: args.runs,
             only: args.only,
+            synced: !args.unsynced,
         };
         let text = recipes::compare(&out, &sizes)?;
-        fs::write(out.join("recipes.md"), &text)?;
+        fs::write(out.join(format!("{}.md", sizes.name())), &text)?;
         println!("{text}");
         eprintln!("rows and table: {}", out.display());
         return Ok(());

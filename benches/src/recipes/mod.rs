@@ -32,6 +32,18 @@ pub(crate) struct Sizes {
     pub(crate) runs: usize,
     /// Only workloads with this in their name.
     pub(crate) only: Option<String>,
+    /// Whether ZooKeeper has each write on disk before it answers, as it does by default.
+    pub(crate) synced: bool,
+}
+
+impl Sizes {
+    /// Of the files with the results.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.synced {
+            true => "recipes",
+            false => "recipes-unsynced",
+        }
+    }
 }
 
 /// What one run gave.
@@ -51,10 +63,10 @@ struct Sides {
     curator: Peer,
 }
 
-/// Measures all sides; a table in Markdown. Raw rows go to `recipes.csv`.
+/// Measures all sides; a table in Markdown. Raw rows go to a CSV file beside it.
 pub(crate) fn compare(out: &Path, sizes: &Sizes) -> Result<String> {
     let class_path = kafka_class_path()?;
-    let server = Server::start(&class_path, out)?;
+    let server = Server::start(&class_path, out, sizes.synced)?;
     let (kazoo, kazoo_version) = Peer::kazoo(&server.address, out)?;
     let (curator, curator_version) = Peer::curator(&server.address, &class_path, out)?;
     let mut sides = Sides {
@@ -78,11 +90,15 @@ pub(crate) fn compare(out: &Path, sizes: &Sizes) -> Result<String> {
             }
         }
         // After every workload, so that an interrupted comparison keeps what it has.
-        fs::write(out.join("recipes.csv"), figures::csv(&rows))?;
+        let rows = figures::csv(&rows);
+        fs::write(out.join(format!("{}.csv", sizes.name())), rows)?;
     }
     Ok(format!(
-        "kazoo {kazoo_version}, Curator {curator_version}, ZooKeeper 3.8.4 with its log synced; \
-         medians of {} runs of {} s, warm-up {} s\n\n{}",
+        "kazoo {kazoo_version}, Curator {curator_version}, ZooKeeper 3.8.4 that {}; medians of {} runs of {} s, warm-up {} s\n\n{}",
+        match sizes.synced {
+            true => "syncs its log before it answers",
+            false => "does not sync its log",
+        },
         sizes.runs,
         sizes.seconds,
         sizes.warm_up,

@@ -30,8 +30,8 @@ pub(super) struct Packets {
 }
 
 impl Server {
-    /// Starts with ZooKeeper's own defaults: it syncs its log before it answers a write.
-    pub(super) fn start(class_path: &str, out: &Path) -> Result<Self> {
+    /// Starts with ZooKeeper's own defaults, but for what it does before it answers a write.
+    pub(super) fn start(class_path: &str, out: &Path, synced: bool) -> Result<Self> {
         let folder = out.join("recipes-zookeeper");
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
@@ -45,7 +45,9 @@ impl Server {
             folder.join("data").display()
         );
         fs::write(&config, text)?;
+        let sync = if synced { "yes" } else { "no" };
         let child = java(class_path, "512m")
+            .arg(format!("-Dzookeeper.forceSync={sync}"))
             .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
             .arg(&config)
             .stdout(Stdio::null())
