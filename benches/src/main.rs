@@ -20,7 +20,7 @@ mod usage;
 mod workload;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -78,31 +78,8 @@ fn main() -> Result<()> {
     let out = args.out.canonicalize()?;
     let environment = environment::describe();
     eprintln!("{}", environment.join("\n"));
-    if args.cluster {
-        let sizes = cluster::Sizes {
-            kills: args.kills,
-            seconds: args.seconds,
-            warm_up: args.warm_up,
-            only: args.only,
-        };
-        let text = cluster::compare(&out, &sizes)?;
-        fs::write(out.join("cluster.md"), &text)?;
-        println!("{text}");
-        return Ok(());
-    }
-    if args.recipes {
-        let sizes = recipes::Sizes {
-            seconds: args.seconds,
-            warm_up: args.warm_up,
-            runs: args.runs,
-            only: args.only,
-            synced: !args.unsynced,
-        };
-        let text = recipes::compare(&out, &sizes)?;
-        fs::write(out.join(format!("{}.md", sizes.name())), &text)?;
-        println!("{text}");
-        eprintln!("rows and table: {}", out.display());
-        return Ok(());
+    if args.cluster || args.recipes {
+        return compare_others(args, &out);
     }
     let sides = [Side::Nyala, Side::Kafka];
     let targets = sides.into_iter().map(|side| Target::start(side, &out));
@@ -152,6 +129,31 @@ fn main() -> Result<()> {
     fs::write(out.join("table.md"), &text)?;
     println!("{text}");
     eprintln!("rows, table and plot: {}", out.display());
+    Ok(())
+}
+
+/// The comparisons that are not of one broker with another.
+fn compare_others(args: Args, out: &Path) -> Result<()> {
+    let (name, text) = if args.cluster {
+        let sizes = cluster::Sizes {
+            kills: args.kills,
+            seconds: args.seconds,
+            warm_up: args.warm_up,
+            only: args.only,
+        };
+        ("cluster", cluster::compare(out, &sizes)?)
+    } else {
+        let sizes = recipes::Sizes {
+            seconds: args.seconds,
+            warm_up: args.warm_up,
+            runs: args.runs,
+            only: args.only,
+            synced: !args.unsynced,
+        };
+        (sizes.name(), recipes::compare(out, &sizes)?)
+    };
+    fs::write(out.join(format!("{name}.md")), &text)?;
+    println!("{text}");
     Ok(())
 }
 
