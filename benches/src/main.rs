@@ -13,13 +13,14 @@ mod environment;
 mod histogram;
 mod page_cache;
 mod raw;
+mod recipes;
 mod report;
 mod target;
 mod usage;
 mod workload;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -54,6 +55,12 @@ struct Args {
     /// acks=all, many partitions. The sides run one after the other.
     #[arg(long)]
     cluster: bool,
+    /// Instead of brokers: locks and queues of ours, kazoo's and Curator's on one real ZooKeeper.
+    #[arg(long, conflicts_with = "cluster")]
+    recipes: bool,
+    /// With `--recipes`: ZooKeeper does not sync its log, so that the disk has no part in the figures.
+    #[arg(long, requires = "recipes")]
+    unsynced: bool,
     /// Leaders killed by `--cluster`.
     #[arg(long, default_value_t = 20)]
     kills: usize,
@@ -71,17 +78,8 @@ fn main() -> Result<()> {
     let out = args.out.canonicalize()?;
     let environment = environment::describe();
     eprintln!("{}", environment.join("\n"));
-    if args.cluster {
-        let sizes = cluster::Sizes {
-            kills: args.kills,
-            seconds: args.seconds,
-            warm_up: args.warm_up,
-            only: args.only,
-        };
-        let text = cluster::compare(&out, &sizes)?;
-        fs::write(out.join("cluster.md"), &text)?;
-        println!("{text}");
-        return Ok(());
+    if args.cluster || args.recipes {
+        return compare_others(args, &out);
     }
     let sides = [Side::Nyala, Side::Kafka];
     let targets = sides.into_iter().map(|side| Target::start(side, &out));
@@ -131,6 +129,31 @@ fn main() -> Result<()> {
     fs::write(out.join("table.md"), &text)?;
     println!("{text}");
     eprintln!("rows, table and plot: {}", out.display());
+    Ok(())
+}
+
+/// The comparisons that are not of one broker with another.
+fn compare_others(args: Args, out: &Path) -> Result<()> {
+    let (name, text) = if args.cluster {
+        let sizes = cluster::Sizes {
+            kills: args.kills,
+            seconds: args.seconds,
+            warm_up: args.warm_up,
+            only: args.only,
+        };
+        ("cluster", cluster::compare(out, &sizes)?)
+    } else {
+        let sizes = recipes::Sizes {
+            seconds: args.seconds,
+            warm_up: args.warm_up,
+            runs: args.runs,
+            only: args.only,
+            synced: !args.unsynced,
+        };
+        (sizes.name(), recipes::compare(out, &sizes)?)
+    };
+    fs::write(out.join(format!("{name}.md")), &text)?;
+    println!("{text}");
     Ok(())
 }
 

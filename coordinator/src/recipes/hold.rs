@@ -21,11 +21,14 @@ use tracing::debug;
 use crate::session::{Children, Session, ZkError};
 
 use super::error::RecipeError;
+use super::farewell::{self, Farewell};
 use super::fence::Fence;
 use super::own::{Own, Plan};
 
 /// A hold shorter than this costs no watch on its own node; a longer one notices its deletion.
 const WATCH_AFTER: Duration = Duration::from_millis(100);
+/// How long one who waits relies on a list that had its node: less than a lease.
+const RELY_ON_LIST: Duration = Duration::from_secs(1);
 /// How often a contender whose turn it is looks whether the lease runs again.
 const LEASE_LOOK: Duration = Duration::from_millis(20);
 
@@ -61,6 +64,8 @@ pub(super) struct Contender {
     runtime: Handle,
     /// It is to be removed when this is dropped.
     stands: bool,
+    /// What it says when it goes, and since when it holds.
+    farewell: Option<(Farewell, Instant)>,
 }
 
 /// A create on its way. Dropped before its answer, it finds and removes what may have been made.
@@ -81,7 +86,7 @@ impl Drop for Entering<'_> {
             // Asked in the same session after the create, so the answer has in it whatever that has made;
             // and a later session has nothing to do with it.
             if let Ok(Some(own)) = Own::find(&session, &plan).await {
-                remove(&session, &own).await;
+                remove_at_last(&session, &own, false).await;
             }
         });
     }
@@ -111,6 +116,7 @@ impl Contender {
             own: Arc::new(own),
             runtime: Handle::current(),
             stands: true,
+            farewell: None,
         }
     }
 
@@ -135,8 +141,19 @@ impl Contender {
         Loss::SessionEnded
     }
 
+    /// Resolves when its node is gone, though not at once: a list had it a moment ago.
+    pub(super) async fn deleted(&self) {
+        sleep(RELY_ON_LIST.min(self.session.session_timeout() / 3)).await;
+        deletion(&self.session, &self.own).await;
+    }
+
     /// Its turn has come: makes it a hold, once the lease runs. `None`: the place was lost.
     pub(super) async fn hold(self) -> Option<Hold> {
+        self.hold_and_say(Farewell::Never).await
+    }
+
+    /// As [`hold`](Self::hold), and tells the next in line when it is let go.
+    pub(super) async fn hold_and_say(mut self, farewell: Farewell) -> Option<Hold> {
         let lease = self.session.lease();
         while !lease.holds() {
             tokio::select! {
@@ -159,6 +176,7 @@ impl Contender {
             Arc::clone(&stages),
         );
         self.runtime.spawn(keeping);
+        self.farewell = Some((farewell, Instant::now()));
         Some(Hold {
             contender: self,
             validity,
@@ -170,9 +188,14 @@ impl Contender {
     /// Removes the node and waits until that is done.
     pub(super) async fn leave(mut self) -> Result<(), ZkError> {
         // Given up halfway, it is dropped, and removed all the same.
-        let removed = self.own.remove(&self.session).await;
+        let removed = remove(&self.session, &self.own, self.tells()).await;
         self.stands = false;
         removed
+    }
+
+    fn tells(&self) -> bool {
+        let due = |(farewell, since): (Farewell, Instant)| farewell.is_due(since);
+        self.farewell.is_some_and(due)
     }
 }
 
@@ -180,14 +203,23 @@ impl Drop for Contender {
     fn drop(&mut self) {
         if self.stands && !self.own.is_over(&self.session) {
             let (session, own) = (self.session.clone(), Arc::clone(&self.own));
+            let tells = self.tells();
             self.runtime
-                .spawn(async move { remove(&session, &own).await });
+                .spawn(async move { remove_at_last(&session, &own, tells).await });
         }
     }
 }
 
-async fn remove(session: &Session, own: &Own) {
-    if let Err(error) = own.remove(session).await {
+/// Removes the node; `tells`: whoever is next hears of it, if nothing comes between.
+async fn remove(session: &Session, own: &Own, tells: bool) -> Result<(), ZkError> {
+    if tells && !own.is_over(session) && farewell::tell(session, own).await.is_ok() {
+        return Ok(());
+    }
+    own.remove(session).await
+}
+
+async fn remove_at_last(session: &Session, own: &Own, tells: bool) {
+    if let Err(error) = remove(session, own, tells).await {
         debug!(path = own.path, %error, "a node stays until its session ends");
     }
 }
@@ -347,7 +379,7 @@ async fn keep(session: Session, own: Arc<Own>, stages: Arc<watch::Sender<Stage>>
         loss = ends(&session, &own) => loss,
     };
     if end(&stages, loss) {
-        remove(&session, &own).await;
+        remove_at_last(&session, &own, false).await;
     }
 }
 
@@ -357,7 +389,7 @@ async fn ends(session: &Session, own: &Own) -> Loss {
         biased;
         () = own.over(session) => Loss::SessionEnded,
         () = lapse(session) => Loss::LeaseRanOut,
-        () = deletion(session, own) => Loss::Deleted,
+        () = late_deletion(session, own) => Loss::Deleted,
     }
 }
 
@@ -369,9 +401,14 @@ async fn lapse(session: &Session) {
     }
 }
 
+/// As [`deletion`], once the hold is long enough to be worth a watch.
+async fn late_deletion(session: &Session, own: &Own) {
+    sleep(WATCH_AFTER).await;
+    deletion(session, own).await;
+}
+
 /// Resolves when the node is not there any more.
 async fn deletion(session: &Session, own: &Own) {
-    sleep(WATCH_AFTER).await;
     loop {
         match session.exists_watch(&own.path).await {
             Ok((Some(stat), watch)) if stat.czxid == own.fence.0 => watch.changed().await,

@@ -59,7 +59,7 @@ fn marker(name: &str) -> &str {
 }
 
 /// Whether the contender lets others in of its own kind.
-fn is_reader(name: &str) -> bool {
+pub(super) fn is_reader(name: &str) -> bool {
     let marker = marker(name);
     marker.ends_with("__rlock__") || marker.ends_with("__READ__")
 }

@@ -10,7 +10,8 @@
 //! fence. Contends with kazoo's `Lock`, or with Curator's `InterProcessMutex` under [`Layout::Curator`].
 //! *On session loss*: the hold ends at once, or when the lease runs out while ZooKeeper is out of reach; who
 //! waits goes on waiting, with a new session from the end of the line.
-//! *Costs*: three operations and no watch, uncontended; two more for each time that one before us leaves.
+//! *Costs*: three requests and no watch, uncontended; five and two events for one of many who wait; one more
+//! each time that one before us leaves without a farewell (`farewell.rs`), as kazoo's and Curator's do.
 //!
 //! ```no_run
 //! # async fn example(session: nyala_coordinator::session::Session) -> Result<(), Box<dyn std::error::Error>> {

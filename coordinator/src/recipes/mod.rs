@@ -10,7 +10,7 @@
 //! Under them: `presence` (a write that is sent twice happens once), `inlet` (items into a queue),
 //! `tree_view` (a tree kept current), `claim` (a fixed name), `own` (an ephemeral node that is certainly ours), `hold` (the guard and the task that
 //! keeps it honest), `line` (who is before whom, pure), `turn` (waiting for the one before),
-//! `fence` (the token that makes late writers harmless).
+//! `farewell` (how the next is told), `fence` (the token that makes late writers harmless).
 //!
 //! A recipe takes a [`Session`](crate::session::Session) and a path below its chroot. Every wait may be
 //! dropped at any point and leaves nothing behind. Everything held is a [`Hold`]: it has a [`Fence`],
@@ -27,6 +27,7 @@ pub mod double_barrier;
 mod election;
 mod error;
 pub mod fanout;
+mod farewell;
 mod fence;
 mod hold;
 mod inlet;

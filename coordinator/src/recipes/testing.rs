@@ -171,14 +171,15 @@ struct Rule {
     cuts: u64,
 }
 
-/// A request, as the proxy saw it: its operation code, and the path that it starts with.
+/// A request, as the proxy saw it: its operation code, and the path that it, or its first operation,
+/// starts with.
 pub(super) type Request = (i32, String);
 
 pub(super) const CREATE: i32 = 15;
 pub(super) const DELETE: i32 = 2;
-pub(super) const EXISTS: i32 = 3;
 pub(super) const CHILDREN: i32 = 8;
 pub(super) const CHILDREN_AND_STAT: i32 = 12;
+pub(super) const MULTI: i32 = 14;
 
 /// A proxy that can be told to misbehave.
 pub(super) struct Proxy {
@@ -309,7 +310,10 @@ async fn pass(
 
 fn request(frame: &[u8]) -> Option<Request> {
     let number = |at: usize| Some(i32::from_be_bytes(frame.get(at..at + 4)?.try_into().ok()?));
-    let length = usize::try_from(number(8)?).ok()?;
-    let path = String::from_utf8_lossy(frame.get(12..12 + length)?).into_owned();
-    Some((number(4)?, path))
+    let code = number(4)?;
+    // Each operation of a multi has a head of nine bytes.
+    let at = if code == MULTI { 8 + 9 } else { 8 };
+    let length = usize::try_from(number(at)?).ok()?;
+    let path = String::from_utf8_lossy(frame.get(at + 4..at + 4 + length)?).into_owned();
+    Some((code, path))
 }

@@ -1,13 +1,15 @@
 //! Waiting in line: enter, look who is before, wait for that one only, look again.
 //!
-//! Only the node right before a contender is watched, so one that leaves wakes one (no herd). A list is
-//! read again before anything is taken: the one before may have left without ever having held.
+//! Only the node right before a contender is watched, so one that leaves wakes one (no herd). Unless it
+//! says that it held until now (`farewell.rs`), a list is read again before anything is taken: the one
+//! before may have left without ever having held.
 
 use std::time::Duration;
 
 use crate::session::{Children, Node, Session, ZkError};
 
 use super::error::{RecipeError, usable_path, within};
+use super::farewell::{self, Farewell};
 use super::fence::Fence;
 use super::hold::{Busy, Contender, Hold};
 use super::line::{self, Kind, Layout, Turn};
@@ -34,6 +36,26 @@ pub(super) struct Line {
     pub(super) data: Vec<u8>,
     pub(super) layout: Layout,
     pub(super) busy: Busy,
+}
+
+/// How the one before went.
+enum Left {
+    /// It held and let go: nobody is before us.
+    Told,
+    /// It may have held, or not; it may still be there.
+    Unknown,
+}
+
+impl Kind {
+    /// What one of this kind says when it lets go, having `waited` for its turn or not.
+    fn farewell(self, waited: bool) -> Farewell {
+        match self {
+            // Others of its kind may hold beside it.
+            Self::Read | Self::Permit => Farewell::Never,
+            Self::Lock | Self::Write | Self::Latch if waited => Farewell::Always,
+            Self::Lock | Self::Write | Self::Latch => Farewell::WhenLong,
+        }
+    }
 }
 
 impl Line {
@@ -70,7 +92,8 @@ impl Line {
                 match line::turn(&names, contender.name()) {
                     Turn::Missing => {}
                     Turn::Mine => {
-                        if let Some(hold) = contender.hold().await {
+                        let farewell = kind.farewell(false);
+                        if let Some(hold) = contender.hold_and_say(farewell).await {
                             return Ok(Some(hold));
                         }
                     }
@@ -104,21 +127,30 @@ impl Line {
     async fn wait(&self, kind: Kind) -> Result<Hold, RecipeError> {
         loop {
             let (contender, mut listed) = self.enter(kind).await?;
-            loop {
+            let mut waited = false;
+            let mine = loop {
                 let names = self.names(&contender, listed.take()).await?;
                 self.seen_by_all(&names, &contender)?;
                 match line::turn(&names, contender.name()) {
                     // The session ended, or somebody deleted our node: back to the end of the line.
-                    Turn::Missing => break,
-                    Turn::Mine => match contender.hold().await {
-                        Some(hold) => return Ok(hold),
-                        None => break,
-                    },
-                    Turn::Behind(name) => tokio::select! {
-                        gone = self.gone(name) => gone?,
-                        _ = contender.lost() => break,
-                    },
+                    Turn::Missing => break false,
+                    Turn::Mine => break true,
+                    Turn::Behind(name) => {
+                        waited = true;
+                        tokio::select! {
+                            biased;
+                            _ = contender.lost() => break false,
+                            () = contender.deleted() => {}
+                            left = self.leaves(name) => match left? {
+                                Left::Told => break true,
+                                Left::Unknown => {}
+                            },
+                        }
+                    }
                 }
+            };
+            if mine && let Some(hold) = contender.hold_and_say(kind.farewell(waited)).await {
+                return Ok(hold);
             }
         }
     }
@@ -158,18 +190,26 @@ impl Line {
     }
 
     /// Waits until something happened to the node of this name.
-    async fn gone(&self, name: &str) -> Result<(), RecipeError> {
+    async fn leaves(&self, name: &str) -> Result<Left, RecipeError> {
         let path = child(&self.path, name);
-        loop {
-            match self.session.exists_watch(&path).await {
-                Ok((Some(_), watch)) => {
-                    watch.changed().await;
-                    return Ok(());
-                }
-                Ok((None, _)) => return Ok(()),
-                Err(e) if e.is_transient() => {}
-                Err(e) => return Err(RecipeError::at(&path)(e)),
+        // The second leaves after the first: a farewell that comes between is missed, and the line listed.
+        let farewell = async {
+            match line::is_reader(name) {
+                true => None,
+                false => farewell::watch(&self.session, &path).await,
             }
+        };
+        let (before, farewell) = tokio::join!(self.session.exists_watch(&path), farewell);
+        match before {
+            Ok((Some(_), before)) => tokio::select! {
+                // Its event comes before that of the node's end.
+                biased;
+                () = farewell::heard(farewell) => Ok(Left::Told),
+                () = before.changed() => Ok(Left::Unknown),
+            },
+            Ok((None, _)) => Ok(Left::Unknown),
+            Err(e) if e.is_transient() => Ok(Left::Unknown),
+            Err(e) => Err(RecipeError::at(&path)(e)),
         }
     }
 

@@ -382,16 +382,25 @@ fn result(done: zk::MultiWriteResult) -> Result<OpResult, MultiError> {
 fn forward(watcher: zk::OneshotWatcher) -> Watch {
     let (mut fired, watch) = oneshot::channel();
     tokio::spawn(async move {
-        let happened = tokio::select! {
-            _ = watcher.changed() => true,
-            () = fired.closed() => false,
-        };
-        if happened {
-            // A receiver that is gone has lost interest.
-            let _ = fired.send(());
+        tokio::select! {
+            event = watcher.changed() => {
+                // A receiver that is gone has lost interest.
+                let _ = fired.send(kind(event.event_type));
+            }
+            () = fired.closed() => {}
         }
     });
     Watch::new(watch)
+}
+
+/// What an event says of the node itself.
+fn kind(event: zk::EventType) -> Option<TreeEventKind> {
+    match event {
+        zk::EventType::NodeCreated => Some(TreeEventKind::Created),
+        zk::EventType::NodeDeleted => Some(TreeEventKind::Deleted),
+        zk::EventType::NodeDataChanged => Some(TreeEventKind::DataChanged),
+        _ => None,
+    }
 }
 
 fn forward_tree(mut watcher: zk::PersistentWatcher) -> TreeWatch {
@@ -402,13 +411,11 @@ fn forward_tree(mut watcher: zk::PersistentWatcher) -> TreeWatch {
                 event = watcher.changed() => event,
                 () = events.closed() => return,
             };
-            let kind = match event.event_type {
-                zk::EventType::NodeCreated => TreeEventKind::Created,
-                zk::EventType::NodeDeleted => TreeEventKind::Deleted,
-                zk::EventType::NodeDataChanged => TreeEventKind::DataChanged,
-                zk::EventType::NodeChildrenChanged => continue,
+            let kind = match kind(event.event_type) {
+                Some(kind) => kind,
+                None if event.event_type == zk::EventType::NodeChildrenChanged => continue,
                 // Disconnected or expired: this connection ends, and the watch with it.
-                _ => return,
+                None => return,
             };
             let event = TreeEvent {
                 path: event.path,

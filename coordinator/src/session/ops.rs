@@ -205,17 +205,23 @@ pub enum OpResult {
 /// It also resolves when the connection was replaced, because watches do not survive that.
 #[derive(Debug)]
 pub struct Watch {
-    fired: oneshot::Receiver<()>,
+    fired: oneshot::Receiver<Option<TreeEventKind>>,
 }
 
 impl Watch {
-    pub(super) fn new(fired: oneshot::Receiver<()>) -> Self {
+    pub(super) fn new(fired: oneshot::Receiver<Option<TreeEventKind>>) -> Self {
         Self { fired }
     }
 
     /// Waits for the hint. Dropping the future gives the watch up.
     pub async fn changed(mut self) {
         self.wait().await;
+    }
+
+    /// As [`changed`](Self::changed), and says what happened to the node; `None`: to its children, or to
+    /// the connection, so that nothing is known.
+    pub(crate) async fn event(self) -> Option<TreeEventKind> {
+        self.fired.await.ok().flatten()
     }
 
     /// As [`changed`](Self::changed), for a `select!`: dropping the future keeps the watch. Not to be
@@ -226,7 +232,7 @@ impl Watch {
     }
 }
 
-/// What happened to a node below a watched tree.
+/// What happened to a node that is watched, or below a watched tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TreeEventKind {
     /// It was made.

@@ -7,7 +7,7 @@ use super::super::own::{Own, Plan};
 use super::super::testing::*;
 use super::super::{Fence, RecipeError};
 use super::*;
-use crate::session::{Acl, CreateMode, Op, SessionState, ZkError};
+use crate::session::{Acl, CreateMode, Op, SessionState};
 
 const PATH: &str = "/locks/one";
 
@@ -411,80 +411,57 @@ async fn a_hold_costs_three_operations_and_a_handover_wakes_one() {
             .expect("no panic")
             .expect("its turn");
         let seen = place.proxy.seen_below(PATH);
-        let own_watches = seen.iter().filter(|(code, _)| *code == EXISTS).count();
-        let lists = seen.iter().filter(|(code, _)| *code == CHILDREN).count();
-        let deletes = seen.iter().filter(|(code, _)| *code == DELETE).count();
-        assert_eq!((lists, deletes), (1, 1), "a herd: {seen:?}");
-        assert!(own_watches <= 1, "{seen:?}");
-    }
-}
-
-#[tokio::test]
-async fn contenders_of_others_count_and_those_that_would_not_see_us_are_refused() {
-    let place = Place::start().await;
-    let (ours, theirs) = (place.session().await, place.session().await);
-    ours.ensure_path(PATH).await.expect("made");
-    let make = |name: &'static str| {
-        let theirs = theirs.clone();
-        let path = format!("{PATH}/{name}");
-        async move {
-            let mode = CreateMode::EphemeralSequential;
-            let made = theirs.create(&path, b"", mode, Acl::Open).await;
-            made.expect("made").path
-        }
-    };
-    let kazoo = make("ffffffffffffffffffffffffffffffff__lock__").await;
-    assert!(
-        lock(&ours)
-            .try_acquire()
-            .await
-            .expect("an answer")
-            .is_none()
-    );
-    theirs.delete(&kazoo, None).await.expect("deleted");
-    let curator = make("_c_7b7fcca7-4490-4454-85ba-8ec60e66c451-lock-").await;
-    let refused = lock(&ours).try_acquire().await.err();
-    assert!(
-        matches!(refused, Some(RecipeError::OtherLayout { .. })),
-        "{refused:?}"
-    );
-    let refused = lock(&ours).acquire().await.err();
-    assert!(
-        matches!(refused, Some(RecipeError::OtherLayout { .. })),
-        "{refused:?}"
-    );
-    let lock = lock(&ours).with_layout(Layout::Curator);
-    assert!(lock.try_acquire().await.expect("an answer").is_none());
-    theirs.delete(&curator, None).await.expect("deleted");
-    let hold = soon("the lock", lock.acquire()).await.expect("it is free");
-    assert!(
-        hold.path().contains("/_c_") && hold.path().contains("-lock-"),
-        "{}",
-        hold.path()
-    );
-}
-
-#[tokio::test]
-async fn what_cannot_be_is_refused() {
-    let place = Place::start().await;
-    let session = place.session().await;
-    for path in ["", "/", "locks", "/locks/", "//a", "/a/../b"] {
-        let refused = Lock::new(&session, path).err();
-        assert!(
-            matches!(refused, Some(RecipeError::BadPath { .. })),
-            "{path:?}"
+        let count = |codes: &[i32]| seen.iter().filter(|(code, _)| codes.contains(code)).count();
+        assert_eq!(count(&[MULTI]), 1, "{seen:?}");
+        assert_eq!(
+            count(&[CHILDREN, CHILDREN_AND_STAT, DELETE]),
+            0,
+            "a herd, or a question: {seen:?}"
         );
     }
-    let mode = CreateMode::Ephemeral;
-    let made = session.create("/leaf", b"", mode, Acl::Open).await;
-    made.expect("made");
-    let below = Lock::new(&session, "/leaf/lock").expect("a legal path");
-    let refused = below.acquire().await.err();
-    let source = ZkError::NoChildrenForEphemerals;
-    let path = "/leaf/lock".to_owned();
-    assert_eq!(refused, Some(RecipeError::Zk { path, source }));
-    session.close().await;
-    let refused = lock(&session).acquire().await.err();
-    let (path, source) = (PATH.to_owned(), ZkError::Closed);
-    assert_eq!(refused, Some(RecipeError::Zk { path, source }));
+}
+
+#[tokio::test]
+async fn a_word_to_the_holder_is_not_taken_for_its_farewell() {
+    let place = Place::start().await;
+    let (one, two) = (place.session().await, place.session().await);
+    let mut hold = lock(&one).acquire().await.expect("it is free");
+    // The first ends by hand, without a farewell; the second with one.
+    for by_hand in [true, false] {
+        let next = lock(&two);
+        let next = tokio::spawn(async move { next.acquire().await });
+        until_children(&two, PATH, 2).await;
+        // As Curator's Revoker does.
+        let asked = two.set(hold.path(), b"__REVOKE__", None).await;
+        asked.expect("it is there");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!next.is_finished(), "two holders");
+        match by_hand {
+            true => two.delete(hold.path(), None).await.expect("deleted"),
+            false => hold.release().await.expect("it is ours"),
+        }
+        let next = soon("the next holder", next).await.expect("no panic");
+        hold = next.expect("its turn came");
+    }
+    assert!(hold.is_valid());
+}
+
+#[tokio::test]
+async fn who_waits_notices_that_its_node_is_gone() {
+    let place = Place::start().await;
+    let (one, two) = (place.session().await, place.session().await);
+    let hold = lock(&one).acquire().await.expect("it is free");
+    let next = lock(&two);
+    let next = tokio::spawn(async move { next.acquire().await });
+    until_children(&two, PATH, 2).await;
+    let names = two.children(PATH).await.expect("they can be read");
+    let waits = names.iter().map(|name| format!("{PATH}/{name}"));
+    for path in waits.filter(|path| path != hold.path()) {
+        two.delete(&path, None).await.expect("deleted");
+    }
+    // It stands in line again, though the holder has not moved.
+    until_children(&two, PATH, 2).await;
+    hold.release().await.expect("it is ours");
+    let next = soon("the next holder", next).await.expect("no panic");
+    assert!(next.expect("its turn came").is_valid());
 }

@@ -1,0 +1,88 @@
+//! A farewell: how whoever lets go tells the next in line that its turn has come.
+//!
+//! ```text
+//! PATH/a93b...07__lock__0000000008        held; its successor watches it, and
+//! PATH/a93b...07__lock__0000000008-over   never there: made and deleted in the multi that deletes the first
+//! ```
+//!
+//! A successor that only sees a node go has to list the line: who went may have left it without ever
+//! having held, with others still before it. The event of the second name says that it *held* until
+//! now, so that nobody is left before it, nor before us: the turn is ours without another question. The
+//! name has the holder's UUID in it, nobody else makes it, and nobody ever sees the node in a list.
+//!
+//! It is a hint for speed: without one (kazoo and Curator give none, nor does a session that ends) the
+//! successor lists the line. Only who holds alone gives it: a reader leaves other readers behind.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::session::{Acl, CreateMode, Op, Session, TreeEventKind, Watch, ZkError};
+
+use super::own::Own;
+
+/// Who held longer is waited for, more likely than not.
+const TELL_AFTER: Duration = Duration::from_millis(10);
+
+/// Whether the end of a hold is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// Others may hold beside it, or nobody stands in line.
+    Never,
+    /// Nobody was before it when it came: while it is short, there will hardly be anybody behind.
+    WhenLong,
+    /// It has waited in line itself.
+    Always,
+}
+
+impl Farewell {
+    /// Whether to tell the end of what was taken at `since`.
+    pub(super) fn is_due(self, since: Instant) -> bool {
+        match self {
+            Self::Never => false,
+            Self::WhenLong => since.elapsed() > TELL_AFTER,
+            Self::Always => true,
+        }
+    }
+}
+
+/// The name that is never there.
+fn path_of(holder: &str) -> String {
+    format!("{holder}-over")
+}
+
+/// Removes a held node and tells it. However that ends, [`Own::remove`] may follow.
+pub(super) async fn tell(session: &Session, own: &Own) -> Result<(), ZkError> {
+    let farewell = path_of(&own.path);
+    let delete = |path| Op::Delete {
+        path,
+        version: None,
+    };
+    let create = Op::Create {
+        path: farewell.clone(),
+        data: Vec::new(),
+        mode: CreateMode::Persistent,
+        acl: Acl::Default,
+    };
+    let ops = vec![create, delete(farewell), delete(own.path.clone())];
+    Ok(session.multi(ops).await.map(drop)?)
+}
+
+/// Watches for the farewell of the node at `holder`; `None` if it cannot be watched for.
+pub(super) async fn watch(session: &Session, holder: &str) -> Option<Watch> {
+    match session.exists_watch(&path_of(holder)).await {
+        Ok((None, watch)) => Some(watch),
+        // Somebody plays with us, or the connection was lost: the line will be listed.
+        Ok((Some(_), _)) | Err(_) => None,
+    }
+}
+
+/// Resolves when the farewell has come, and never if it cannot come any more.
+pub(super) async fn heard(watch: Option<Watch>) {
+    if let Some(watch) = watch
+        && watch.event().await == Some(TreeEventKind::Created)
+    {
+        return;
+    }
+    std::future::pending().await
+}
