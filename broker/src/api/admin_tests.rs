@@ -341,7 +341,6 @@ async fn transactional_producers_are_told_to_give_up_in_words_of_their_client() 
             key: "tx".to_owned(),
             key_type: 1,
             coordinator_keys: vec!["tx".to_owned()],
-            ..FindCoordinatorRequest::default()
         };
         async move { super::find_coordinator::handle(&context, request).await }
     };
