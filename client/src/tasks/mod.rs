@@ -26,26 +26,8 @@
 //! tasks run elsewhere, it takes a new name, the first result counts. Scheduler anywhere: the next one
 //! replays; a decision is an event or was never made. Between dead letter and `dead`: the letter may be
 //! there twice, redrive takes one. ZooKeeper away: nothing new is given out, results are still taken.
-//! Broker away: reports are repeated until they are in the log.
-//!
-//! ```no_run
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use nyala_client::TaskQueue;
-//! use nyala_client::tasks::{QueueConfig, Task, WorkerConfig};
-//!
-//! let queue = TaskQueue::open("127.0.0.1:2181", "words", QueueConfig::default()).await?;
-//! let id = queue.submit(Task::new("one")).await?.wait().await?;   // it is in the log
-//!
-//! let mut worker = queue.worker(WorkerConfig::default()).await?;  // elsewhere
-//! let job = worker.next().await?;
-//! let result = String::from_utf8_lossy(job.payload()).to_uppercase();
-//! job.ack(result).await?;
-//!
-//! let (status, result) = queue.result(&id).await?;
-//! println!("{}: {result:?}", status.state.as_str());
-//! # Ok(()) }
-//! ```
-//! The whole of it: `client/examples/tasks.rs`.
+//! Broker away: reports are repeated until they are in the log. Examples: [`TaskQueue`],
+//! `client/examples/tasks.rs`.
 
 mod checkpoint;
 mod error;
