@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::brokers::Options;
+use harness::brokers::{Brokers, Options};
 use harness::scene::{FAILOVER_MAX, GROUP, Scene, TOPIC, three};
 use harness::wait;
 
@@ -119,6 +119,22 @@ fn a_group_keeps_its_offsets_when_its_coordinator_dies() {
     }
     // The committer reads back what it has committed all the time; the checker compares.
     scene.finish();
+}
+
+#[test]
+fn brokers_that_are_all_told_to_stop_do_not_wait_for_each_other() {
+    let mut brokers = Brokers::three(&[]);
+    brokers.create_topic("t", 6, 3, &[]);
+    brokers.znodes().wait_for_full_isr("t");
+    for node in &mut brokers.nodes {
+        node.ask_to_stop();
+    }
+    for node in &mut brokers.nodes {
+        let said = node.said();
+        let took = node.stop();
+        // Asked again it would be after a pause of 5 seconds, three times.
+        assert!(took < Duration::from_secs(5), "{took:?}: {said}");
+    }
 }
 
 /// Partition of `__consumer_offsets` that holds [`GROUP`]: Java's hash of the name, of 4 partitions.

@@ -1,5 +1,6 @@
 //! The administrative handlers against a real cluster of one: what one changes, the others show.
 
+use nyala_client::wire::ErrorCode;
 use nyala_client::wire::messages::alter_configs::{
     self, AlterConfigsRequest, AlterConfigsResource,
 };
@@ -15,6 +16,7 @@ use nyala_client::wire::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource,
 };
 use nyala_client::wire::messages::describe_log_dirs::DescribeLogDirsRequest;
+use nyala_client::wire::messages::find_coordinator::FindCoordinatorRequest;
 use nyala_client::wire::messages::incremental_alter_configs::{
     self as incremental, IncrementalAlterConfigsRequest,
 };
@@ -326,6 +328,39 @@ async fn cluster_and_folders_are_shown() {
     assert_eq!(
         (dir.topics[0].name.as_str(), &partitions[..]),
         ("t", &[0, 1][..])
+    );
+    alone.stop().await;
+}
+
+#[tokio::test]
+async fn transactional_producers_are_told_to_give_up_in_words_of_their_client() {
+    let alone = Alone::start("").await;
+    let asked = |version: i16| {
+        let context = alone.context::<FindCoordinatorRequest>(version);
+        let request = FindCoordinatorRequest {
+            key: "tx".to_owned(),
+            key_type: 1,
+            coordinator_keys: vec!["tx".to_owned()],
+        };
+        async move { super::find_coordinator::handle(&context, request).await }
+    };
+    let old = asked(2).await;
+    assert_eq!(
+        ErrorCode::from(old.error_code),
+        ErrorCode::TransactionalIdAuthorizationFailed
+    );
+    assert!(
+        old.error_message
+            .is_some_and(|text| text.contains("no transactions"))
+    );
+    let new = asked(4).await.coordinators.remove(0);
+    assert_eq!(
+        ErrorCode::from(new.error_code),
+        ErrorCode::UnsupportedVersion
+    );
+    assert!(
+        new.error_message
+            .is_some_and(|text| text.contains("no transactions"))
     );
     alone.stop().await;
 }

@@ -339,7 +339,8 @@ impl Entry {
 
     fn write(&self, reply: &mut FetchReply, isolation: Isolation, hints: &mut Hints<'_>) {
         let index = self.asked.partition;
-        // There are no aborted transactions, and only readers of committed records ask for them.
+        // Only readers of committed records are told of aborted transactions; none are known here, though
+        // logs that Kafka wrote may hold some (the leader warns of them).
         let aborted: Option<&[(i64, i64)]> = match isolation {
             Isolation::ReadUncommitted | Isolation::LogEnd => None,
             Isolation::ReadCommitted => Some(&[]),

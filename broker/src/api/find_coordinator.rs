@@ -22,6 +22,19 @@ const SHARE: i8 = 2;
 /// What Kafka says where nothing is wrong.
 const NO_ERROR: &str = "NONE";
 
+/// Shown to users of transactional producers.
+const NO_TRANSACTIONS: &str =
+    "this broker has no transactions: a producer without transactional.id works";
+
+/// Why a coordinator is not named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    /// As Kafka says it.
+    Code(ErrorCode),
+    /// There are no transactions here, ever.
+    NoTransactions,
+}
+
 /// A broker as the client may reach it.
 struct Node {
     id: i32,
@@ -39,7 +52,7 @@ pub(super) async fn handle(
         let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
         for key in request.coordinator_keys {
             let found = find(cx, kind, &key).await;
-            coordinators.push(one_of_several(key, found));
+            coordinators.push(one_of_several(key, found, cx.version));
         }
         return FindCoordinatorResponse {
             coordinators,
@@ -47,14 +60,14 @@ pub(super) async fn handle(
         };
     }
     let found = find(cx, kind, &request.key).await;
-    let error = found.as_ref().err().copied().unwrap_or(ErrorCode::None);
+    let (error, message) = match &found {
+        Ok(_) => (ErrorCode::None, NO_ERROR),
+        Err(refusal) => (refusal.code(cx.version), refusal.message()),
+    };
     let node = found.unwrap_or_else(|_| Node::none());
     FindCoordinatorResponse {
         error_code: error.code(),
-        error_message: Some(match error {
-            ErrorCode::None => NO_ERROR.to_owned(),
-            error => error.message().to_owned(),
-        }),
+        error_message: Some(message.to_owned()),
         node_id: node.id,
         host: node.host,
         port: node.port,
@@ -62,8 +75,41 @@ pub(super) async fn handle(
     }
 }
 
-fn one_of_several(key: String, found: Result<Node, ErrorCode>) -> Coordinator {
-    let error = found.as_ref().err().copied().unwrap_or(ErrorCode::None);
+impl Refusal {
+    /// Transactional producers ask for ever unless the error is one that their client gives up at:
+    /// librdkafka, which asks in version 2 at most, knows only failed authorisations as such; Java's
+    /// and other clients give up at any error that is not temporary.
+    fn code(self, version: i16) -> ErrorCode {
+        match self {
+            Self::Code(code) => code,
+            Self::NoTransactions if version < FIRST_VERSION_WITH_KEYS => {
+                ErrorCode::TransactionalIdAuthorizationFailed
+            }
+            Self::NoTransactions => ErrorCode::UnsupportedVersion,
+        }
+    }
+
+    fn message(self) -> &'static str {
+        match self {
+            Self::Code(code) => code.message(),
+            Self::NoTransactions => NO_TRANSACTIONS,
+        }
+    }
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Self::Code(code)
+    }
+}
+
+fn one_of_several(key: String, found: Result<Node, Refusal>, version: i16) -> Coordinator {
+    let (error, message) = match &found {
+        Ok(_) => (ErrorCode::None, ""),
+        // Kafka sets no words here, and none is an empty text.
+        Err(Refusal::Code(code)) => (*code, ""),
+        Err(refusal) => (refusal.code(version), refusal.message()),
+    };
     let node = found.unwrap_or_else(|_| Node::none());
     Coordinator {
         key,
@@ -71,26 +117,25 @@ fn one_of_several(key: String, found: Result<Node, ErrorCode>) -> Coordinator {
         host: node.host,
         port: node.port,
         error_code: error.code(),
-        // Kafka sets no words here, and none is an empty text.
-        error_message: Some(String::new()),
+        error_message: Some(message.to_owned()),
     }
 }
 
-async fn find(cx: &Context, kind: i8, key: &str) -> Result<Node, ErrorCode> {
+async fn find(cx: &Context, kind: i8, key: &str) -> Result<Node, Refusal> {
     match kind {
         GROUP if !cx.authorize(Operation::Describe, Resource::Group(key)) => {
-            Err(ErrorCode::GroupAuthorizationFailed)
+            Err(ErrorCode::GroupAuthorizationFailed.into())
         }
-        GROUP => find_group(cx, key).await,
+        GROUP => Ok(find_group(cx, key).await?),
         TRANSACTION if !cx.authorize(Operation::Describe, Resource::TransactionalId(key)) => {
-            Err(ErrorCode::TransactionalIdAuthorizationFailed)
+            Err(ErrorCode::TransactionalIdAuthorizationFailed.into())
         }
-        // Nobody coordinates transactions yet, and share groups are for Kafka 4.
-        TRANSACTION => Err(ErrorCode::CoordinatorNotAvailable),
+        TRANSACTION => Err(Refusal::NoTransactions),
+        // Share groups are for Kafka 4.
         SHARE if cx.version >= FIRST_VERSION_WITH_SHARE_GROUPS => {
-            Err(ErrorCode::CoordinatorNotAvailable)
+            Err(ErrorCode::CoordinatorNotAvailable.into())
         }
-        _ => Err(ErrorCode::InvalidRequest),
+        _ => Err(ErrorCode::InvalidRequest.into()),
     }
 }
 

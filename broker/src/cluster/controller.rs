@@ -1,10 +1,12 @@
 //! The controller's seat: every broker stands for election when it is empty, and whoever wins rules
-//! until the seat, the session or the broker is gone (`controller/term.rs`).
+//! until the seat, the session or the broker is gone (`controller/term.rs`). Who is to lead a partition
+//! is decided in `leaders.rs`; here it is only carried out.
 //!
 //! Every write is a transaction that checks the controller epoch: a controller that was replaced while
 //! it slept finds out by its first write, and does nothing.
 
 mod answers;
+mod news;
 mod nodes;
 mod term;
 

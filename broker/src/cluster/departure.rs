@@ -10,7 +10,7 @@ use std::time::Duration;
 use nyala_client::error::ConnectionError;
 use nyala_client::wire::ErrorCode;
 use nyala_client::wire::messages::controlled_shutdown::ControlledShutdownRequest;
-use nyala_coordinator::cluster::ClusterSnapshot;
+use nyala_coordinator::cluster::{ClusterSnapshot, PartitionInfo};
 use nyala_coordinator::ids::{BrokerEpoch, BrokerId};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -62,10 +62,15 @@ impl Departure<'_> {
             }
             match self.ask(backoff).await {
                 Ok(()) => {
-                    let gone = self.snapshots.wait_for(|s| led_with_others(s, this) == 0);
+                    let gone = self.snapshots.wait_for(|s| led(s, this, in_sync) == 0);
                     // Seen by others already; here it is a matter of time.
                     let _ = tokio::time::timeout(SEEN_MAX, gone).await;
                     info!("broker {this} leads nothing any more that others could lead");
+                    return;
+                }
+                // A controller that counts replicas which are down, as Kafka's does.
+                Err(Refused::Remaining(_)) if self.led_in_vain(this) => {
+                    info!("broker {this} leads only what no other broker that runs could lead");
                     return;
                 }
                 // Asking again gives the same answer.
@@ -113,16 +118,21 @@ impl Departure<'_> {
         }
     }
 
-    /// Ends with the pause, or when another controller is there or fewer partitions are led here.
+    fn led_in_vain(&self, this: BrokerId) -> bool {
+        led(&self.snapshots.borrow(), this, copies) == 0
+    }
+
+    /// Ends with the pause, or when another controller is there, or fewer partitions are led here that
+    /// others could lead, or no other broker is left.
     async fn pause(&mut self, longest: Duration) {
         let this = self.peers.this();
-        let (controller, led) = {
+        let (controller, led_before) = {
             let now = self.snapshots.borrow();
-            (now.controller, led_with_others(&now, this))
+            (now.controller, led(&now, this, copies))
         };
         let news = self.snapshots.wait_for(|s| {
             let other = s.controller.is_some() && s.controller != controller;
-            other || led_with_others(s, this) < led
+            other || led(s, this, copies) < led_before || !has_others(s, this)
         });
         // No news: the pause is over.
         let _ = tokio::time::timeout(longest, news).await;
@@ -134,12 +144,88 @@ fn has_others(snapshot: &ClusterSnapshot, this: BrokerId) -> bool {
     snapshot.brokers.keys().any(|id| *id != this)
 }
 
-/// Partitions that this broker leads and others have copies of.
-fn led_with_others(snapshot: &ClusterSnapshot, this: BrokerId) -> usize {
+/// Partitions that this broker leads and one of `others`, which is registered, could lead.
+fn led(
+    snapshot: &ClusterSnapshot,
+    this: BrokerId,
+    others: impl Fn(&PartitionInfo) -> &[BrokerId],
+) -> usize {
     let partitions = snapshot.topics.values().flat_map(|t| t.partitions.values());
     let led = partitions.filter(|p| {
         let leader = p.state.as_ref().and_then(|s| s.leader);
-        leader == Some(this) && p.replicas.len() > 1
+        let could = |b: &BrokerId| *b != this && snapshot.brokers.contains_key(b);
+        leader == Some(this) && others(p).iter().any(could)
     });
     led.count()
+}
+
+/// Who could lead at once.
+fn in_sync(partition: &PartitionInfo) -> &[BrokerId] {
+    partition.state.as_ref().map_or(&[], |s| &s.isr)
+}
+
+/// Who could lead when it has caught up.
+fn copies(partition: &PartitionInfo) -> &[BrokerId] {
+    &partition.replicas
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use nyala_coordinator::cluster::{BrokerInfo, PartitionState, TopicInfo};
+    use nyala_coordinator::ids::{ControllerEpoch, LeaderEpoch, PartitionIndex, TopicName};
+
+    use super::*;
+
+    const ME: BrokerId = BrokerId(1);
+
+    /// One partition on brokers 1 and 2, led by 1.
+    fn cluster(alive: &[i32], isr: &[i32]) -> ClusterSnapshot {
+        let broker = |id: &i32| {
+            let info = BrokerInfo {
+                id: BrokerId(*id),
+                epoch: BrokerEpoch(1),
+                endpoints: Vec::new(),
+                rack: None,
+            };
+            (BrokerId(*id), info)
+        };
+        let partition = PartitionInfo {
+            replicas: vec![ME, BrokerId(2)],
+            state: Some(PartitionState {
+                leader: Some(ME),
+                leader_epoch: LeaderEpoch(0),
+                isr: isr.iter().copied().map(BrokerId).collect(),
+                controller_epoch: ControllerEpoch(1),
+                version: 0,
+                written: 0,
+            }),
+            ..PartitionInfo::default()
+        };
+        let info = TopicInfo {
+            id: None,
+            partitions: BTreeMap::from([(PartitionIndex(0), partition)]),
+        };
+        let topic = TopicName::new("t").expect("legal");
+        ClusterSnapshot {
+            brokers: alive.iter().map(broker).collect(),
+            topics: BTreeMap::from([(topic, Arc::new(info))]),
+            ..ClusterSnapshot::default()
+        }
+    }
+
+    #[test]
+    fn only_registered_replicas_are_waited_for() {
+        for (alive, isr, now, later) in [
+            (&[1, 2][..], &[1, 2][..], 1, 1),
+            (&[1, 2], &[1], 0, 1),
+            (&[1], &[1, 2], 0, 0),
+            (&[1, 3], &[1], 0, 0),
+        ] {
+            let snapshot = cluster(alive, isr);
+            let got = (led(&snapshot, ME, in_sync), led(&snapshot, ME, copies));
+            assert_eq!(got, (now, later), "{alive:?} {isr:?}");
+        }
+    }
 }

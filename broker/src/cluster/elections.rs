@@ -1,7 +1,7 @@
 //! Elections that somebody asks for: of preferred leaders, of unclean ones, and the automatic balance
 //! of leaders (`auto.leader.rebalance.enable`).
 //!
-//! Pure, as `plan.rs`, whose facts it uses.
+//! Pure, as `leaders.rs`, which decides all other elections and whose facts it uses.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use nyala_coordinator::ids::{BrokerId, PartitionIndex, TopicPartition};
 use nyala_coordinator::registry::NewState;
 
 use super::error::ElectionError;
-use super::plan::{Case, Facts};
+use super::leaders::{Case, Facts};
 
 /// Which leader is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

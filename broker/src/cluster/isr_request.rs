@@ -10,7 +10,7 @@ use nyala_coordinator::ids::{BrokerEpoch, BrokerId, LeaderEpoch, TopicPartition}
 use nyala_coordinator::registry::{self, NewState};
 
 use super::error::IsrError;
-use super::plan::{Case, Facts};
+use super::leaders::{Case, Facts};
 
 /// What a leader wishes.
 #[derive(Clone, Debug, PartialEq, Eq)]

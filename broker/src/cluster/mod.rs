@@ -1,7 +1,8 @@
 //! This broker in its cluster: registration, controller, topics, overrides, producer ids.
 //!
-//! [`Cluster`] is the one entry. Deciding is pure: `plan.rs`, `elections.rs`, `reassign.rs`,
-//! `isr_request.rs`, `deletion.rs`, `assign.rs` for the controller, `actions.rs` for this broker. What is
+//! [`Cluster`] is the one entry. Deciding is pure: for the controller `leaders.rs` (who leads, and who is
+//! no longer in sync), `elections.rs` (elections that somebody asks for), `reassign.rs`, `isr_request.rs`,
+//! `deletion.rs`, `assign.rs` (where new replicas go); `actions.rs` for this broker. What is
 //! decided is carried out by `controller.rs` (writes znodes, fenced by the controller epoch), `tell.rs`
 //! (tells every broker) and `roles.rs` (makes this broker's partitions lead or follow, stops and deletes
 //! them). All of it is level-triggered from [`ClusterSnapshot`]. Of the wire it knows only what it asks
@@ -22,10 +23,10 @@ mod error;
 mod facts;
 mod found;
 mod isr_request;
+mod leaders;
 mod membership;
 mod metadata;
 mod missing;
-mod plan;
 mod producer_ids;
 mod reassign;
 mod roles;

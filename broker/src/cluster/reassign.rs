@@ -11,7 +11,7 @@ use nyala_coordinator::ids::{BrokerId, PartitionIndex, TopicName, TopicPartition
 use nyala_coordinator::registry::{NewState, Placement};
 
 use super::error::ReassignError;
-use super::plan::{Case, Facts};
+use super::leaders::{Case, Facts};
 
 /// One step of a move.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,8 +23,9 @@ impl Settings {
                 "listeners",
                 &self.listeners,
                 format!(
-                    "{} is not supported yet, only PLAINTEXT is",
-                    listener.protocol.as_str()
+                    "{} is not supported yet, only PLAINTEXT is: clients would talk in the clear and without login; give {} an address that only trusted hosts reach and the protocol PLAINTEXT, or leave this broker to Kafka",
+                    listener.protocol.as_str(),
+                    listener.name
                 ),
             ));
         }

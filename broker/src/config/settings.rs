@@ -4,7 +4,7 @@
 //! default; among synonyms of one layer the finest unit wins, as in Kafka.
 
 use super::key::{Bound, Change, Fault, Faults, Key, Setting, list};
-use super::{KEYS, Properties, Settings, Values};
+use super::{KEYS, Properties, Settings, Values, refused};
 
 /// The explicit values of a broker, weakest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,6 +126,7 @@ impl Settings {
         };
         let settings = Self::read(&mut reading, layers.clone());
         let mut faults = reading.faults;
+        faults.extend(refused::faults(&layers.fixed));
         if let Some(settings) = &settings {
             faults.extend(settings.cross_faults());
         }

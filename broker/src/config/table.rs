@@ -90,7 +90,7 @@ settings! {
     zookeeper_connection_timeout_ms: Option<i32>, "zookeeper.connection.timeout.ms" = unset, AtLeast(1), Fixed;
     /// Most requests to ZooKeeper that wait for an answer.
     zookeeper_max_in_flight_requests: i32, "zookeeper.max.in.flight.requests" = "10", AtLeast(1), Fixed;
-    /// Whether znodes are made so that only this cluster's brokers may write them.
+    /// Whether znodes are made so that only brokers that log in may write them; refused, as this version does not log in.
     zookeeper_set_acl: bool, "zookeeper.set.acl" = "false", Any, Fixed;
     /// Version that brokers speak among themselves; kept for files that set it.
     inter_broker_protocol_version: String, "inter.broker.protocol.version" = "3.9-IV0", Version, Fixed;

@@ -22,7 +22,7 @@ use super::terms::{Acks, Receipt};
 use super::waits::Waits;
 use crate::storage::{
     self, AppendAs, Appended, FenceMark, Log, Origin, Reservation, SharedLog, StorageError,
-    fence_marks,
+    Transactions, fence_marks,
 };
 
 mod acknowledge;
@@ -63,6 +63,8 @@ struct Standing {
     state: Option<Arc<ReplicaState>>,
     /// There is one exactly while the role is leader.
     lead: Option<Leadership>,
+    /// What the operator was told of transactions in the log.
+    told: Transactions,
 }
 
 const NOT_LEADING: i32 = -1;
@@ -89,6 +91,7 @@ impl Partition {
                 role: Role::Idle,
                 state: None,
                 lead: None,
+                told: Transactions::None,
             }),
             config: ArcSwap::new(config),
             settings: OnceLock::new(),
@@ -188,6 +191,7 @@ impl Partition {
                 let end = log.next_offset();
                 let lead = standing.lead.take();
                 standing.lead = Some(Leadership::begin(this, state, lead, end, Instant::now()));
+                standing.told = self.tell_transactions(&log, standing.told);
                 standing.role = Role::Leader {
                     epoch: state.leader_epoch,
                 };

@@ -13,7 +13,7 @@ use super::epochs::{EpochEnd, Epochs};
 use super::fences::Fences;
 use super::flush::{Durable, Syncer};
 use super::log_config::LogConfig;
-use super::producers::Producers;
+use super::producers::{Producers, Transactions};
 use super::read::Boundary;
 use super::segment::Segment;
 use super::space::DirSpace;
@@ -103,6 +103,12 @@ impl Log {
     #[must_use]
     pub fn first_unstable_offset(&self) -> Option<i64> {
         self.producers.first_unstable_offset()
+    }
+
+    /// What was seen of transactions in it.
+    #[must_use]
+    pub fn transactions(&self) -> Transactions {
+        self.producers.transactions()
     }
 
     /// Everything below is on disk.

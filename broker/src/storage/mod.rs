@@ -10,7 +10,7 @@
 //! 00000000000000000000.log        record batches v2, one after the other
 //! 00000000000000000000.index      u32 offset - base, u32 position       one entry every index.interval.bytes
 //! 00000000000000000000.timeindex  u64 timestamp, u32 offset - base      largest timestamp so far
-//! 00000000000000000000.txnindex   aborted transactions                  only where there are some
+//! 00000000000000000000.txnindex   aborted transactions                  Kafka's; only looked for, and removed with its segment
 //! 00000000000000012345.snapshot   producers' state as of offset 12345
 //! leader-epoch-checkpoint         epoch, first offset of it
 //! partition.metadata              topic id
@@ -81,6 +81,7 @@ pub use log::{Log, SharedLog};
 pub use log_config::LogConfig;
 pub use log_dir::DirState;
 pub use log_dirs::{ConfigOf, LogDirs, LogDirsConfig, OpenReport};
+pub use producers::Transactions;
 pub use properties::Identity;
 pub use read::{FileSlice, ReadAt, TimestampOffset};
 pub use recovery::RecoveryReport;

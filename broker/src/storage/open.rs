@@ -10,7 +10,7 @@ use super::epochs::Epochs;
 use super::flush::Syncer;
 use super::log::{BOUNDARIES_KEPT, Log, LogRuntime};
 use super::log_config::LogConfig;
-use super::producers::Producers;
+use super::producers::{Producers, Transactions};
 use super::read::Boundary;
 use super::recovery::RecoveryReport;
 use super::roll::jitter_ms;
@@ -44,7 +44,7 @@ impl Log {
         buffer: &mut Vec<u8>,
     ) -> Result<(Self, RecoveryReport), StorageError> {
         let hints = open.hints;
-        let mut segments = list_segments(&open.dir, open.now_ms)?;
+        let (mut segments, aborted) = list_segments(&open.dir, open.now_ms)?;
         if segments.is_empty() {
             let base_offset = hints.log_start.max(0);
             segments.push(Segment::create(
@@ -63,6 +63,9 @@ impl Log {
             log.unsynced_bytes = report.bytes_scanned;
         }
         log.settle_offsets(&hints)?;
+        if aborted {
+            log.producers.saw(Transactions::Aborted);
+        }
         log.load_fences()?;
         Ok((log, report))
     }
@@ -146,10 +149,12 @@ impl Log {
     }
 }
 
-/// The segments of a folder, oldest first. Removes what a crash left half-way.
-fn list_segments(dir: &Arc<Path>, now_ms: i64) -> Result<Vec<Segment>, StorageError> {
+/// The segments of a folder, oldest first, and whether Kafka noted aborted transactions in it. Removes
+/// what a crash left half-way.
+fn list_segments(dir: &Arc<Path>, now_ms: i64) -> Result<(Vec<Segment>, bool), StorageError> {
     let list = |e| StorageError::io("list", dir, e);
     let mut segments = Vec::new();
+    let mut aborted = false;
     for entry in std::fs::read_dir(dir).map_err(list)? {
         let entry = entry.map_err(list)?;
         let name = entry.file_name();
@@ -166,6 +171,9 @@ fn list_segments(dir: &Arc<Path>, now_ms: i64) -> Result<Vec<Segment>, StorageEr
                 let size = entry.metadata().map_err(list)?.len();
                 segments.push(Segment::new(Arc::clone(dir), base_offset, size, now_ms));
             }
+            Some((_, names::TXN_INDEX)) => {
+                aborted |= entry.metadata().map_err(list)?.len() > 0;
+            }
             Some((_, extension)) if extension.ends_with(".swap") => {
                 return Err(StorageError::Corrupt {
                     path: entry.path(),
@@ -177,5 +185,5 @@ fn list_segments(dir: &Arc<Path>, now_ms: i64) -> Result<Vec<Segment>, StorageEr
         }
     }
     segments.sort_unstable_by_key(|segment| segment.base_offset);
-    Ok(segments)
+    Ok((segments, aborted))
 }

@@ -99,12 +99,25 @@ pub(crate) enum Checked {
     Duplicate(ProducedBatch),
 }
 
+/// What a log holds of transactions, as far as it was seen. Only Kafka's brokers write any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Transactions {
+    /// None.
+    #[default]
+    None,
+    /// Some; whether all of them were committed is not known.
+    Some,
+    /// Some that were aborted: their records are in the log, and readers are to skip them.
+    Aborted,
+}
+
 /// All producers of a log.
 #[derive(Debug, Default)]
 pub(crate) struct Producers {
     by_id: HashMap<i64, Producer>,
     /// Open transactions: first offset -> producer.
     open: BTreeMap<i64, i64>,
+    seen: Transactions,
 }
 
 impl Producers {
@@ -126,12 +139,26 @@ impl Producers {
         if let Some(first) = producer.transaction_first_offset {
             self.open.insert(first, id);
         }
+        // Only the end of a transaction has an epoch of its coordinator.
+        if producer.transaction_first_offset.is_some() || producer.coordinator_epoch >= 0 {
+            self.saw(Transactions::Some);
+        }
         self.by_id.insert(id, producer);
     }
 
     /// First offset of the oldest open transaction.
     pub(crate) fn first_unstable_offset(&self) -> Option<i64> {
         self.open.keys().next().copied()
+    }
+
+    /// What was seen of transactions so far.
+    pub(crate) fn transactions(&self) -> Transactions {
+        self.seen
+    }
+
+    /// Something was seen of transactions.
+    pub(crate) fn saw(&mut self, transactions: Transactions) {
+        self.seen = self.seen.max(transactions);
     }
 
     /// Judges a client's batch; changes nothing.
@@ -180,6 +207,15 @@ impl Producers {
             .or_insert_with(|| Producer::new(head.producer_epoch));
         producer.set_epoch(head.producer_epoch);
         producer.last_timestamp_ms = head.max_timestamp;
+        if head.is_transactional() {
+            let aborted = marker.is_some_and(|marker| !marker.commit);
+            let seen = if aborted {
+                Transactions::Aborted
+            } else {
+                Transactions::Some
+            };
+            self.seen = self.seen.max(seen);
+        }
         if let Some(marker) = marker {
             producer.coordinator_epoch = marker.coordinator_epoch;
             if let Some(first) = producer.transaction_first_offset.take() {

@@ -1,5 +1,6 @@
 //! Taking records away: from the end (a follower that diverged), from the start (DeleteRecords, retention).
 //!
+//! Where a follower's log parts from its leader's is found out in `replication/fetchers/trouble.rs`.
 //! A file is only ever cut after its window is gone (`release_tail`).
 
 use std::path::PathBuf;

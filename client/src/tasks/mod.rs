@@ -26,7 +26,8 @@
 //! tasks run elsewhere, it takes a new name, the first result counts. Scheduler anywhere: the next one
 //! replays; a decision is an event or was never made. Between dead letter and `dead`: the letter may be
 //! there twice, redrive takes one. ZooKeeper away: nothing new is given out, results are still taken.
-//! Broker away: reports are repeated until they are in the log. Example: `client/examples/tasks.rs`.
+//! Broker away: reports are repeated until they are in the log. Examples: [`TaskQueue`],
+//! `client/examples/tasks.rs`.
 
 mod checkpoint;
 mod error;

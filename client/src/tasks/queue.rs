@@ -94,6 +94,24 @@ struct Shared {
 }
 
 /// A task queue. Cheap to clone; clones share connections and the session.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use nyala_client::TaskQueue;
+/// use nyala_client::tasks::{QueueConfig, Task, WorkerConfig};
+///
+/// let queue = TaskQueue::open("127.0.0.1:2181", "words", QueueConfig::default()).await?;
+/// let id = queue.submit(Task::new("one")).await?.wait().await?;   // it is in the log
+///
+/// let mut worker = queue.worker(WorkerConfig::default()).await?;  // elsewhere
+/// let job = worker.next().await?;
+/// let result = String::from_utf8_lossy(job.payload()).to_uppercase();
+/// job.ack(result).await?;
+///
+/// let (status, result) = queue.result(&id).await?;
+/// println!("{}: {result:?}", status.state.as_str());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct TaskQueue {
     shared: Arc<Shared>,

@@ -10,9 +10,13 @@
 //! that are left over stay idle until someone goes. **On session loss** there is nothing to lose: the
 //! lists come from [`Members`](super::membership::Members) or the cluster's own snapshot.
 //!
-//! ```ignore
-//! let shares = assign(&members, &partitions);
+//! ```no_run
+//! use nyala_coordinator::recipes::balance::{Partitions, Subscriptions, assign};
+//! # fn example(members: &Subscriptions, partitions: &Partitions) {
+//!
+//! let shares = assign(members, partitions);
 //! let mine = shares.iter().filter(|(_, member)| *member == "me").map(|(partition, _)| partition);
+//! # }
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};

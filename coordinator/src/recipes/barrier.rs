@@ -9,11 +9,17 @@
 //! **On session loss** nothing is lost, because nobody holds anything: waiting goes on under the next
 //! session, and a barrier stays closed when whoever closed it dies.
 //!
-//! ```ignore
+//! ```no_run
+//! # async fn example(session: nyala_coordinator::session::Session) -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//!
+//! use nyala_coordinator::recipes::barrier::Barrier;
+//!
 //! let barrier = Barrier::new(session, "/release/1.2")?;
 //! barrier.close().await?;                              // before the others are told of it
 //! barrier.wait(Some(Duration::from_secs(60))).await?;  // elsewhere
 //! barrier.open().await?;
+//! # Ok(()) }
 //! ```
 
 use std::time::Duration;

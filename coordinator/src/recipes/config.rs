@@ -10,12 +10,19 @@
 //! **On session loss**, and while ZooKeeper is away, a watcher keeps the last good value, marked as not
 //! fresh; so it does when a new value cannot be understood, with the reason in [`Setting::error`].
 //!
-//! ```ignore
+//! ```no_run
+//! # async fn example(session: nyala_coordinator::session::Session) -> Result<(), Box<dyn std::error::Error>> {
+//! use nyala_coordinator::recipes::config::{Config, Expect};
+//!
 //! let config = Config::new(session, "/app/config")?;
 //! config.set("limits/rate", &100_u32, Expect::Absent).await?;
 //! config.update("limits/rate", |old: Option<u32>| old.unwrap_or(100) * 2).await?;
 //! let mut rate = config.watch::<u32>("limits/rate").await?;
-//! while let Some(setting) = rate.next().await { apply(setting.value); }
+//! while let Some(setting) = rate.next().await {
+//!     apply(setting.value.map(|value| value.value));
+//! }
+//! # Ok(()) }
+//! # fn apply(_: Option<u32>) {}
 //! ```
 
 mod value;

@@ -11,11 +11,18 @@
 //! **On session loss** while entering: [`BarrierError::SessionLost`], enter again. While inside: the
 //! others may leave without this member; [`Entered::is_valid`] and [`Entered::lost`] tell.
 //!
-//! ```ignore
+//! ```no_run
+//! # async fn example(session: nyala_coordinator::session::Session) -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//!
+//! use nyala_coordinator::recipes::double_barrier::DoubleBarrier;
+//!
 //! let barrier = DoubleBarrier::new(session, "/phase/2", 3)?;
 //! let inside = barrier.enter("worker-7", Some(Duration::from_secs(60))).await?;
 //! work().await;
 //! inside.leave(None).await?;
+//! # Ok(()) }
+//! # async fn work() {}
 //! ```
 
 use std::sync::atomic::{AtomicBool, Ordering};

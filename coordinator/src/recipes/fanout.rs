@@ -15,11 +15,19 @@
 //! **On session loss** a durable consumer goes on where it was, unless another process took its place
 //! ([`FanoutError::Displaced`]); a transient one has ended, and holds nobody's items back.
 //!
-//! ```ignore
+//! ```no_run
+//! # async fn example(session: nyala_coordinator::session::Session) -> Result<(), Box<dyn std::error::Error>> {
+//! use nyala_coordinator::recipes::fanout::{Fanout, FanoutOptions, Subscribe};
+//!
 //! let news = Fanout::open(session, "/news", FanoutOptions::default()).await?;
 //! let mut reader = news.subscribe("mailer", Subscribe::default()).await?;
 //! news.put(b"hello").await?;
-//! for item in reader.next(10, None).await? { send(&item.data); reader.ack(item.number).await?; }
+//! for item in reader.next(10, None).await? {
+//!     send(&item.data);
+//!     reader.ack(item.number).await?;
+//! }
+//! # Ok(()) }
+//! # fn send(_: &[u8]) {}
 //! ```
 
 mod cursor;

@@ -10,11 +10,17 @@
 //! **On session loss** a member is registered again under the next session, with its latest data; the
 //! others see it go and come. A watcher keeps the last good snapshot, marked as not fresh.
 //!
-//! ```ignore
+//! ```no_run
+//! # async fn example(session: nyala_coordinator::session::Session) -> Result<(), Box<dyn std::error::Error>> {
+//! use nyala_coordinator::recipes::membership::{Members, MembersOptions, Pick, Registration};
+//!
 //! let here = Registration::register(&session, "/svc/api", "a-1", b"10.0.0.7:80", None).await?;
 //! let mut members = Members::watch(&session, "/svc/api", MembersOptions::default()).await?;
 //! let target = members.pick(Pick::Key(b"customer 17"));
-//! while let Some(change) = members.next().await { println!("{change:?}"); }
+//! while let Some(change) = members.next().await {
+//!     println!("{change:?}");
+//! }
+//! # Ok(()) }
 //! ```
 
 mod pick;

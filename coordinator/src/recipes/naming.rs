@@ -13,11 +13,15 @@
 //! **On session loss** claimed names are free again, and [`Hold::is_valid`] turns false before that.
 //! Bound names and numbers are not touched by it.
 //!
-//! ```ignore
+//! ```no_run
+//! # async fn example(session: nyala_coordinator::session::Session) -> Result<(), Box<dyn std::error::Error>> {
+//! use nyala_coordinator::recipes::naming::{Names, Sequence};
+//!
 //! let names = Names::new(session.clone(), "/workers")?;
 //! let (name, hold) = names.claim("worker-").await?;    // worker-0, worker-1, ...
 //! let ids = Sequence::new(session, "/order-ids", 100)?;
 //! let id = ids.next().await?;
+//! # Ok(()) }
 //! ```
 
 use std::ops::Range;

@@ -9,13 +9,18 @@
 //! **On session loss** the worker is published again under the next session, with its latest report; a
 //! worker that is dead is reported as gone when its session ends.
 //!
-//! ```ignore
+//! ```no_run
+//! # async fn example(session: nyala_coordinator::session::Session, pages: Vec<String>) -> Result<(), Box<dyn std::error::Error>> {
+//! use nyala_coordinator::recipes::progress::{Progress, Report};
+//!
 //! let progress = Progress::start(&session, "/import/progress", "worker-3", None).await?;
-//! for (n, page) in pages.enumerate() {
+//! for (n, page) in pages.iter().enumerate() {
 //!     work(page);
 //!     progress.report(&Report::of(n + 1, pages.len())).await?;
 //! }
 //! progress.finish().await;
+//! # Ok(()) }
+//! # fn work(_: &str) {}
 //! ```
 
 use std::collections::BTreeMap;

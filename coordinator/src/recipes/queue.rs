@@ -12,13 +12,20 @@
 //! **On session loss** the holder's leases go with the session and their items are taken by others; an
 //! `ack` that comes too late is refused with [`AckError::Lost`]. Waiting goes on under the next session.
 //!
-//! ```ignore
+//! ```no_run
+//! # async fn example(session: nyala_coordinator::session::Session) -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//!
+//! use nyala_coordinator::recipes::queue::{Priority, Queue, QueueOptions};
+//!
 //! let queue = Queue::open(session, "/jobs", QueueOptions::default()).await?;
 //! queue.put(b"resize 17.png", Priority::default()).await?;
 //! if let Some(item) = queue.take(Some(Duration::from_secs(5))).await? {
 //!     work(item.data());
 //!     item.ack().await?;
 //! }
+//! # Ok(()) }
+//! # fn work(_: &[u8]) {}
 //! ```
 
 mod lease;

@@ -10,9 +10,15 @@
 //! **On session loss** before the opening: [`SyncQueueError::SessionLost`], arrive again. After it the
 //! list stands, until somebody calls [`reset`](SyncQueue::reset).
 //!
-//! ```ignore
+//! ```no_run
+//! # async fn example(session: nyala_coordinator::session::Session) -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//!
+//! use nyala_coordinator::recipes::sync_queue::SyncQueue;
+//!
 //! let queue = SyncQueue::new(session, "/round/7", 3)?;
 //! let all = queue.arrive("player-1", b"10.0.0.7:4000", Some(Duration::from_secs(60))).await?;
+//! # Ok(()) }
 //! ```
 
 use std::time::Duration;

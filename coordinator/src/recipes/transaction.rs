@@ -9,13 +9,18 @@
 //! **On session loss** nothing was done if it failed with `SessionExpired` or `NotConnected`; after
 //! `Unknown` it was done as a whole or not at all. [`Transaction::commit_once`] finds that out.
 //!
-//! ```ignore
+//! ```no_run
+//! # async fn example(session: nyala_coordinator::session::Session) -> Result<(), Box<dyn std::error::Error>> {
+//! use nyala_coordinator::recipes::transaction::Transaction;
+//!
 //! let mut transfer = Transaction::new(&session);
 //! transfer.check("/accounts", 7);
-//! transfer.set("/accounts/a", b"90", Some(3)).set("/accounts/b", b"110", Some(5));
+//! transfer.set("/accounts/a", b"90", Some(3));
+//! transfer.set("/accounts/b", b"110", Some(5));
 //! let entry = transfer.create_sequential("/ledger/entry-", b"a to b: 10");
 //! let done = transfer.commit_once("/ledger-writers").await?;
 //! println!("booked as {:?}", done.path(entry));
+//! # Ok(()) }
 //! ```
 
 use super::error::RecipeError;

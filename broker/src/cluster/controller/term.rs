@@ -19,12 +19,14 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::nodes::Nodes;
-use super::{Controller, RETRY_EVERY, Snapshots, TermError};
+use super::{Controller, RETRY_EVERY, Snapshots, TermError, news};
 use crate::cluster::asks::Ask;
 use crate::cluster::deletion::Deletions;
 use crate::cluster::elections::plan_balance;
 use crate::cluster::error::ControllerError;
-use crate::cluster::plan::{Facts, Incarnations, Suspects, find_suspects, plan_states};
+use crate::cluster::leaders::{
+    Facts, Incarnations, Suspects, find_suspects, plan_states, still_to_move,
+};
 use crate::cluster::tell::{Orders, Report, Tells};
 
 /// Longest wait for the snapshot to show what is there.
@@ -53,6 +55,8 @@ pub(super) struct Term<'a> {
     reports: mpsc::UnboundedReceiver<Report>,
     incarnations: Incarnations,
     bounced: BTreeSet<BrokerId>,
+    /// Of the last snapshot, to tell the operator who came and who went.
+    seen: BTreeMap<BrokerId, BrokerEpoch>,
     deletions: Deletions,
     deleting: BTreeSet<TopicName>,
     pub(super) stopping: BTreeMap<BrokerId, BrokerEpoch>,
@@ -98,6 +102,7 @@ impl<'a> Term<'a> {
             reports,
             incarnations: Incarnations::default(),
             bounced: BTreeSet::new(),
+            seen: BTreeMap::new(),
             deletions: Deletions::default(),
             deleting: BTreeSet::new(),
             stopping: BTreeMap::new(),
@@ -158,6 +163,14 @@ impl<'a> Term<'a> {
 
     /// Brings what is remembered into line with the brokers and topics that there are.
     fn take_in(&mut self, snapshot: &ClusterSnapshot) {
+        for line in news::of_brokers(&self.seen, snapshot, &self.stopping_ids) {
+            info!("{line}");
+        }
+        self.seen = snapshot
+            .brokers
+            .iter()
+            .map(|(id, b)| (*id, b.epoch))
+            .collect();
         let epoch = |broker: &BrokerId| snapshot.brokers.get(broker).map(|b| b.epoch);
         self.stopping
             .retain(|broker, was| epoch(broker) == Some(*was));
@@ -232,7 +245,7 @@ impl<'a> Term<'a> {
                     return Ok(false);
                 }
             }
-            info!("{} partitions get another state", plan.len());
+            info!("{}", news::of_plan(&snapshot, &plan));
             let suspects = find_suspects(&snapshot, &self.facts(), &plan);
             self.registry.write_states(&self.proof, &plan).await?;
             self.suspects.extend(suspects);
@@ -247,20 +260,9 @@ impl<'a> Term<'a> {
     fn say_goodbye(&mut self, snapshots: &mut Snapshots) {
         let snapshot = Arc::clone(&snapshots.borrow());
         for (broker, reply) in std::mem::take(&mut self.leaving) {
-            let mut led = Vec::new();
-            for (topic, info) in &snapshot.topics {
-                let of_broker = info.partitions.iter().filter(|(_, p)| {
-                    let leader = p.state.as_ref().and_then(|s| s.leader);
-                    leader == Some(broker) && p.replicas.len() > 1
-                });
-                led.extend(of_broker.map(|(index, _)| TopicPartition {
-                    topic: topic.clone(),
-                    partition: *index,
-                }));
-            }
-            led.retain(|tp| !self.deleting.contains(&tp.topic));
+            let led = still_to_move(&snapshot, &self.facts(), broker);
             info!(
-                "broker {broker} shuts down and still leads {} partitions",
+                "broker {broker} shuts down and leads {} partitions that another could lead",
                 led.len()
             );
             // Nobody waits any more: it will ask again.

@@ -7,6 +7,7 @@
 //! ```text
 //!  assign -> inbox -> fetcher: plan (session) -> request -> link -> verdict -> append | trouble
 //! ```
+//! `trouble` finds where a log parts from its leader's, by leader epochs, and has it truncated.
 //! `request`, `session` and `verdict` are pure. Nothing here decodes a record.
 
 mod fetcher;

@@ -108,13 +108,18 @@ impl Fetcher {
 
     /// Gives our new end.
     async fn truncate_for(&self, id: &TopicPartition, end: EpochEnd) -> Result<i64, Trouble> {
+        let followed = self.followed.get(id).ok_or(Trouble::Gone)?;
+        let before = followed.partition.fetch_position().map(|p| p.offset);
         let kept = self
             .on_disk(id, move |p, epoch| p.truncate_for(epoch, end))
             .await?;
-        info!(
-            "{id}: truncated to offset {kept}; the leader's epoch {} ends at {}",
-            end.leader_epoch, end.end_offset
-        );
+        let theirs = format!("epoch {} ends at {}", end.leader_epoch, end.end_offset);
+        match before {
+            Some(before) if kept < before => {
+                info!("{id}: truncated from offset {before} to {kept}; the leader's {theirs}");
+            }
+            _ => debug!("{id}: nothing to truncate at offset {kept}; the leader's {theirs}"),
+        }
         Ok(kept)
     }
 

@@ -6,7 +6,7 @@ use super::{Arc, Partition, Standing};
 use crate::replication::error::ReadError;
 use crate::replication::isr::{IsrAnswer, IsrWish};
 use crate::replication::state::{FollowerFetch, FollowerView};
-use crate::storage::{self, EpochEnd, Log};
+use crate::storage::{self, EpochEnd, Log, Transactions};
 
 impl Partition {
     /// Takes in that a follower fetches: it has everything below its offset. May raise the high
@@ -102,6 +102,34 @@ impl Partition {
         let followers = standing.lead.as_ref()?.followers().iter();
         let starts = followers.filter(|f| is_alive(f.id)).map(|f| f.log_start);
         Some(starts.fold(log.log_start(), i64::min))
+    }
+
+    /// Tells the operator, once, of transactions that Kafka wrote into a log which is led here now:
+    /// this version does not filter what was aborted.
+    pub(super) fn tell_transactions(&self, log: &Log, told: Transactions) -> Transactions {
+        let seen = log.transactions();
+        if seen <= told {
+            return told;
+        }
+        let id = &self.id;
+        match seen {
+            Transactions::None => {}
+            Transactions::Some => tracing::warn!(
+                "{id} holds records of transactions, which this version does not know: if some were \
+                 aborted, readers with isolation.level=read_committed get those, too"
+            ),
+            Transactions::Aborted => tracing::warn!(
+                "{id} holds records of aborted transactions, which this version does not know: readers \
+                 with isolation.level=read_committed get them, too"
+            ),
+        }
+        if let Some(offset) = log.first_unstable_offset() {
+            tracing::warn!(
+                "{id} holds a transaction that was not ended, and nobody ends it here: readers with \
+                 isolation.level=read_committed get nothing from offset {offset} on"
+            );
+        }
+        seen
     }
 
     /// A broker has left the cluster, or came back as a new one: the high watermark does not wait

@@ -3,7 +3,7 @@ use super::super::testing::{
     Bed, Chance, as_leader, as_producer, batch, batch_with, crashed, stopped,
 };
 use super::super::workers::Workers;
-use super::super::{AppendError, Appended, LogConfig, ReadAt, ReadError};
+use super::super::{AppendError, Appended, LogConfig, ReadAt, ReadError, Transactions};
 use super::*;
 
 /// What the log should hold.
@@ -563,4 +563,20 @@ fn a_copy_may_begin_within_a_batch() {
     assert_eq!(copy, bytes);
     // Only an empty log begins within a batch.
     assert!(to.append_replicated(&bytes, 0).is_err());
+}
+
+#[test]
+fn an_index_of_aborted_transactions_beside_the_log_is_noticed() {
+    let bed = Bed::new(small());
+    let mut log = bed.fresh();
+    log.append(&batch(1, 10, 0), &as_leader(0, 0))
+        .expect("appends");
+    assert_eq!(log.transactions(), Transactions::None);
+    let hints = crashed(&log);
+    drop(log);
+    let index = bed.dir().join("00000000000000000000.txnindex");
+    std::fs::write(&index, []).expect("writes");
+    assert_eq!(bed.open(hints).0.transactions(), Transactions::None);
+    std::fs::write(&index, [0; 34]).expect("writes");
+    assert_eq!(bed.open(hints).0.transactions(), Transactions::Aborted);
 }

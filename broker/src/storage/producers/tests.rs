@@ -119,3 +119,37 @@ fn silent_producers_expire_unless_a_transaction_is_open() {
     producers.expire(5000, 100);
     assert_eq!(producers.len(), 0);
 }
+
+#[test]
+fn transactions_that_kafka_wrote_are_seen() {
+    let transactional = |base| BatchHead {
+        attributes: nyala_client::wire::batch::TRANSACTIONAL,
+        ..head(0, 0, 1, base)
+    };
+    let mut producers = noted(&[head(0, 0, 1, 0)]);
+    assert_eq!(producers.transactions(), Transactions::None);
+    producers.note(&transactional(1), None);
+    assert_eq!(producers.transactions(), Transactions::Some);
+    let marker = |commit| {
+        Some(Marker {
+            commit,
+            coordinator_epoch: 3,
+        })
+    };
+    producers.note(&transactional(2), marker(true));
+    assert_eq!(producers.transactions(), Transactions::Some);
+    producers.note(&transactional(3), marker(false));
+    producers.note(&transactional(4), marker(true));
+    assert_eq!(producers.transactions(), Transactions::Aborted);
+
+    // A snapshot says it only of producers whose transactions ended, or did not.
+    let mut producers = Producers::default();
+    producers.insert(1, Producer::new(0));
+    assert_eq!(producers.transactions(), Transactions::None);
+    let ended = Producer {
+        coordinator_epoch: 0,
+        ..Producer::new(0)
+    };
+    producers.insert(2, ended);
+    assert_eq!(producers.transactions(), Transactions::Some);
+}

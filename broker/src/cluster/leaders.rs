@@ -199,6 +199,39 @@ impl Case<'_> {
     }
 }
 
+/// What a broker that shuts down leads although another replica runs that could take over, now or
+/// when it has caught up. What nobody could take is no reason to wait.
+pub(super) fn still_to_move(
+    snapshot: &ClusterSnapshot,
+    facts: &Facts<'_>,
+    broker: BrokerId,
+) -> Vec<TopicPartition> {
+    let mut led = Vec::new();
+    for (topic, info) in &snapshot.topics {
+        if facts.deleting.contains(topic) {
+            continue;
+        }
+        for (partition, info) in &info.partitions {
+            let tp = TopicPartition {
+                topic: topic.clone(),
+                partition: *partition,
+            };
+            let case = Case {
+                snapshot,
+                facts,
+                tp: &tp,
+                info,
+            };
+            let leads = info.state.as_ref().and_then(|s| s.leader) == Some(broker);
+            let could = |b| b != broker && case.runs(b) && !facts.stopping.contains(&b);
+            if leads && !case.replicas(could).is_empty() {
+                led.push(tp);
+            }
+        }
+    }
+    led
+}
+
 /// Whom the states of `plan` name in sync although they may lack records.
 pub(super) fn find_suspects(
     snapshot: &ClusterSnapshot,

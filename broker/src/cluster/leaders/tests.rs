@@ -322,3 +322,31 @@ fn in_sync_replicas_stay_named_until_a_restarted_leader_has_taken_over() {
     };
     assert_eq!(planned(&s, &all_refused), "-1 5 [1, 2, 3] Some(7)");
 }
+
+#[test]
+fn a_broker_that_shuts_down_waits_only_for_those_who_could_lead() {
+    for (alive, stopping, expected) in [
+        (&[1, 2, 3][..], &[1][..], 1),
+        // Not in sync, but it runs and will be.
+        (&[1, 3], &[1], 1),
+        (&[1, 2, 3], &[1, 2, 3], 0),
+        (&[1, 3], &[1, 3], 0),
+        (&[1, 4], &[1], 0),
+    ] {
+        let mut snapshot = snapshot(alive);
+        add(&mut snapshot, "t", &[1, 2, 3], Some((1, 4, &[1, 2])));
+        add(&mut snapshot, "theirs", &[2, 1, 3], Some((2, 4, &[1, 2])));
+        add(&mut snapshot, "going", &[1, 2, 3], Some((1, 4, &[1, 2])));
+        let facts = Facts {
+            epoch: ControllerEpoch(9),
+            deleting: &BTreeSet::from([topic("going")]),
+            bounced: &BTreeSet::new(),
+            stopping: &stopping.iter().copied().map(BrokerId).collect(),
+            offline: &BTreeSet::new(),
+            suspects: &BTreeMap::new(),
+            unclean: &|_| false,
+        };
+        let led = still_to_move(&snapshot, &facts, BrokerId(1));
+        assert_eq!(led.len(), expected, "{alive:?} {stopping:?}");
+    }
+}
