@@ -15,9 +15,10 @@ use nyala_coordinator::ids::{
 };
 use nyala_coordinator::registry::{
     BrokerRegistration, ConfigEntity, Controllership, CreateTopicError, Election, Endpoint,
-    FencedError, NewState, OwnerClaim, PartitionState, RegisterError, Registry, TopicAssignment,
+    FencedError, NewState, OwnerClaim, PartitionState, RefusedState, RegisterError, Registry,
+    TopicAssignment,
 };
-use nyala_coordinator::session::{Acl, CreateMode, Session};
+use nyala_coordinator::session::{Acl, CreateMode, Session, ZkError};
 use serde_json::Value;
 
 use super::session::{connect, make, on_both};
@@ -251,7 +252,7 @@ async fn topics_come_and_go(place: String) {
             .await
             .is_err()
     );
-    // All or nothing: one stale version spoils the lot.
+    // One stale version does not spoil the others.
     let stale = [
         NewState {
             partition: tp("t", 0),
@@ -264,7 +265,14 @@ async fn topics_come_and_go(place: String) {
             version: Some(0),
         },
     ];
-    assert!(a.write_states(&proof, &stale).await.is_err());
+    let refused = a.write_states(&proof, &stale).await.expect("not fenced");
+    assert_eq!(
+        refused,
+        [RefusedState {
+            partition: tp("t", 699),
+            error: ZkError::BadVersion,
+        }]
+    );
     assert_eq!(
         a.partition_state(&tp("t", 0))
             .await

@@ -214,6 +214,7 @@ impl From<&FactError> for ErrorCode {
     fn from(error: &FactError) -> Self {
         match error {
             FactError::Stale(_) => Self::StaleControllerEpoch,
+            FactError::Impossible { .. } => Self::InvalidRequest,
             FactError::NotReplica(_) => Self::UnknownTopicOrPartition,
             FactError::OtherTopic { .. } => Self::InconsistentTopicId,
             FactError::Storage { .. } => Self::KafkaStorageError,

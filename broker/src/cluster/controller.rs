@@ -8,6 +8,7 @@
 mod answers;
 mod news;
 mod nodes;
+mod refusals;
 mod term;
 
 use std::sync::Arc;

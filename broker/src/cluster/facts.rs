@@ -4,6 +4,8 @@
 //! The same facts stand in ZooKeeper; a request only brings them sooner, and its answer says that they
 //! are applied. Knows nothing of the wire.
 
+use std::collections::BTreeSet;
+
 use nyala_coordinator::ids::{
     BrokerEpoch, BrokerId, ControllerEpoch, LeaderEpoch, TopicId, TopicPartition,
 };
@@ -68,6 +70,32 @@ pub struct PartitionFacts {
     pub is_new: bool,
 }
 
+/// More replicas than any partition has. Much of what a leader decides looks at each for each.
+const REPLICAS_MAX: usize = 1000;
+
+impl PartitionFacts {
+    /// Whether there can be such a partition, whoever says so.
+    pub(super) fn check(&self) -> Result<(), FactError> {
+        let impossible = |reason| FactError::Impossible {
+            partition: self.partition.clone(),
+            reason,
+        };
+        if self.partition.partition.0 < 0 {
+            return Err(impossible("the partition's number is negative"));
+        }
+        for brokers in [&self.isr, &self.replicas, &self.adding, &self.removing] {
+            if brokers.len() > REPLICAS_MAX {
+                return Err(impossible("more replicas than a partition may have"));
+            }
+            let distinct: BTreeSet<&BrokerId> = brokers.iter().collect();
+            if distinct.len() < brokers.len() {
+                return Err(impossible("a broker is named twice"));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Why one partition's facts were not applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FactError {
@@ -77,6 +105,14 @@ pub enum FactError {
     /// The facts do not name this broker as a replica.
     #[error("{0} has no replica on this broker")]
     NotReplica(TopicPartition),
+    /// No cluster has a partition like this.
+    #[error("{partition}: {reason}")]
+    Impossible {
+        /// Which.
+        partition: TopicPartition,
+        /// What is wrong.
+        reason: &'static str,
+    },
     /// The partition that is here belongs to a topic of the same name with another id.
     #[error("{partition} is here under another topic id, {here:?} and not {asked:?}")]
     OtherTopic {

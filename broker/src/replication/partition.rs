@@ -168,6 +168,11 @@ impl Partition {
             News::Same | News::Replicas if idle => News::Epoch,
             news => news,
         };
+        // Of facts of the same epochs only the assignment may be news: who is in sync has an epoch.
+        let state = &match (news, known) {
+            (News::Same, Some(known)) => known.assigned_as(state),
+            _ => state.clone(),
+        };
         let applied = match news {
             News::Stale => return Ok(Applied::Stale),
             News::Same => {

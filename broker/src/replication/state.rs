@@ -83,6 +83,18 @@ pub enum Applied {
     Stale,
 }
 
+impl ReplicaState {
+    /// These facts, with the assignment of others.
+    pub(crate) fn assigned_as(&self, other: &Self) -> Self {
+        Self {
+            replicas: other.replicas.clone(),
+            adding: other.adding.clone(),
+            removing: other.removing.clone(),
+            ..self.clone()
+        }
+    }
+}
+
 /// How facts compare with those that were applied before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum News {

@@ -23,7 +23,7 @@ pub use brokers::RegisterError;
 pub use configs::{ConfigChange, ConfigEntity};
 pub use controller::{Controllership, Election, FencedError};
 pub use groups::{GroupMember, OwnerClaim};
-pub use partitions::NewState;
+pub use partitions::{NewState, RefusedState};
 pub use payloads::{
     BrokerRegistration, Endpoint, PartitionState, PayloadError, ProducerIdBlock, Reassignments,
     TopicAssignment,

@@ -26,6 +26,15 @@ pub struct NewState {
     pub version: Option<i32>,
 }
 
+/// A state that was not written, while others were.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedState {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// Why.
+    pub error: ZkError,
+}
+
 impl NewState {
     /// The write itself; a new state needs its parents.
     pub(super) fn op(&self) -> Op {
@@ -57,17 +66,47 @@ impl Registry {
         Ok(Some((state, node.stat.version)))
     }
 
-    /// Writes states as controller, in large transactions that are on their way together. After a
-    /// failure some may be written: whoever decides then reads again.
+    /// Writes states as controller, in large transactions that are on their way together; gives those
+    /// that were refused, each for a reason of its own. After an error some may be written: whoever
+    /// decides then reads again.
     pub async fn write_states(
         &self,
         proof: &Controllership,
         states: &[NewState],
-    ) -> Result<(), FencedError> {
+    ) -> Result<Vec<RefusedState>, FencedError> {
         let fresh = self.make_topic_parents(proof, states).await?;
         let pieces = states.chunks(STATES_PER_MULTI);
-        let writes = pieces.map(|piece| self.write_piece(proof, piece, &fresh));
-        join_all(writes).await.into_iter().collect()
+        let writes = pieces.map(|piece| self.write_by_halves(proof, piece, &fresh));
+        let refused: Result<Vec<_>, _> = join_all(writes).await.into_iter().collect();
+        Ok(refused?.into_iter().flatten().collect())
+    }
+
+    /// One transaction; halves of it where one state spoils it, so that all the others are written.
+    async fn write_by_halves(
+        &self,
+        proof: &Controllership,
+        piece: &[NewState],
+        fresh: &BTreeSet<&TopicName>,
+    ) -> Result<Vec<RefusedState>, FencedError> {
+        let (mut refused, mut left) = (Vec::new(), vec![piece]);
+        while let Some(piece) = left.pop() {
+            let failed = match self.write_piece(proof, piece, fresh).await {
+                Ok(()) => continue,
+                Err(FencedError::Failed(failed)) if failed.index.is_some() => failed,
+                Err(error) => return Err(error),
+            };
+            match piece {
+                [one] => refused.push(RefusedState {
+                    partition: one.partition.clone(),
+                    error: failed.error,
+                }),
+                piece => {
+                    let (first, second) = piece.split_at(piece.len() / 2);
+                    left.extend([second, first]);
+                }
+            }
+        }
+        Ok(refused)
     }
 
     /// Writes states that are there already, each for itself: the failure of one leaves the others.
@@ -109,8 +148,19 @@ impl Registry {
             .filter_map(|(parent, there)| (!there).then_some(parent))
             .collect();
         for piece in missing.chunks(OPS_PER_MULTI) {
-            let ops = piece.iter().map(|(_, path)| bare(path.clone())).collect();
-            self.write_as_controller(proof, ops).await?;
+            let ops: Vec<Op> = piece.iter().map(|(_, path)| bare(path.clone())).collect();
+            match self.write_as_controller(proof, ops.clone()).await {
+                Err(FencedError::Failed(e)) if e.index.is_some() => {
+                    for op in ops {
+                        match self.write_as_controller(proof, vec![op]).await {
+                            // Its states will be refused.
+                            Err(FencedError::Failed(e)) if e.index.is_some() => {}
+                            other => drop(other?),
+                        }
+                    }
+                }
+                other => drop(other?),
+            }
         }
         Ok(missing.into_iter().map(|(topic, _)| topic).collect())
     }

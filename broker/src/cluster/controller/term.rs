@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::nodes::Nodes;
+use super::refusals::Refusals;
 use super::{Controller, RETRY_EVERY, Snapshots, TermError, news};
 use crate::cluster::asks::Ask;
 use crate::cluster::deletion::Deletions;
@@ -57,6 +58,7 @@ pub(super) struct Term<'a> {
     bounced: BTreeSet<BrokerId>,
     /// Of the last snapshot, to tell the operator who came and who went.
     seen: BTreeMap<BrokerId, BrokerEpoch>,
+    refusals: Refusals,
     deletions: Deletions,
     deleting: BTreeSet<TopicName>,
     pub(super) stopping: BTreeMap<BrokerId, BrokerEpoch>,
@@ -103,6 +105,7 @@ impl<'a> Term<'a> {
             incarnations: Incarnations::default(),
             bounced: BTreeSet::new(),
             seen: BTreeMap::new(),
+            refusals: Refusals::default(),
             deletions: Deletions::default(),
             deleting: BTreeSet::new(),
             stopping: BTreeMap::new(),
@@ -234,7 +237,8 @@ impl<'a> Term<'a> {
     /// Gives every partition the leader that it should have. `false`: the facts have to catch up.
     async fn lead(&mut self, snapshots: &mut Snapshots) -> Result<bool, TermError> {
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
-        let plan = plan_states(&snapshot, &self.facts());
+        let mut plan = plan_states(&snapshot, &self.facts());
+        self.refusals.spare(&mut plan, Instant::now());
         if !plan.is_empty() {
             // A snapshot that lags behind the registrations would take live leaders for dead ones.
             let alive = self.registry.broker_ids().await?;
@@ -246,8 +250,9 @@ impl<'a> Term<'a> {
                 }
             }
             info!("{}", news::of_plan(&snapshot, &plan));
+            let refused = self.registry.write_states(&self.proof, &plan).await?;
+            self.refusals.note(&mut plan, refused, Instant::now());
             let suspects = find_suspects(&snapshot, &self.facts(), &plan);
-            self.registry.write_states(&self.proof, &plan).await?;
             self.suspects.extend(suspects);
             self.await_states(snapshots, &plan).await;
             self.publish(snapshots);

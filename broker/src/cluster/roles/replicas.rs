@@ -72,6 +72,7 @@ impl Parts {
     /// Applies facts about one partition. Doing it twice changes nothing more.
     async fn apply(&self, facts: &PartitionFacts) -> Result<(), FactError> {
         let id = &facts.partition;
+        facts.check()?;
         if !facts.replicas.contains(&self.this) {
             return Err(FactError::NotReplica(id.clone()));
         }
