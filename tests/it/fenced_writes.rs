@@ -1,6 +1,9 @@
 //! The produce guard: who held a lock, slept through the end of the session and wakes, writes no more.
 
-use harness::cluster::Dev;
+use std::process::Command;
+
+use harness::cluster::{Dev, nyala_binary};
+use harness::process::run;
 use harness::proxy::Proxy;
 use harness::rdkafka::{config, producer, read_all};
 use harness::wait::SOON;
@@ -91,4 +94,48 @@ async fn a_holder_that_wakes_too_late_writes_nothing_also_after_a_kill() {
     let read = tokio::task::spawn_blocking(move || read_all(&bootstrap, TOPIC, 0)).await;
     let values: Vec<_> = read.expect("read").into_iter().map(|(_, v)| v).collect();
     assert_eq!(values, [&b"first"[..], b"second", b"third", b"free"]);
+}
+
+#[test]
+fn a_script_that_held_the_lock_too_long_ago_produces_nothing() {
+    let dev = Dev::start();
+    let (bootstrap, zookeeper) = (dev.bootstrap(), dev.zookeeper());
+    let script = |script: &str| {
+        let mut sh = Command::new("sh");
+        let sh = sh.current_dir(dev.folder()).args(["-c", script]);
+        sh.env("NYALA", nyala_binary());
+        run("script", dev.folder(), sh, SOON)
+    };
+    let produce = format!(
+        "$NYALA produce {TOPIC} --bootstrap {bootstrap} --header by=script --header x-fence={LOCK}:"
+    );
+    let create =
+        format!("$NYALA topic create {TOPIC} --bootstrap {bootstrap} --config fence.enable=true");
+    script(&create).expect_success("create");
+    for holder in ["first", "second"] {
+        let hold = format!(
+            "$NYALA lock {LOCK} --zookeeper {zookeeper} -- \
+             sh -c 'echo $NYALA_FENCE > {holder}; echo {holder} | {produce}$NYALA_FENCE'"
+        );
+        let ended = script(&hold);
+        assert!(
+            ended.stderr.contains("produced 1 record,"),
+            "{}",
+            ended.stderr
+        );
+        ended.expect_success(holder);
+    }
+    let late = script(&format!("echo late | {produce}$(cat first)"));
+    assert_eq!(late.status.code(), Some(1), "{}", late.stderr);
+    assert!(late.stderr.contains("line 1: "), "{}", late.stderr);
+    script(&format!("echo again | {produce}$(cat second)")).expect_success("the last holder");
+    let read = format!(
+        "$NYALA consume {TOPIC} --bootstrap {bootstrap} --from-beginning --max-messages 3 --json"
+    );
+    let read = script(&read).expect_success("consume");
+    let object = |line: &str| -> serde_json::Value { serde_json::from_str(line).expect("JSON") };
+    let read: Vec<serde_json::Value> = read.lines().map(object).collect();
+    let values: Vec<&str> = read.iter().filter_map(|r| r["value"].as_str()).collect();
+    assert_eq!(values, ["first", "second", "again"]);
+    assert_eq!(read[0]["headers"][0], serde_json::json!(["by", "script"]));
 }

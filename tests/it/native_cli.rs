@@ -1,7 +1,9 @@
 //! The commands of `nyala` that talk to a cluster, as a user or a script runs them.
 
+use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use harness::cluster::{Dev, DevOptions, nyala, nyala_binary};
 use harness::kafka::free_port;
@@ -277,4 +279,34 @@ fn an_interrupt_ends_well_and_keeps_what_was_printed() {
     let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
     assert_eq!(shown["partitions"][0]["offset"], 3);
     assert_eq!(shown["members"], 0);
+}
+
+#[test]
+fn an_interrupt_before_the_end_that_was_asked_for_is_told_to_the_shell() {
+    let dev = start();
+    let (input, mut writer) = std::io::pipe().expect("a pipe");
+    let mut command = Command::new(nyala_binary());
+    command.args(["produce", "half", "--zookeeper", dev.zookeeper()]);
+    let mut produce =
+        Process::start_reading("produce", dev.folder(), &mut command, Stdio::from(input));
+    writer.write_all(b"a\nb").expect("it reads");
+    let consume = |name: &str, flags: &[&str]| {
+        let mut command = Command::new(nyala_binary());
+        command.args(["consume", "half", "--from-beginning"]);
+        command.args(["--zookeeper", dev.zookeeper()]).args(flags);
+        let reader = Process::start(name, dev.folder(), &mut command);
+        wait::until("a line", || {
+            let out = reader.stdout();
+            (out == "a\n").then_some(()).ok_or(out)
+        });
+        reader
+    };
+    let two = consume("two", &["--max-messages", "2"]);
+    let quiet = consume("quiet", &["--timeout-ms", "60000"]);
+    for process in [&mut produce, &mut { two }, &mut { quiet }] {
+        process.signal(rustix::process::Signal::INT);
+        let ended = process.wait(wait::SOON);
+        assert_eq!(ended.status.signal(), Some(2), "{ended:?}");
+    }
+    assert!(produce.stderr().contains("produced 1 record,"));
 }

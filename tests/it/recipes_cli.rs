@@ -1,7 +1,10 @@
 //! The commands on recipes as scripts use them, each with a fault, on the embedded ZooKeeper and on a
-//! real one: `nyala service`, `config`, `queue`, `fanout`, `barrier`, `zk`, and more in `shared`.
+//! real one: `nyala service`, `config`, `queue`, `fanout`, `barrier`, `zk`, and more in `shared`; how all of
+//! them end in `ends`, and what they refuse in `limits`.
 
+mod ends;
 mod foreign;
+mod limits;
 mod shared;
 
 use std::path::Path;
@@ -28,16 +31,22 @@ enum Server {
 }
 
 fn on_both(case: impl Fn(&mut Place<'_>)) {
+    let case = |mut place: Place<'_>| {
+        // What reads does not make the chroot.
+        place.says(&["zk", "create", "/made"]);
+        place.says(&["zk", "delete", "/made"]);
+        case(&mut place);
+    };
     let folder = tempfile::tempdir().expect("a folder");
     let server = EmbeddedZooKeeper::start(folder.path());
-    case(&mut Place {
+    case(Place {
         folder: folder.path(),
         address: server.address.clone(),
         server: Some(Server::Embedded(server)),
     });
     let folder = tempfile::tempdir().expect("a folder");
     let server = RealZooKeeper::start_on(folder.path(), free_port());
-    case(&mut Place {
+    case(Place {
         folder: folder.path(),
         address: server.address.clone(),
         server: Some(Server::Real(server)),
@@ -137,6 +146,8 @@ fn until_printed(process: &Process, what: &str, lines: usize) -> Vec<String> {
 fn a_queue_gives_each_line_to_one_taker_also_when_takers_are_killed() {
     on_both(|place| {
         let take = |max: &str| place.code(&["queue", "take", "/q", "--max", max]);
+        let put = place.reads(&["queue", "put", "/q"], "");
+        assert!(put.status.success(), "{}", put.stderr);
         assert_eq!(take("1"), (Some(124), String::new()));
         let put = place.reads(&["queue", "put", "/q"], "a\n\nlast \u{e4}\n");
         assert!(put.expect_success("put").is_empty());
@@ -204,8 +215,12 @@ fn a_queue_gives_each_line_to_one_taker_also_when_takers_are_killed() {
 #[test]
 fn a_waiting_taker_outlives_a_restart_of_zookeeper() {
     on_both(|place| {
-        let mut taker = place.start("taker", &["queue", "take", "/q", "--wait", "60"]);
-        place.until_says("the queue", &["zk", "ls", "/q"], "entries\ntaken\n");
+        // It waits for the queue itself, too.
+        let args = ["queue", "take", "/q", "--max", "2", "--wait", "60"];
+        let mut taker = place.start("taker", &args);
+        let put = place.reads(&["queue", "put", "/q"], "early\n");
+        assert!(put.stderr.contains("1 item put"), "{}", put.stderr);
+        until_printed(&taker, "the first item", 1);
         place.restart();
         let put = wait::until("a put", || {
             match place.reads(&["queue", "put", "/q"], "late\n") {
@@ -213,8 +228,9 @@ fn a_waiting_taker_outlives_a_restart_of_zookeeper() {
                 ended => Err(ended),
             }
         });
-        assert!(put.stderr.contains("1 items put"), "{}", put.stderr);
-        assert_eq!(taker.wait(wait::SOON).expect_success("take"), "late\n");
+        assert!(put.stderr.contains("1 item put"), "{}", put.stderr);
+        let said = taker.wait(wait::SOON).expect_success("take");
+        assert_eq!(said, "early\nlate\n");
     });
 }
 
@@ -523,10 +539,7 @@ fn the_tree_is_looked_at_and_changed() {
         };
         let (code, _, said) = multi("create /w x\ncheck /a/b 7\n");
         assert_eq!(code, Some(1));
-        assert!(
-            said.contains("operation 1 (check /a/b at version 7)"),
-            "{said}"
-        );
+        assert!(said.contains("line 2 (check /a/b at version 7)"), "{said}");
         let (code, made, said) =
             multi("check /a/b 1\ncreate /w x y\nset@0 /w z\ncreate-sequential /w/n-\n");
         assert_eq!(
@@ -554,7 +567,8 @@ fn the_tree_is_looked_at_and_changed() {
 
 #[test]
 fn every_command_has_examples() {
-    let commands = "service config queue fanout barrier rendezvous name worker zk";
+    let commands =
+        "lock elect service config queue fanout barrier rendezvous name worker zk task produce";
     for command in commands.split(' ') {
         let help = Command::new(nyala_binary())
             .args([command, "--help"])

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use nyala_coordinator::recipes::RecipeError;
 use nyala_coordinator::recipes::barrier::Barrier;
-use nyala_coordinator::recipes::double_barrier::{BarrierError, DoubleBarrier};
+use nyala_coordinator::recipes::double_barrier::{BarrierError, DoubleBarrier, Entered};
 use nyala_coordinator::recipes::naming::Names;
 use nyala_coordinator::session::Session;
-use tokio::process::Command;
 use tokio::time::Instant;
 
-use super::zookeeper::{self, EXIT_CODES, Ended, ZooKeeperArgs, seconds};
+use super::held::{self, GraceArgs, Held, Under};
+use super::zookeeper::{self, EXIT_CODES, Ended, How, NotHad, ZooKeeperArgs, left, seconds};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,13 +28,13 @@ The layouts are those of kazoo's and Curator's barriers: their users may take pa
 
 /// Flags of `nyala barrier`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = format!("{EXAMPLES}\n{EXIT_CODES}"))]
+#[command(after_help = format!("{EXAMPLES}\n{EXIT_CODES}\n\nWith CMD:\n{}", held::EXIT_CODES))]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub(super) struct Args {
     /// The barrier
     path: String,
     /// Wait until so many are there
-    #[arg(long, value_name = "N", group = "what")]
+    #[arg(long, value_name = "N", group = "what", value_parser = super::at_least_one)]
     parties: Option<usize>,
     /// Wait until these are there; who is missing is told when the time is over
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', group = "what")]
@@ -51,9 +51,11 @@ pub(super) struct Args {
     /// Of this party [default: one that nobody else has]
     #[arg(long, value_name = "NAME", conflicts_with_all = ["close", "open", "wait"])]
     name: Option<String>,
-    /// Give up after so long, both when coming in and when going out
+    /// Give up after so long, both when coming in (connecting included) and when going out
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
+    #[command(flatten)]
+    grace: GraceArgs,
     #[command(flatten)]
     zookeeper: ZooKeeperArgs,
     /// What to run between coming in and going out
@@ -62,24 +64,49 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
-    zookeeper::run(&args.zookeeper, async |session: Session| {
-        match args.parties.is_some() || !args.expect.is_empty() {
-            true => meet(session, &args).await,
-            false => single(session, &args).await,
+    let begun = Instant::now();
+    let meets = args.parties.is_some() || !args.expect.is_empty();
+    if meets && !args.command.is_empty() {
+        let under = Under {
+            zookeeper: &args.zookeeper,
+            timeout: args.timeout,
+            grace: args.grace.grace,
+            command: &args.command,
+        };
+        return held::run_under(under, async |session: Session, left| {
+            let entered = enter(session, &args, left).await?;
+            Ok(Some(Held::Inside(entered, args.timeout)))
+        });
+    }
+    let how = match args.open || args.wait {
+        true => How::reads(),
+        false => How::writes(),
+    };
+    let how = how.within(args.timeout);
+    zookeeper::run(&args.zookeeper, how, async |session: Session| {
+        let left = left(args.timeout, begun);
+        match meets {
+            true => meet(session, &args, left).await,
+            false => single(session, &args, left).await,
         }
     })
 }
 
-async fn single(session: Session, args: &Args) -> Result<Ended, Box<dyn Error>> {
+async fn single(
+    session: Session,
+    args: &Args,
+    left: Option<Duration>,
+) -> Result<Ended, Box<dyn Error>> {
     let barrier = Barrier::new(session, &args.path)?;
     if args.close {
         barrier.close().await?;
     } else if args.open {
         barrier.open().await?;
     } else {
-        match barrier.wait(args.timeout).await {
-            Err(error @ RecipeError::TimedOut { .. }) => {
-                eprintln!("nyala: {error}");
+        match barrier.wait(left).await {
+            Err(RecipeError::TimedOut { path, .. }) => {
+                let limit = args.timeout.unwrap_or_default();
+                eprintln!("nyala: barrier {path} is still closed after {limit:?}");
                 return Ok(Ended::TimeOver);
             }
             done => done?,
@@ -88,7 +115,29 @@ async fn single(session: Session, args: &Args) -> Result<Ended, Box<dyn Error>> 
     Ok(Ended::Done)
 }
 
-async fn meet(session: Session, args: &Args) -> Result<Ended, Box<dyn Error>> {
+async fn meet(
+    session: Session,
+    args: &Args,
+    left: Option<Duration>,
+) -> Result<Ended, Box<dyn Error>> {
+    let entered = match enter(session, args, left).await {
+        Ok(entered) => entered,
+        Err(NotHad::TimeOver(words)) => {
+            eprintln!("nyala: {words}");
+            return Ok(Ended::TimeOver);
+        }
+        Err(NotHad::Failed(error)) => return Err(error),
+    };
+    match entered.leave(args.timeout).await {
+        Err(error @ BarrierError::TimedOut { .. }) => {
+            eprintln!("nyala: still there: {error}");
+            Ok(Ended::TimeOver)
+        }
+        gone => Ok(gone.map(|()| Ended::Done)?),
+    }
+}
+
+async fn enter(session: Session, args: &Args, left: Option<Duration>) -> Result<Entered, NotHad> {
     let barrier = match args.parties {
         Some(parties) => DoubleBarrier::new(session, &args.path, parties)?,
         None => {
@@ -98,36 +147,35 @@ async fn meet(session: Session, args: &Args) -> Result<Ended, Box<dyn Error>> {
     };
     let name = args.name.clone().unwrap_or_else(|| Names::unique(""));
     let begun = Instant::now();
-    let inside = match barrier.enter(&name, args.timeout).await {
-        Err(error @ BarrierError::TimedOut { .. }) => {
-            eprintln!("nyala: {error}");
-            return Ok(Ended::TimeOver);
+    let entered = barrier
+        .enter(&name, left)
+        .await
+        .map_err(|e| overdue(args, e))?;
+    let waited = begun.elapsed().as_millis();
+    eprintln!("nyala: all are there after {waited} ms");
+    Ok(entered)
+}
+
+/// Tells of the limit as it was given, not of what connecting has left of it.
+fn overdue(args: &Args, error: BarrierError) -> NotHad {
+    match error {
+        BarrierError::TimedOut {
+            path,
+            waited,
+            present,
+            parties,
+            missing,
+        } => {
+            let waited = args.timeout.unwrap_or(waited);
+            let error = BarrierError::TimedOut {
+                path,
+                waited,
+                present,
+                parties,
+                missing,
+            };
+            NotHad::TimeOver(error.to_string())
         }
-        entered => entered?,
-    };
-    eprintln!(
-        "nyala: all are there after {} ms",
-        begun.elapsed().as_millis()
-    );
-    let code = match args.command.split_first() {
-        None => 0,
-        Some((program, rest)) => {
-            let mut command = Command::new(program);
-            command.args(rest).kill_on_drop(true);
-            command.env("NYALA_FENCE", inside.fence().to_string());
-            let status = command.status().await;
-            let status = status.map_err(|e| format!("{}: {e}", program.to_string_lossy()))?;
-            status.code().unwrap_or(1)
-        }
-    };
-    match inside.leave(args.timeout).await {
-        Err(error @ BarrierError::TimedOut { .. }) => {
-            eprintln!("nyala: still there: {error}");
-            Ok(Ended::TimeOver)
-        }
-        left => {
-            left?;
-            Ok(Ended::With(code))
-        }
+        error => error.into(),
     }
 }

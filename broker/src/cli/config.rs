@@ -7,7 +7,7 @@ use nyala_coordinator::recipes::config::{
 };
 use nyala_coordinator::session::Session;
 
-use super::zookeeper::{self, EXIT_CODES, Ended, ZooKeeperArgs, text};
+use super::zookeeper::{self, EXIT_CODES, Ended, How, ZooKeeperArgs, text};
 use super::{print_line, table};
 
 const EXAMPLES: &str = "\
@@ -27,6 +27,8 @@ Examples:
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    zookeeper: ZooKeeperArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -38,8 +40,6 @@ enum Command {
         /// With its version, as JSON
         #[arg(long)]
         json: bool,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
     /// Set a value and print its version
     Set {
@@ -53,8 +53,6 @@ enum Command {
         /// Only if it is not there
         #[arg(long)]
         create: bool,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
     /// Print the value, and each one that replaces it, until stopped
     Watch {
@@ -69,33 +67,29 @@ enum Command {
         /// End after so many lines
         #[arg(long, value_name = "N")]
         max: Option<u64>,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
 }
 
 pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    let zookeeper = &args.zookeeper;
     match &args.command {
-        Command::Get {
-            path,
-            json,
-            zookeeper,
-        } => zookeeper::run(zookeeper, async |session: Session| {
-            let value = Config::new(session, path)?.get::<Vec<u8>>("").await?;
-            let value = value.ok_or_else(|| format!("{path} is not set"))?;
-            match json {
-                true => table::print_json(&object(Some(&value)))?,
-                false => super::queue::print(std::iter::once(value.value.as_slice()))?,
-            }
-            Ok(Ended::Done)
-        }),
+        Command::Get { path, json } => {
+            zookeeper::run(zookeeper, How::reads(), async |session: Session| {
+                let value = Config::new(session, path)?.get::<Vec<u8>>("").await?;
+                let value = value.ok_or_else(|| format!("{path} is not set"))?;
+                match json {
+                    true => table::print_json(&object(Some(&value)))?,
+                    false => super::queue::print(std::iter::once(value.value.as_slice()))?,
+                }
+                Ok(Ended::Done)
+            })
+        }
         Command::Set {
             path,
             value,
             version,
             create,
-            zookeeper,
-        } => zookeeper::run(zookeeper, async |session: Session| {
+        } => zookeeper::run(zookeeper, How::writes(), async |session: Session| {
             let expected = match (version, create) {
                 (Some(version), _) => Expect::Version(*version),
                 (None, true) => Expect::Absent,
@@ -110,15 +104,18 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
             tree,
             json,
             max,
+        } => zookeeper::run(
             zookeeper,
-        } => zookeeper::run(zookeeper, async |session: Session| {
-            let config = Config::new(session, path)?;
-            let max = max.unwrap_or(u64::MAX);
-            match tree {
-                true => watch_tree(config.watch_all().await?, *json, max).await,
-                false => watch_key(config.watch("").await?, *json, max).await,
-            }
-        }),
+            How::reads().until_stopped(max.is_none()),
+            async |session: Session| {
+                let config = Config::new(session, path)?;
+                let max = max.unwrap_or(u64::MAX);
+                match tree {
+                    true => watch_tree(config.watch_all().await?, *json, max).await,
+                    false => watch_key(config.watch("").await?, *json, max).await,
+                }
+            },
+        ),
     }
 }
 

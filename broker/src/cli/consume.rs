@@ -10,6 +10,7 @@ use nyala_client::error::{ClusterError, ConsumerError};
 use nyala_client::{Cluster, Consumer};
 use nyala_coordinator::ids::TopicName;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
 use tokio::time::Instant;
 
 use super::entry::{EntryArgs, topic_name};
@@ -81,7 +82,7 @@ struct Show {
 enum End {
     Enough,
     Quiet,
-    Interrupted,
+    Interrupted(Signal),
     /// Whoever reads our output has gone, as `head` does.
     ReaderGone,
 }
@@ -101,10 +102,7 @@ async fn main(args: Args) -> Result<(), Box<dyn Error>> {
     let mut progress = Progress::new("consumed", None, shown);
     let end = tokio::select! {
         end = print(&args, &mut consumer, &mut progress) => end?,
-        signal = process::stop_signal() => {
-            signal?;
-            End::Interrupted
-        }
+        signal = process::stop_signal() => End::Interrupted(signal?),
     };
     progress.finish();
     match end {
@@ -116,12 +114,20 @@ async fn main(args: Args) -> Result<(), Box<dyn Error>> {
     let missing = args
         .max_messages
         .filter(|max| end != End::ReaderGone && progress.records() < *max);
-    match missing {
-        Some(max) => {
-            let got = progress.records();
-            Err(format!("only {got} of the {max} records that were asked for came").into())
+    let got = progress.records();
+    let missing =
+        missing.map(|max| format!("only {got} of the {max} records that were asked for came"));
+    match (end, missing) {
+        // Without an end of its own, this is how it ends.
+        (End::Interrupted(signal), missing) if missing.is_some() || args.timeout_ms.is_some() => {
+            eprintln!(
+                "nyala: {}",
+                missing.unwrap_or_else(|| "interrupted".to_owned())
+            );
+            process::die_by(signal)
         }
-        None => Ok(()),
+        (_, Some(missing)) => Err(missing.into()),
+        (_, None) => Ok(()),
     }
 }
 

@@ -8,9 +8,10 @@ use nyala_coordinator::recipes::{Election, Entrant};
 use nyala_coordinator::session::Session;
 use tokio::sync::watch;
 
-use super::held::{self, EXIT_CODES, Held, HeldArgs};
+use super::held::{self, EXIT_CODES, Held, HeldArgs, overdue};
 use super::lock::{LayoutArg, print_entrants};
-use super::{print_line, process};
+use super::print_line;
+use super::zookeeper::{self, Ended, How, NotHad};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,51 +47,30 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
-    process::start_warnings();
+    let (zookeeper, path) = (&args.held.zookeeper, args.path.as_str());
     if args.observe {
-        return process::block_on(observe(&args))?;
+        let how = How::reads().until_stopped(true);
+        return zookeeper::run(zookeeper, how, async |session: Session| {
+            let observed = Election::new(&session, path)?.observe().await?;
+            show(observed.subscribe()).await?;
+            Ok(Ended::Done)
+        });
     }
     if args.list {
-        return process::block_on(list(&args))?;
+        return zookeeper::run(zookeeper, How::reads(), async |session: Session| {
+            print_entrants(&Election::new(&session, path)?.candidates().await?)?;
+            Ok(Ended::Done)
+        });
     }
-    match process::block_on(lead(&args))? {
-        0 => Ok(()),
-        code => std::process::exit(code),
-    }
-}
-
-async fn lead(args: &Args) -> i32 {
-    let get = async |session: Session| {
-        let election = Election::new(&session, args.path.as_str())?.with_layout(args.layout.into());
-        let term = match args.held.timeout {
-            Some(Duration::ZERO) => election.try_lead(args.held.data()).await?,
-            limit => Some(election.lead(args.held.data(), limit).await?),
+    let get = async |session: Session, wait: Option<Duration>| -> Result<Option<Held>, NotHad> {
+        let election = Election::new(&session, path)?.with_layout(args.layout.into());
+        let term = match wait {
+            Some(Duration::ZERO) => election.try_lead(args.held.data()).await,
+            limit => election.lead(args.held.data(), limit).await.map(Some),
         };
-        Ok(term.map(Held::One))
+        Ok(term.map_err(overdue(args.held.timeout))?.map(Held::One))
     };
-    held::run_under(&args.held, &args.command, get).await
-}
-
-async fn list(args: &Args) -> Result<(), Box<dyn Error>> {
-    let session = args.held.connect().await?;
-    let candidates = Election::new(&session, args.path.as_str())?
-        .candidates()
-        .await;
-    session.close().await;
-    Ok(print_entrants(&candidates?)?)
-}
-
-async fn observe(args: &Args) -> Result<(), Box<dyn Error>> {
-    let session = args.held.connect().await?;
-    let observed = Election::new(&session, args.path.as_str())?
-        .observe()
-        .await?;
-    let shown = tokio::select! {
-        shown = show(observed.subscribe()) => shown,
-        stopped = process::stop_signal() => stopped,
-    };
-    session.close().await;
-    Ok(shown?)
+    held::run_under(args.held.under(&args.command), get)
 }
 
 /// A line for the leader there is, and for each that follows.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use nyala_coordinator::recipes::fanout::{Fanout, FanoutError, FanoutOptions, Start, Subscribe};
 use nyala_coordinator::session::Session;
 
-use super::queue::print;
-use super::zookeeper::{self, EXIT_CODES, Ended, ZooKeeperArgs, seconds};
+use super::queue::{Told, print};
+use super::zookeeper::{self, EXIT_CODES, Ended, How, ZooKeeperArgs, seconds};
 use super::{lines, table};
 
 const EXAMPLES: &str = "\
@@ -18,7 +18,8 @@ Examples:
   nyala fanout list /news                           who is registered, and how far behind
   nyala fanout remove /news mailer                  it will not come back
 
-An item is deleted when all consumers have printed it. A consumer that died goes on where it was.
+An item is deleted when all consumers have printed it. A consumer that died goes on where it was. What is put
+while nobody is registered waits for the first who takes it --from-beginning.
 ";
 
 /// Items that are printed and acknowledged at a time.
@@ -30,6 +31,8 @@ const BATCH: usize = 64;
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    zookeeper: ZooKeeperArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -41,8 +44,6 @@ enum Command {
         /// Refuse what would make more items wait than this
         #[arg(long, value_name = "N")]
         max_items: Option<usize>,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
     /// Print the items that this consumer has not had, a line each
     Take(TakeArgs),
@@ -53,8 +54,6 @@ enum Command {
         /// One JSON object a line
         #[arg(long)]
         json: bool,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
     /// Remove a consumer that will not come back
     Remove {
@@ -62,8 +61,6 @@ enum Command {
         path: String,
         /// The consumer
         name: String,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
 }
 
@@ -83,8 +80,6 @@ struct TakeArgs {
     /// Wait so long for the next item [default: do not wait]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     wait: Option<Duration>,
-    #[command(flatten)]
-    zookeeper: ZooKeeperArgs,
 }
 
 async fn open(
@@ -95,35 +90,39 @@ async fn open(
     Fanout::open(session, path, FanoutOptions { items_max }).await
 }
 
+/// One that is there.
+async fn existing(session: Session, path: &str) -> Result<Fanout, Box<dyn Error>> {
+    let queue = Fanout::open_existing(session, path).await?;
+    let none = || format!("there is no fan-out queue at {path}").into();
+    queue.ok_or_else(none)
+}
+
 pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    let zookeeper = &args.zookeeper;
     match &args.command {
-        Command::Put {
-            path,
-            max_items,
+        Command::Put { path, max_items } => {
+            zookeeper::run(zookeeper, How::writes(), async |session: Session| {
+                put(session, path, *max_items).await
+            })
+        }
+        Command::Take(args) => {
+            zookeeper::run(zookeeper, How::writes(), async |session: Session| {
+                take(session, args).await
+            })
+        }
+        Command::List { path, json } => {
+            zookeeper::run(zookeeper, How::reads(), async |session: Session| {
+                list(session, path, *json).await
+            })
+        }
+        Command::Remove { path, name } => zookeeper::run(
             zookeeper,
-        } => zookeeper::run(zookeeper, async |session: Session| {
-            put(session, path, *max_items).await
-        }),
-        Command::Take(args) => zookeeper::run(&args.zookeeper, async |session: Session| {
-            take(session, args).await
-        }),
-        Command::List {
-            path,
-            json,
-            zookeeper,
-        } => zookeeper::run(zookeeper, async |session: Session| {
-            list(session, path, *json).await
-        }),
-        Command::Remove {
-            path,
-            name,
-            zookeeper,
-        } => zookeeper::run(zookeeper, async |session: Session| {
-            match open(session, path, None).await?.remove(name).await? {
+            How::reads(),
+            async |session: Session| match existing(session, path).await?.remove(name).await? {
                 true => Ok(Ended::Done),
                 false => Err(format!("{path} has no consumer {name}").into()),
-            }
-        }),
+            },
+        ),
     }
 }
 
@@ -134,15 +133,24 @@ async fn put(
 ) -> Result<Ended, Box<dyn Error>> {
     let queue = open(session, path, items_max).await?;
     let (mut blocks, _) = lines::read(None)?;
-    let mut count = 0;
+    let mut told = Told::default();
     while let Some(block) = blocks.recv().await {
         let block = block?;
         let items: Vec<&[u8]> = block.iter().map(AsRef::as_ref).collect();
-        let put = queue.put_all(&items).await;
-        put.map_err(|e| format!("{e}\n  {count} lines before that are in"))?;
-        count += items.len();
+        match queue.put_all(&items).await {
+            Err(FanoutError::Put(error)) => {
+                told.items += error.put();
+                return Err(error.into());
+            }
+            put => put?,
+        }
+        told.items += items.len();
     }
-    eprintln!("nyala: {count} items put");
+    if told.items > 0 && queue.consumers().await?.is_empty() {
+        eprintln!(
+            "nyala: nobody is registered at {path}: only `take --from-beginning` will get what was put"
+        );
+    }
     Ok(Ended::Done)
 }
 
@@ -183,7 +191,7 @@ async fn take(session: Session, args: &TakeArgs) -> Result<Ended, Box<dyn Error>
 }
 
 async fn list(session: Session, path: &str, json: bool) -> Result<Ended, Box<dyn Error>> {
-    let consumers = open(session, path, None).await?.consumers().await?;
+    let consumers = existing(session, path).await?.consumers().await?;
     if json {
         for c in &consumers {
             let object = serde_json::json!({

@@ -9,8 +9,9 @@ use nyala_coordinator::recipes::{
 };
 use nyala_coordinator::session::Session;
 
-use super::held::{self, EXIT_CODES, Held, HeldArgs};
-use super::{process, table};
+use super::held::{self, EXIT_CODES, Held, HeldArgs, overdue};
+use super::table;
+use super::zookeeper::{self, Ended, How, NotHad};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,7 +41,7 @@ pub(super) struct Args {
     #[arg(long, conflicts_with = "permits")]
     write: bool,
     /// Let so many in at a time
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::at_least_one)]
     permits: Option<usize>,
     /// Contend under the names of kazoo's recipes, or of Curator's
     #[arg(long, value_enum, default_value = "kazoo")]
@@ -74,33 +75,23 @@ impl From<LayoutArg> for Layout {
 pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let several = args.paths.len() > 1;
     if several && (args.read || args.write || args.permits.is_some() || args.list) {
-        let words = "--read, --write, --permits and --list take one PATH";
-        std::process::exit(held::fail(&RecipeError::BadPath {
-            path: args.paths.join(" "),
-            reason: words,
-        }));
+        super::usage_error("--read, --write, --permits and --list take one PATH");
     }
-    process::start_warnings();
     if args.list {
-        return process::block_on(list(&args))?;
+        return zookeeper::run(&args.held.zookeeper, How::reads(), async |session| {
+            list(&session, &args).await
+        });
     }
-    match process::block_on(hold(&args))? {
-        0 => Ok(()),
-        code => std::process::exit(code),
-    }
-}
-
-async fn hold(args: &Args) -> i32 {
-    let get = async |session: Session| {
-        let wait = args.held.timeout;
-        if args.paths.len() > 1 {
-            return several(args, &session, wait).await;
+    let get = async |session: Session, wait: Option<Duration>| -> Result<Option<Held>, NotHad> {
+        if several {
+            let all = several_at_once(&args, &session, wait).await;
+            return all.map_err(overdue(args.held.timeout));
         }
         let path = args.paths.first().map_or("", String::as_str);
-        let hold = one(args, &session, path, wait).await?;
-        Ok(hold.map(Held::One))
+        let hold = one(&args, &session, path, wait).await;
+        Ok(hold.map_err(overdue(args.held.timeout))?.map(Held::One))
     };
-    held::run_under(&args.held, &args.command, get).await
+    held::run_under(args.held.under(&args.command), get)
 }
 
 async fn one(
@@ -141,7 +132,7 @@ async fn one(
     }
 }
 
-async fn several(
+async fn several_at_once(
     args: &Args,
     session: &Session,
     wait: Option<Duration>,
@@ -158,12 +149,10 @@ async fn several(
     Ok(all.map(Held::All))
 }
 
-async fn list(args: &Args) -> Result<(), Box<dyn Error>> {
-    let session = args.held.connect().await?;
+async fn list(session: &Session, args: &Args) -> Result<Ended, Box<dyn Error>> {
     let path = args.paths.first().map_or("", String::as_str);
-    let entrants = Lock::new(&session, path)?.entrants().await;
-    session.close().await;
-    Ok(print_entrants(&entrants?)?)
+    print_entrants(&Lock::new(session, path)?.entrants().await?)?;
+    Ok(Ended::Done)
 }
 
 /// Contenders as a table: the first of them first.

@@ -1,7 +1,7 @@
 //! What a user types: one file a command.
 //!
 //! Data goes to standard output, messages to standard error; the exit code is 0 only when all that
-//! was asked is done.
+//! was asked is done. What ctrl-C or SIGTERM cuts short ends by that signal.
 
 mod advice;
 mod barrier;
@@ -33,10 +33,14 @@ mod zookeeper;
 use std::error::Error;
 use std::io::{self, Write as _};
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// A Kafka-compatible broker on ZooKeeper.
 #[derive(Debug, Parser)]
+#[command(
+    after_help = "Exit code: 0 when all that was asked is done, 2 for a wrong command line; each command tells its own."
+)]
 #[command(name = "nyala", version, about)]
 pub struct Cli {
     #[command(subcommand)]
@@ -80,6 +84,8 @@ enum Command {
     /// Look at ZooKeeper's tree, and change it
     Zk(zk::Args),
     #[command(hide = true)]
+    RunGuarded(held::GuardArgs),
+    #[command(hide = true)]
     RunBound(held::BoundArgs),
     /// Submit tasks, work on them, and see what became of them
     Task(task::Args),
@@ -106,9 +112,25 @@ impl Cli {
             Command::Name(args) => name::run(args),
             Command::Worker(args) => worker::run(args),
             Command::Zk(args) => zk::run(args),
+            Command::RunGuarded(args) => held::run_guarded(args),
             Command::RunBound(args) => held::run_bound(args),
             Command::Task(args) => task::run(args),
         }
+    }
+}
+
+/// Ends this process as clap does when the command line is wrong.
+fn usage_error(words: &str) -> ! {
+    Cli::command()
+        .error(ErrorKind::ArgumentConflict, words)
+        .exit()
+}
+
+/// A number of things of which none would mean nothing, such as that of an unset variable.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be 1 at least".to_owned()),
+        number => number.map_err(|e| format!("{e}")),
     }
 }
 

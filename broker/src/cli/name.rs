@@ -5,10 +5,10 @@ use std::ffi::OsString;
 
 use nyala_coordinator::recipes::naming::{Names, Sequence};
 use nyala_coordinator::session::Session;
-use tokio::process::Command as Child;
 
+use super::held::{self, GraceArgs, Held, Under};
 use super::print_line;
-use super::zookeeper::{self, EXIT_CODES, Ended, ZooKeeperArgs};
+use super::zookeeper::{self, EXIT_CODES, Ended, How, ZooKeeperArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,7 +19,8 @@ Examples:
   nyala name list /names db
   nyala name unbind /names db/eu/1
 
-A claimed name is free again when CMD ends, or the session of this command does: CMD is stopped then.
+A claimed name is free again when CMD ends, or the session of this command does: CMD is stopped then. It
+finds its fencing token in NYALA_FENCE. `nyala name claim --help` tells the exit codes of `claim`.
 ";
 
 /// Flags of `nyala name`.
@@ -28,18 +29,21 @@ A claimed name is free again when CMD ends, or the session of this command does:
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    zookeeper: ZooKeeperArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Run a command that has a name of its own
+    #[command(after_help = held::EXIT_CODES)]
     Claim {
         /// Where the names are
         path: String,
         /// What the name begins with
         prefix: String,
         #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
+        grace: GraceArgs,
         /// What to run while it has the name
         #[arg(last = true, required = true, value_name = "CMD")]
         command: Vec<OsString>,
@@ -51,8 +55,6 @@ enum Command {
         /// So many
         #[arg(long, value_name = "N", default_value_t = 1)]
         count: u64,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
     /// Bind a name to a value
     Bind {
@@ -65,8 +67,6 @@ enum Command {
         /// Replace what it is bound to
         #[arg(long)]
         replace: bool,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
     /// Print what a name is bound to
     Resolve {
@@ -74,8 +74,6 @@ enum Command {
         path: String,
         /// The name
         name: String,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
     /// Print the parts that follow a name
     List {
@@ -84,8 +82,6 @@ enum Command {
         /// The name
         #[arg(default_value = "")]
         name: String,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
     /// Free a name
     Unbind {
@@ -93,40 +89,46 @@ enum Command {
         path: String,
         /// The name
         name: String,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
 }
 
-impl Command {
-    fn zookeeper(&self) -> &ZooKeeperArgs {
-        match self {
-            Self::Claim { zookeeper, .. }
-            | Self::Next { zookeeper, .. }
-            | Self::Bind { zookeeper, .. }
-            | Self::Resolve { zookeeper, .. }
-            | Self::List { zookeeper, .. }
-            | Self::Unbind { zookeeper, .. } => zookeeper,
+pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    let how = match &args.command {
+        Command::Claim {
+            path,
+            prefix,
+            grace,
+            command,
+        } => {
+            let under = Under {
+                zookeeper: &args.zookeeper,
+                timeout: None,
+                grace: grace.grace,
+                command,
+            };
+            return claim(under, path, prefix);
         }
-    }
+        Command::Next { .. } | Command::Bind { .. } => How::writes(),
+        Command::Resolve { .. } | Command::List { .. } | Command::Unbind { .. } => How::reads(),
+    };
+    zookeeper::run(&args.zookeeper, how, async |session: Session| {
+        main(session, &args.command).await
+    })
 }
 
-pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
-    let command = &args.command;
-    zookeeper::run(command.zookeeper(), async |session: Session| {
-        main(session, command).await
+/// The smallest free name is had at once.
+fn claim(under: Under<'_>, path: &str, prefix: &str) -> Result<(), Box<dyn Error>> {
+    held::run_under(under, async |session: Session, _| {
+        let (name, hold) = Names::new(session, path)?.claim(prefix).await?;
+        Ok(Some(Held::Named(name, hold)))
     })
 }
 
 async fn main(session: Session, command: &Command) -> Result<Ended, Box<dyn Error>> {
     match command {
-        Command::Claim {
-            path,
-            prefix,
-            command,
-            ..
-        } => return claim(session, path, prefix, command).await,
-        Command::Next { path, count, .. } => {
+        // Had its own way.
+        Command::Claim { .. } => {}
+        Command::Next { path, count } => {
             let numbers = Sequence::new(session, path, *count)?;
             for _ in 0..*count {
                 print_line(&numbers.next().await?.to_string())?;
@@ -137,7 +139,6 @@ async fn main(session: Session, command: &Command) -> Result<Ended, Box<dyn Erro
             name,
             value,
             replace,
-            ..
         } => {
             let names = Names::new(session, path)?;
             match replace {
@@ -145,45 +146,21 @@ async fn main(session: Session, command: &Command) -> Result<Ended, Box<dyn Erro
                 false => names.bind(name, value.as_bytes()).await?,
             }
         }
-        Command::Resolve { path, name, .. } => {
+        Command::Resolve { path, name } => {
             let value = Names::new(session, path)?.resolve(name).await?;
             let value = value.ok_or_else(|| format!("the name {name} is not bound"))?;
             super::queue::print(std::iter::once(value.as_slice()))?;
         }
-        Command::List { path, name, .. } => {
+        Command::List { path, name } => {
             for part in Names::new(session, path)?.list(name).await? {
                 print_line(&part)?;
             }
         }
-        Command::Unbind { path, name, .. } => {
+        Command::Unbind { path, name } => {
             if !Names::new(session, path)?.unbind(name).await? {
                 return Err(format!("the name {name} is not bound").into());
             }
         }
     }
     Ok(Ended::Done)
-}
-
-async fn claim(
-    session: Session,
-    path: &str,
-    prefix: &str,
-    command: &[OsString],
-) -> Result<Ended, Box<dyn Error>> {
-    let (program, rest) = command.split_first().ok_or("no command")?;
-    let (name, hold) = Names::new(session, path)?.claim(prefix).await?;
-    let mut child = Child::new(program);
-    child.args(rest).kill_on_drop(true);
-    child.env("NYALA_NAME", &name);
-    child.env("NYALA_FENCE", hold.fence().to_string());
-    let running = child.spawn();
-    let mut running = running.map_err(|e| format!("{}: {e}", program.to_string_lossy()))?;
-    tokio::select! {
-        ended = running.wait() => {
-            let code = ended?.code().unwrap_or(1);
-            hold.release().await?;
-            Ok(Ended::With(code))
-        }
-        loss = hold.lost() => Err(format!("the name {name} is lost: {loss}; CMD is stopped").into()),
-    }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -41,21 +42,29 @@ pub(super) fn block_on<F: Future>(main: F) -> io::Result<F::Output> {
     Ok(output)
 }
 
-/// Ends with the first SIGINT or SIGTERM; the second one ends the process at once, for a user who
-/// does not want to wait.
-pub(super) async fn stop_signal() -> io::Result<()> {
+/// Ends with the first SIGINT or SIGTERM, and says which; the second one ends the process at once, for a
+/// user who does not want to wait.
+pub(super) async fn stop_signal() -> io::Result<Signal> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    let first = tokio::select! {
+        _ = interrupt.recv() => Signal::INT,
+        _ = terminate.recv() => Signal::TERM,
+    };
     tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        std::process::exit(130);
+        let second = tokio::select! {
+            _ = interrupt.recv() => Signal::INT,
+            _ = terminate.recv() => Signal::TERM,
+        };
+        die_by(second);
     });
-    Ok(())
+    Ok(first)
+}
+
+/// Ends this process as `signal` would have without us. A shell goes on to its next command after any
+/// exit code, 130 included; only a child that died by the signal tells it that the user wants to stop.
+pub(super) fn die_by(signal: Signal) -> ! {
+    // It returns only for signals that it does not know.
+    let _ = signal_hook::low_level::emulate_default_handler(signal.as_raw());
+    std::process::exit(128 + signal.as_raw())
 }

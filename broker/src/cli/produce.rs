@@ -15,15 +15,27 @@ use nyala_client::wire::compression::Codec;
 use nyala_coordinator::ids::TopicName;
 use tokio::sync::mpsc;
 
-use super::entry::{EntryArgs, topic_name};
+use super::entry::{EntryArgs, key_value, topic_name};
 use super::progress::Progress;
 use super::{lines, print_line, process};
 
 /// Acks that are waited for at a time; the producer's own buffer is the real limit.
 const ACKS_MAX: usize = 1 << 20;
 
+const EXAMPLES: &str = "\
+Examples:
+  printf 'a\\nb\\n' | nyala produce numbers
+  nyala produce users --key-separator : --file users.txt
+  nyala lock /l -- sh -c 'nyala produce ledger --header x-fence=/l:$NYALA_FENCE < new'
+
+The last one is refused once a later holder of /l has written, if the topic has fence.enable=true.
+
+Exit code: 0 when every record is safe, 2 for a wrong command line, 1 for everything else; cut short by ctrl-C or
+SIGTERM, the end by that signal.";
+
 /// Flags of `nyala produce`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Topic to write to
     #[arg(value_parser = topic_name)]
@@ -36,6 +48,9 @@ pub(super) struct Args {
     /// What stands between key and value; without it lines have no key
     #[arg(long, value_name = "C", value_parser = separator)]
     key_separator: Option<String>,
+    /// A header of every record, such as x-fence=NAME:TOKEN; may be given several times
+    #[arg(long = "header", value_name = "KEY=VALUE", value_parser = key_value)]
+    headers: Vec<(String, String)>,
     /// Who must have a record before it counts: 0, 1 or all
     #[arg(long, value_enum, default_value_t = AcksArg::All)]
     acks: AcksArg,
@@ -92,12 +107,10 @@ async fn main(args: Args) -> Result<(), Box<dyn Error>> {
     // A bar would tear what somebody types.
     let shown = args.file.is_some() || !std::io::stdin().is_terminal();
     let watcher = tokio::spawn(watch(waiting, Progress::new("produced", total, shown)));
+    let mut stop = tokio::spawn(process::stop_signal());
     let sent = tokio::select! {
-        sent = send(&args, &producer, blocks, &fates) => sent,
-        signal = process::stop_signal() => match signal {
-            Ok(()) => Err("interrupted before the end of the input".into()),
-            Err(error) => Err(error.into()),
-        },
+        sent = send(&args, &producer, blocks, &fates) => sent.map(|()| None),
+        signal = &mut stop => Ok(Some(signal??)),
     };
     drop(fates);
     // What was read is settled in any case.
@@ -115,8 +128,12 @@ async fn main(args: Args) -> Result<(), Box<dyn Error>> {
         print_line(&counts.to_string())?;
     }
     eprintln!("nyala: {}", progress.summary());
-    sent?;
+    let stopped = sent?;
     flushed?;
+    if let Some(signal) = stopped {
+        eprintln!("nyala: interrupted before the end of the input");
+        process::die_by(signal);
+    }
     match refused {
         0 => Ok(()),
         1 => Err("1 record was refused, see above".into()),
@@ -178,6 +195,14 @@ async fn send(
 }
 
 fn record(args: &Args, line: Bytes) -> Result<Record, String> {
+    let record = keyed(args, line)?;
+    let headers = args.headers.iter().cloned();
+    Ok(headers.fold(record, |record, (key, value)| {
+        record.with_header(key, value)
+    }))
+}
+
+fn keyed(args: &Args, line: Bytes) -> Result<Record, String> {
     let Some(separator) = args.key_separator.as_deref() else {
         return Ok(Record::new(args.topic.clone(), line));
     };

@@ -85,9 +85,10 @@ impl Progress {
         let rate = u128::from(self.records) * 1000 / millis;
         let bytes_rate = u128::from(self.bytes) * 1000 / millis;
         format!(
-            "{} {} records, {} in {:.1} s ({rate} records/s, {}/s)",
+            "{} {} record{}, {} in {:.1} s ({rate} records/s, {}/s)",
             self.verb,
             self.records,
+            if self.records == 1 { "" } else { "s" },
             HumanBytes(self.bytes),
             elapsed.as_secs_f64(),
             HumanBytes(u64::try_from(bytes_rate).unwrap_or(u64::MAX)),

@@ -4,11 +4,11 @@ use std::error::Error;
 use std::io::{self, BufWriter, Write as _};
 use std::time::Duration;
 
-use nyala_coordinator::recipes::queue::{Priority, Queue, QueueOptions, Taken};
+use nyala_coordinator::recipes::queue::{Priority, Queue, QueueError, QueueOptions, Taken};
 use nyala_coordinator::session::Session;
 
 use super::lines;
-use super::zookeeper::{self, EXIT_CODES, Ended, ZooKeeperArgs, seconds};
+use super::zookeeper::{self, EXIT_CODES, Ended, How, ZooKeeperArgs, counted, seconds};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,6 +31,8 @@ const BATCH: usize = 64;
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    zookeeper: ZooKeeperArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -45,8 +47,6 @@ enum Command {
         /// Refuse what would make the queue longer than this
         #[arg(long, value_name = "N")]
         max_items: Option<usize>,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
     /// Print items, a line each, and take them out of the queue
     Take {
@@ -55,45 +55,49 @@ enum Command {
         /// Take so many at most
         #[arg(long, value_name = "N", default_value_t = 1)]
         max: usize,
-        /// Wait so long for the next item [default: do not wait]
+        /// Wait so long for the next item, also where there is no queue yet [default: do not wait]
         #[arg(long, value_name = "SECONDS", value_parser = seconds)]
         wait: Option<Duration>,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
     /// Print how many items there are, taken ones included
     Size {
         /// The queue
         path: String,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
 }
 
 pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    let zookeeper = &args.zookeeper;
     match &args.command {
         Command::Put {
             path,
             priority,
             max_items,
-            zookeeper,
-        } => zookeeper::run(zookeeper, async |session: Session| {
+        } => zookeeper::run(zookeeper, How::writes(), async |session: Session| {
             put(session, path, *priority, *max_items).await
         }),
-        Command::Take {
-            path,
-            max,
-            wait,
-            zookeeper,
-        } => zookeeper::run(zookeeper, async |session: Session| {
-            take(session, path, *max, *wait).await
-        }),
-        Command::Size { path, zookeeper } => zookeeper::run(zookeeper, async |session: Session| {
-            let queue = Queue::open(session, path, QueueOptions::default()).await?;
-            super::print_line(&queue.len().await?.to_string())?;
-            Ok(Ended::Done)
-        }),
+        Command::Take { path, max, wait } => {
+            let wait = wait.unwrap_or_default();
+            let how = How::reads().waiting(wait);
+            zookeeper::run(zookeeper, how, async |session: Session| {
+                take(session, path, *max, wait).await
+            })
+        }
+        Command::Size { path } => {
+            zookeeper::run(zookeeper, How::reads(), async |session: Session| {
+                let queue = Queue::existing(session, path)?;
+                if !queue.exists().await? {
+                    return Err(no_queue(path));
+                }
+                super::print_line(&queue.len().await?.to_string())?;
+                Ok(Ended::Done)
+            })
+        }
     }
+}
+
+fn no_queue(path: &str) -> Box<dyn Error> {
+    format!("there is no queue at {path}\n  the first `nyala queue put` makes it").into()
 }
 
 async fn put(
@@ -105,32 +109,50 @@ async fn put(
     let queue = Queue::open(session, path, QueueOptions { items_max }).await?;
     let priority = Priority::new(priority).unwrap_or_default();
     let (mut blocks, _) = lines::read(None)?;
-    let mut count = 0;
+    let mut told = Told::default();
     while let Some(block) = blocks.recv().await {
         let block = block?;
         let items: Vec<&[u8]> = block.iter().map(AsRef::as_ref).collect();
-        let put = queue.put_all(&items, priority).await;
-        put.map_err(|e| format!("{e}\n  {count} lines before that are in"))?;
-        count += items.len();
+        match queue.put_all(&items, priority).await {
+            Err(QueueError::Put(error)) => {
+                told.items += error.put();
+                return Err(error.into());
+            }
+            put => put?,
+        }
+        told.items += items.len();
     }
-    eprintln!("nyala: {count} items put");
     Ok(Ended::Done)
+}
+
+/// Items that were put: told at the end, whatever the end is, a stop signal included.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) items: usize,
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        eprintln!("nyala: {} put", counted(self.items, "item", "items"));
+    }
 }
 
 async fn take(
     session: Session,
     path: &str,
     max: usize,
-    wait: Option<Duration>,
+    wait: Duration,
 ) -> Result<Ended, Box<dyn Error>> {
-    let queue = Queue::open(session, path, QueueOptions::default()).await?;
+    let queue = Queue::existing(session, path)?;
+    if wait.is_zero() && !queue.exists().await? {
+        return Err(no_queue(path));
+    }
     let mut left = max;
     while left > 0 {
-        let wait = Some(wait.unwrap_or_default());
         let batch = left.min(BATCH);
         let items = match wait {
-            Some(Duration::ZERO) => queue.poll_many(batch).await?,
-            wait => queue.take_many(batch, wait).await?,
+            Duration::ZERO => queue.poll_many(batch).await?,
+            wait => queue.take_many(batch, Some(wait)).await?,
         };
         if items.is_empty() {
             break;

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use nyala_coordinator::recipes::sync_queue::{SyncQueue, SyncQueueError};
 use nyala_coordinator::session::Session;
+use tokio::time::Instant;
 
 use super::print_line;
-use super::zookeeper::{self, EXIT_CODES, Ended, ZooKeeperArgs, seconds, text};
+use super::zookeeper::{self, EXIT_CODES, Ended, How, ZooKeeperArgs, left, seconds, text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,7 +29,8 @@ pub(super) struct Args {
         long,
         value_name = "N",
         required_unless_present = "reset",
-        requires = "name"
+        requires = "name",
+        value_parser = super::at_least_one
     )]
     size: Option<usize>,
     /// Of this member
@@ -37,7 +39,7 @@ pub(super) struct Args {
     /// What the others are to know
     #[arg(long, value_name = "TEXT", default_value = "")]
     data: String,
-    /// Give up after so long
+    /// Give up after so long, connecting included
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
     /// Make an open one ready for the next members
@@ -48,18 +50,33 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
-    zookeeper::run(&args.zookeeper, async |session: Session| {
+    let begun = Instant::now();
+    let how = match args.reset {
+        true => How::reads(),
+        false => How::writes(),
+    };
+    let how = how.within(args.timeout);
+    zookeeper::run(&args.zookeeper, how, async |session: Session| {
         let queue = SyncQueue::new(session, &args.path, args.size.unwrap_or(1))?;
         let Some(name) = &args.name else {
             queue.reset().await?;
             return Ok(Ended::Done);
         };
-        let arrived = queue.arrive(name, args.data.as_bytes(), args.timeout).await;
-        if let Err(error @ SyncQueueError::TimedOut { .. }) = arrived {
-            eprintln!("nyala: {error}");
-            return Ok(Ended::TimeOver);
-        }
-        for member in arrived? {
+        let left = left(args.timeout, begun);
+        let arrived = match queue.arrive(name, args.data.as_bytes(), left).await {
+            Err(SyncQueueError::TimedOut {
+                path,
+                present,
+                size,
+                ..
+            }) => {
+                let (here, limit) = (present.len(), args.timeout.unwrap_or_default());
+                eprintln!("nyala: rendezvous {path}: {here} of {size} members after {limit:?}");
+                return Ok(Ended::TimeOver);
+            }
+            arrived => arrived?,
+        };
+        for member in arrived {
             print_line(&format!("{}\t{}", member.name, text(&member.data)))?;
         }
         Ok(Ended::Done)

@@ -10,9 +10,10 @@ use nyala_coordinator::recipes::membership::{
     Change, Member, Members, MembersOptions, MembershipError, Pick, Registration, Standing,
 };
 use nyala_coordinator::session::Session;
+use tokio::time::Instant;
 
 use super::entry::{key_value, topic_name};
-use super::zookeeper::{self, EXIT_CODES, Ended, ZooKeeperArgs, seconds, text};
+use super::zookeeper::{self, EXIT_CODES, Ended, How, ZooKeeperArgs, left, seconds, text};
 use super::{print_line, table};
 
 const EXAMPLES: &str = "\
@@ -33,6 +34,8 @@ session is lost. It rewrites its node every --beat seconds: that is what --stale
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    zookeeper: ZooKeeperArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -46,8 +49,6 @@ enum Command {
         /// One JSON object a line
         #[arg(long)]
         json: bool,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
     /// Print who is there, and each change until stopped
     Watch {
@@ -62,8 +63,6 @@ enum Command {
         /// End after so many changes
         #[arg(long, value_name = "N")]
         max: Option<u64>,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
     /// Print which member has which partition: topic, partition, member
     Assign {
@@ -72,8 +71,6 @@ enum Command {
         /// Topics with their numbers of partitions
         #[arg(required = true, value_name = "TOPIC=PARTITIONS", value_parser = topic_partitions)]
         topics: Vec<(TopicName, i32)>,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
     /// Print one of the members
     Pick {
@@ -82,8 +79,6 @@ enum Command {
         /// The same member for the same key, while it is there [default: any]
         #[arg(long, value_name = "KEY")]
         key: Option<String>,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
 }
 
@@ -99,71 +94,78 @@ struct RegisterArgs {
     /// Tell that it is well this often
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     beat: Duration,
-    /// Give up after so long if another has the id
+    /// Give up after so long, connecting included, if another has the id
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
-    #[command(flatten)]
-    zookeeper: ZooKeeperArgs,
 }
 
 pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    let zookeeper = &args.zookeeper;
     match &args.command {
-        Command::Register(args) => zookeeper::run(&args.zookeeper, async |session: Session| {
-            register(session, args).await
-        }),
-        Command::List {
-            path,
-            json,
-            zookeeper,
-        } => zookeeper::run(zookeeper, async |session: Session| {
-            list(session, path, *json).await
-        }),
+        Command::Register(args) => {
+            let begun = Instant::now();
+            let how = How::writes().within(args.timeout).until_stopped(true);
+            zookeeper::run(zookeeper, how, async |session: Session| {
+                register(session, args, left(args.timeout, begun)).await
+            })
+        }
+        Command::List { path, json } => {
+            zookeeper::run(zookeeper, How::reads(), async |session: Session| {
+                list(session, path, *json).await
+            })
+        }
         Command::Watch {
             path,
             stale_after,
             json,
             max,
+        } => zookeeper::run(
             zookeeper,
-        } => zookeeper::run(zookeeper, async |session: Session| {
-            let stale_after = *stale_after;
-            let options = MembersOptions { stale_after };
-            let members = Members::watch(&session, path, options).await?;
-            watch(members, *json, *max).await
-        }),
-        Command::Assign {
-            path,
-            topics,
-            zookeeper,
-        } => zookeeper::run(zookeeper, async |session: Session| {
-            let members = Members::watch(&session, path, MembersOptions::default()).await?;
-            print_shares(members.snapshot().members.into_keys(), topics)?;
-            Ok(Ended::Done)
-        }),
-        Command::Pick {
-            path,
-            key,
-            zookeeper,
-        } => zookeeper::run(zookeeper, async |session: Session| {
-            let members = Members::watch(&session, path, MembersOptions::default()).await?;
-            let by = key
-                .as_ref()
-                .map_or(Pick::Random, |k| Pick::Key(k.as_bytes()));
-            let member = members
-                .pick(by)
-                .ok_or_else(|| format!("{path} has no members"))?;
-            print_line(&line(&member))?;
-            Ok(Ended::Done)
-        }),
+            How::reads().until_stopped(max.is_none()),
+            async |session: Session| {
+                let stale_after = *stale_after;
+                let options = MembersOptions { stale_after };
+                let members = Members::watch(&session, path, options).await?;
+                watch(members, *json, *max).await
+            },
+        ),
+        Command::Assign { path, topics } => {
+            zookeeper::run(zookeeper, How::reads(), async |session: Session| {
+                let members = Members::watch(&session, path, MembersOptions::default()).await?;
+                print_shares(members.snapshot().members.into_keys(), topics)?;
+                Ok(Ended::Done)
+            })
+        }
+        Command::Pick { path, key } => {
+            zookeeper::run(zookeeper, How::reads(), async |session: Session| {
+                let members = Members::watch(&session, path, MembersOptions::default()).await?;
+                let by = key
+                    .as_ref()
+                    .map_or(Pick::Random, |k| Pick::Key(k.as_bytes()));
+                let member = members
+                    .pick(by)
+                    .ok_or_else(|| format!("{path} has no members"))?;
+                print_line(&line(&member))?;
+                Ok(Ended::Done)
+            })
+        }
     }
 }
 
-async fn register(session: Session, args: &RegisterArgs) -> Result<Ended, Box<dyn Error>> {
+async fn register(
+    session: Session,
+    args: &RegisterArgs,
+    left: Option<Duration>,
+) -> Result<Ended, Box<dyn Error>> {
     let data = args.data.as_bytes();
-    let registered =
-        Registration::register(&session, &args.path, &args.id, data, args.timeout).await;
+    let registered = Registration::register(&session, &args.path, &args.id, data, left).await;
     let registration = match registered {
-        Err(error @ MembershipError::IdTaken { .. }) => {
-            eprintln!("nyala: {error}");
+        Err(MembershipError::IdTaken { .. }) => {
+            let limit = args.timeout.unwrap_or_default();
+            eprintln!(
+                "nyala: the id {} is another member's, not free within {limit:?}",
+                args.id
+            );
             return Ok(Ended::TimeOver);
         }
         registered => registered?,

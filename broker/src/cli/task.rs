@@ -12,9 +12,23 @@ use nyala_client::tasks::{QueueConfig, TaskError, TaskId, TaskQueue};
 use nyala_coordinator::session::SessionError;
 
 use super::process;
+use super::zookeeper::seconds;
+
+const HELP: &str = "\
+Examples:
+  printf 'a.png\\nb.png\\n' | nyala task submit thumbnails          prints an id a task
+  nyala task work thumbnails --prefetch 4 -- ./resize.sh
+  nyala task status thumbnails ID --wait 60                         queued, running, done, failed or dead
+  nyala task result thumbnails ID > small.png
+  nyala task list thumbnails --state dead
+  nyala task redrive thumbnails ID
+
+Exit code: 0 when done, 2 for a wrong command line, 1 for everything else, with the reason on standard error; `submit`
+and a `work` with --max or --idle that ctrl-C or SIGTERM cuts short end by that signal.";
 
 /// Flags of `nyala task`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -48,16 +62,21 @@ struct QueueArgs {
         default_value = "127.0.0.1:2181"
     )]
     zookeeper: String,
+    /// Give up connecting after so long
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "10")]
+    connect_timeout: Duration,
 }
 
 impl QueueArgs {
-    async fn open(&self, config: QueueConfig) -> Result<TaskQueue, Box<dyn Error>> {
+    async fn open(&self, mut config: QueueConfig) -> Result<TaskQueue, Box<dyn Error>> {
+        config.cluster.connection.connect_timeout = self.connect_timeout;
         let opened = TaskQueue::open(&self.zookeeper, &self.queue, config).await;
         opened.map_err(advise)
     }
 
     async fn open_existing(&self) -> Result<TaskQueue, Box<dyn Error>> {
-        let config = QueueConfig::default();
+        let mut config = QueueConfig::default();
+        config.cluster.connection.connect_timeout = self.connect_timeout;
         let opened = TaskQueue::open_existing(&self.zookeeper, &self.queue, config).await;
         opened.map_err(advise)
     }
@@ -85,12 +104,6 @@ fn task_id(text: &str) -> Result<TaskId, String> {
     TaskId::new(text).map_err(|e| e.to_string())
 }
 
-/// Seconds, with a fraction if wanted.
-fn seconds(text: &str) -> Result<Duration, String> {
-    let number: f64 = text.parse().map_err(|_| "expected seconds".to_owned())?;
-    Duration::try_from_secs_f64(number).map_err(|e| e.to_string())
-}
-
 pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
     process::start_warnings();
     process::block_on(main(args.command))?
@@ -104,16 +117,5 @@ async fn main(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Result(args) => show::result(args).await,
         Command::List(args) => show::list(args).await,
         Command::Redrive(args) => show::redrive(args).await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn seconds_may_have_a_fraction() {
-        assert_eq!(seconds("1.5"), Ok(Duration::from_millis(1500)));
-        assert!(seconds("-1").is_err() && seconds("soon").is_err() && seconds("inf").is_err());
     }
 }

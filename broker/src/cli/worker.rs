@@ -8,7 +8,7 @@ use nyala_coordinator::recipes::progress::{
 };
 use nyala_coordinator::session::Session;
 
-use super::zookeeper::{self, EXIT_CODES, Ended, ZooKeeperArgs, seconds};
+use super::zookeeper::{self, EXIT_CODES, Ended, How, ZooKeeperArgs, counted, seconds};
 use super::{lines, print_line, table};
 
 const EXAMPLES: &str = "\
@@ -26,6 +26,8 @@ Examples:
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    zookeeper: ZooKeeperArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -36,8 +38,6 @@ enum Command {
         path: String,
         /// This one
         worker: String,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
     /// Print how far each worker is
     List {
@@ -46,8 +46,6 @@ enum Command {
         /// One JSON object a line
         #[arg(long)]
         json: bool,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
     /// Print how far each worker is, and each change, until stopped
     Watch {
@@ -62,65 +60,79 @@ enum Command {
         /// End after so many changes
         #[arg(long, value_name = "N")]
         max: Option<u64>,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
 }
 
 pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    let zookeeper = &args.zookeeper;
     match &args.command {
-        Command::Report {
-            path,
-            worker,
-            zookeeper,
-        } => zookeeper::run(zookeeper, async |session: Session| {
-            report(session, path, worker).await
-        }),
-        Command::List {
-            path,
-            json,
-            zookeeper,
-        } => zookeeper::run(zookeeper, async |session: Session| {
-            let watch = ProgressWatch::start(&session, path, None).await?;
-            for worker in watch.current().0.values() {
-                print(None, worker, *json)?;
-            }
-            Ok(Ended::Done)
-        }),
+        Command::Report { path, worker } => {
+            zookeeper::run(zookeeper, How::writes(), async |session: Session| {
+                report(session, path, worker).await
+            })
+        }
+        Command::List { path, json } => {
+            zookeeper::run(zookeeper, How::reads(), async |session: Session| {
+                let watch = ProgressWatch::start(&session, path, None).await?;
+                for worker in watch.current().0.values() {
+                    print(None, worker, *json)?;
+                }
+                Ok(Ended::Done)
+            })
+        }
         Command::Watch {
             path,
             stale_after,
             json,
             max,
+        } => zookeeper::run(
             zookeeper,
-        } => zookeeper::run(zookeeper, async |session: Session| {
-            let mut watch = ProgressWatch::start(&session, path, *stale_after).await?;
-            for _ in 0..max.unwrap_or(u64::MAX) {
-                match watch.next().await.ok_or("the watch has ended")? {
-                    ProgressChange::At(worker) => print(Some("at"), &worker, *json)?,
-                    ProgressChange::Stale(worker) => print(Some("stale"), &worker, *json)?,
-                    ProgressChange::Gone(worker) => print(Some("gone"), &worker, *json)?,
+            How::reads().until_stopped(max.is_none()),
+            async |session: Session| {
+                let mut watch = ProgressWatch::start(&session, path, *stale_after).await?;
+                for _ in 0..max.unwrap_or(u64::MAX) {
+                    match watch.next().await.ok_or("the watch has ended")? {
+                        ProgressChange::At(worker) => print(Some("at"), &worker, *json)?,
+                        ProgressChange::Stale(worker) => print(Some("stale"), &worker, *json)?,
+                        ProgressChange::Gone(worker) => print(Some("gone"), &worker, *json)?,
+                    }
                 }
-            }
-            Ok(Ended::Done)
-        }),
+                Ok(Ended::Done)
+            },
+        ),
     }
 }
 
 async fn report(session: Session, path: &str, worker: &str) -> Result<Ended, Box<dyn Error>> {
     let progress = Progress::start(&session, path, worker, None).await?;
     let (mut blocks, _) = lines::read(None)?;
+    let mut wrong = 0;
     while let Some(block) = blocks.recv().await {
-        // Of a burst only the last line matters.
-        let Some(last) = block?.pop() else { continue };
-        let text = String::from_utf8_lossy(&last);
-        match parse(&text) {
-            Some(report) => progress.report(&report).await?,
-            None => eprintln!("nyala: {text:?} is not DONE [TOTAL [NOTE]]"),
+        // Of a burst only the last report matters.
+        let mut last = None;
+        for line in block? {
+            let text = String::from_utf8_lossy(&line);
+            match parse(&text) {
+                Some(report) => last = Some(report),
+                None => {
+                    eprintln!("nyala: {text:?} is not DONE [TOTAL [NOTE]]");
+                    wrong += 1;
+                }
+            }
+        }
+        if let Some(report) = last {
+            progress.report(&report).await?;
         }
     }
     progress.finish().await;
-    Ok(Ended::Done)
+    match wrong {
+        0 => Ok(Ended::Done),
+        n => Err(format!(
+            "{} no report, see above",
+            counted(n, "line was", "lines were")
+        )
+        .into()),
+    }
 }
 
 fn parse(line: &str) -> Option<Report> {

@@ -6,7 +6,7 @@ use std::error::Error;
 
 use nyala_coordinator::session::{Acl, CreateMode, Session, Stat, TreeEventKind, ZkError};
 
-use super::zookeeper::{self, EXIT_CODES, Ended, ZooKeeperArgs};
+use super::zookeeper::{self, EXIT_CODES, Ended, How, ZooKeeperArgs};
 use super::{print_line, table};
 
 const EXAMPLES: &str = "\
@@ -27,6 +27,8 @@ Examples:
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    zookeeper: ZooKeeperArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -39,15 +41,11 @@ enum Command {
         /// All below it, as paths
         #[arg(long, short)]
         recursive: bool,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
     /// Print a node's data
     Get {
         /// The node
         path: String,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
     /// Set a node's data and print its version
     Set {
@@ -58,8 +56,6 @@ enum Command {
         /// Only if it has this version
         #[arg(long, value_name = "N")]
         version: Option<i32>,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
     /// Make a node and print its path
     Create {
@@ -77,12 +73,10 @@ enum Command {
         /// Make missing parents
         #[arg(long, short)]
         parents: bool,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
     /// Delete a node
     Delete {
-        /// The node
+        /// The node; of / all that is below it
         path: String,
         /// Only if it has this version
         #[arg(long, value_name = "N", conflicts_with = "recursive")]
@@ -90,8 +84,6 @@ enum Command {
         /// With all below it
         #[arg(long, short)]
         recursive: bool,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
     /// Print what happens to a node and all below it, until stopped
     Watch {
@@ -100,8 +92,6 @@ enum Command {
         /// End after so many lines
         #[arg(long, value_name = "N")]
         max: Option<u64>,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
     /// Print what ZooKeeper keeps about a node
     Stat {
@@ -110,34 +100,32 @@ enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
     },
     /// Do all operations on standard input, or none: check, create, set and delete, a line each
-    Multi {
-        #[command(flatten)]
-        zookeeper: ZooKeeperArgs,
-    },
+    Multi,
 }
 
 impl Command {
-    fn zookeeper(&self) -> &ZooKeeperArgs {
+    fn how(&self) -> How {
         match self {
-            Self::Ls { zookeeper, .. }
-            | Self::Get { zookeeper, .. }
-            | Self::Set { zookeeper, .. }
-            | Self::Create { zookeeper, .. }
-            | Self::Delete { zookeeper, .. }
-            | Self::Watch { zookeeper, .. }
-            | Self::Stat { zookeeper, .. }
-            | Self::Multi { zookeeper } => zookeeper,
+            Self::Create { ephemeral, .. } => How::writes().until_stopped(*ephemeral),
+            Self::Multi => How::writes(),
+            Self::Watch { max, .. } => How::reads().until_stopped(max.is_none()),
+            _ => How::reads(),
         }
     }
 }
 
 pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let command = &args.command;
-    zookeeper::run(command.zookeeper(), async |session: Session| {
+    if matches!(command, Command::Delete { path, .. } if path == "/")
+        && !args.zookeeper.has_chroot()
+    {
+        return Err(
+            "this is the root of everything: --zookeeper HOST:PORT/CHROOT names a part".into(),
+        );
+    }
+    zookeeper::run(&args.zookeeper, command.how(), async |session: Session| {
         main(session, command).await
     })
 }
@@ -149,10 +137,8 @@ fn at(path: &str) -> impl Fn(ZkError) -> String {
 
 async fn main(session: Session, command: &Command) -> Result<Ended, Box<dyn Error>> {
     match command {
-        Command::Ls {
-            path, recursive, ..
-        } => ls(&session, path, *recursive).await?,
-        Command::Get { path, .. } => {
+        Command::Ls { path, recursive } => ls(&session, path, *recursive).await?,
+        Command::Get { path } => {
             let node = session.get(path).await.map_err(at(path))?;
             super::queue::print(std::iter::once(node.data.as_slice()))?;
         }
@@ -160,7 +146,6 @@ async fn main(session: Session, command: &Command) -> Result<Ended, Box<dyn Erro
             path,
             data,
             version,
-            ..
         } => {
             let set = session.set(path, data.as_bytes(), *version).await;
             print_line(&set.map_err(at(path))?.version.to_string())?;
@@ -170,7 +155,6 @@ async fn main(session: Session, command: &Command) -> Result<Ended, Box<dyn Erro
             path,
             version,
             recursive,
-            ..
         } => {
             if *recursive && session.exists(path).await.map_err(at(path))?.is_some() {
                 session.delete_tree(path).await.map_err(at(path))?;
@@ -178,13 +162,13 @@ async fn main(session: Session, command: &Command) -> Result<Ended, Box<dyn Erro
                 session.delete(path, *version).await.map_err(at(path))?;
             }
         }
-        Command::Watch { path, max, .. } => watch(&session, path, max.unwrap_or(u64::MAX)).await?,
-        Command::Stat { path, json, .. } => {
+        Command::Watch { path, max } => watch(&session, path, max.unwrap_or(u64::MAX)).await?,
+        Command::Stat { path, json } => {
             let stat = session.exists(path).await.map_err(at(path))?;
             let stat = stat.ok_or(ZkError::NoNode).map_err(at(path))?;
             print_stat(&stat, *json)?;
         }
-        Command::Multi { .. } => multi::run(&session).await?,
+        Command::Multi => multi::run(&session).await?,
     }
     Ok(Ended::Done)
 }
@@ -218,7 +202,6 @@ async fn create(session: &Session, command: &Command) -> Result<Ended, Box<dyn E
         sequential,
         ephemeral,
         parents,
-        ..
     } = command
     else {
         return Ok(Ended::Done);
@@ -235,7 +218,12 @@ async fn create(session: &Session, command: &Command) -> Result<Ended, Box<dyn E
     let created = session
         .create(path, data.as_bytes(), mode, Acl::Default)
         .await;
-    let created = created.map_err(at(path))?;
+    let created = created.map_err(|error| match (error, path.rsplit_once('/')) {
+        (ZkError::NoNode, Some((parent, _))) if !parent.is_empty() => {
+            format!("{path}: its parent {parent} is missing; --parents makes it")
+        }
+        (error, _) => at(path)(error),
+    })?;
     print_line(&created.path)?;
     if *ephemeral {
         let mut states = session.states();

@@ -10,7 +10,7 @@
 //!
 //! **Guarantee.** A consumer gets each item that is put after it has registered, in order, at least once:
 //! again after a crash, from behind what it acknowledged. An item is deleted when all consumers have
-//! acknowledged it; without any consumer it is kept for the first. One process at a time reads as a
+//! acknowledged it; without any consumer it is kept for the first that begins with [`Start::Oldest`]. One process at a time reads as a
 //! name; one that lost its place without noticing has its acknowledgements refused.
 //! **On session loss** a durable consumer goes on where it was, unless another process took its place
 //! ([`FanoutError::Displaced`]); a transient one has ended, and holds nobody's items back.
@@ -138,12 +138,27 @@ impl Fanout {
         path: &str,
         options: FanoutOptions,
     ) -> Result<Self, FanoutError> {
-        let path = usable(path)?;
-        let (items, consumers) = (child(&path, "items"), child(&path, "consumers"));
-        for node in [&items, &consumers] {
-            let made = session.ensure_path(node).await;
+        let queue = Self::at(session, path, options)?;
+        for node in [&queue.shared.items, &queue.shared.consumers] {
+            let made = queue.shared.session.ensure_path(node).await;
             made.map_err(RecipeError::at(node))?;
         }
+        Ok(queue)
+    }
+
+    /// The queue at `path` if somebody has made it.
+    pub async fn open_existing(session: Session, path: &str) -> Result<Option<Self>, FanoutError> {
+        let queue = Self::at(session, path, FanoutOptions::default())?;
+        // The last that is made.
+        let node = &queue.shared.consumers;
+        let stat = queue.shared.session.exists(node).await;
+        let there = stat.map_err(RecipeError::at(node))?.is_some();
+        Ok(there.then_some(queue))
+    }
+
+    fn at(session: Session, path: &str, options: FanoutOptions) -> Result<Self, FanoutError> {
+        let path = usable(path)?;
+        let (items, consumers) = (child(&path, "items"), child(&path, "consumers"));
         let marks = child(&path, "sessions");
         let shared = Shared {
             inlet: Inlet::new(&session, &items, &marks, options.items_max),

@@ -18,7 +18,7 @@ const ITEM_HEAD_BYTES: usize = 128;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PutError {
     /// It holds as many items as it may.
-    #[error("{path} is full: it holds {items} items, at most {max} are allowed; {put} were put")]
+    #[error("{path} is full: it holds {items} items, at most {max} are allowed")]
     Full {
         /// Folder of the items.
         path: String,
@@ -31,7 +31,7 @@ pub enum PutError {
     },
     /// ZooKeeper refused, or could not be reached; after [`ZkError::Unknown`] the next items, as many
     /// as fit one transaction, may or may not be in.
-    #[error("{path}: {source}; {put} items were put")]
+    #[error("{path}: {source}")]
     Zk {
         /// Folder of the items.
         path: String,
@@ -40,6 +40,16 @@ pub enum PutError {
         /// Items of this call that did go in.
         put: usize,
     },
+}
+
+impl PutError {
+    /// Items of the call that did go in.
+    #[must_use]
+    pub fn put(&self) -> usize {
+        match self {
+            Self::Full { put, .. } | Self::Zk { put, .. } => *put,
+        }
+    }
 }
 
 /// The way into one folder of items.

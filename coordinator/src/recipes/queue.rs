@@ -124,6 +124,21 @@ impl Queue {
         path: &str,
         options: QueueOptions,
     ) -> Result<Self, QueueError> {
+        let queue = Self::at(session, path, options)?;
+        let shared = &queue.shared;
+        for node in [&shared.entries, &shared.taken] {
+            let made = shared.session.ensure_path(node).await;
+            made.map_err(|e| shared.zk(e))?;
+        }
+        Ok(queue)
+    }
+
+    /// The queue at `path`, which somebody else makes: until then it is empty, and stays so.
+    pub fn existing(session: Session, path: &str) -> Result<Self, QueueError> {
+        Self::at(session, path, QueueOptions::default())
+    }
+
+    fn at(session: Session, path: &str, options: QueueOptions) -> Result<Self, QueueError> {
         let path = usable(path)?;
         let (entries, sessions) = (child(&path, "entries"), child(&path, "sessions"));
         let shared = Shared {
@@ -135,12 +150,15 @@ impl Queue {
             session,
             path,
         };
-        for node in [&shared.entries, &shared.taken] {
-            let made = shared.session.ensure_path(node).await;
-            made.map_err(|e| shared.zk(e))?;
-        }
         let shared = Arc::new(shared);
         Ok(Self { shared })
+    }
+
+    /// Whether somebody has made it.
+    pub async fn exists(&self) -> Result<bool, QueueError> {
+        let q = &self.shared;
+        let stat = q.session.exists(&q.entries).await;
+        Ok(stat.map_err(|e| q.zk(e))?.is_some())
     }
 
     /// Puts one item at the end of its priority.
@@ -188,6 +206,11 @@ impl Queue {
                 Ok(taken) => {
                     listing.forget(&names);
                     return Ok(taken);
+                }
+                // Whoever makes the queue makes it node by node.
+                Err(lease::TakeError::Zk(ZkError::NoNode)) => {
+                    let made = q.session.ensure_path(&q.taken).await;
+                    made.map_err(|e| q.zk(e))?;
                 }
                 Err(lease::TakeError::NotFree(name)) => listing.forget(&[name]),
                 Err(lease::TakeError::Zk(e)) => return Err(q.zk(e)),

@@ -42,7 +42,7 @@ pub enum SyncQueueError {
     #[error(transparent)]
     Recipe(#[from] RecipeError),
     /// Not all arrived in time.
-    #[error("queue {path}: {} of {size} members after {} ms", present.len(), waited.as_millis())]
+    #[error("rendezvous {path}: {} of {size} members after {} ms", present.len(), waited.as_millis())]
     TimedOut {
         /// The queue.
         path: String,
@@ -54,7 +54,7 @@ pub enum SyncQueueError {
         size: usize,
     },
     /// A member of that name is there.
-    #[error("queue {path}: there is a member named {name} already")]
+    #[error("rendezvous {path}: there is a member named {name} already")]
     NameTaken {
         /// The queue.
         path: String,
@@ -62,7 +62,7 @@ pub enum SyncQueueError {
         name: String,
     },
     /// It opened without this member.
-    #[error("queue {path} has opened without {name}")]
+    #[error("rendezvous {path} has opened without {name}")]
     Opened {
         /// The queue.
         path: String,
@@ -70,7 +70,7 @@ pub enum SyncQueueError {
         name: String,
     },
     /// The session ended before it opened.
-    #[error("queue {path}: this member is not in it any more: {loss}")]
+    #[error("rendezvous {path}: this member is not in it any more: {loss}")]
     SessionLost {
         /// The queue.
         path: String,
@@ -78,7 +78,7 @@ pub enum SyncQueueError {
         loss: Loss,
     },
     /// What it opened with cannot be read.
-    #[error("queue {path}: its list of members cannot be read: {reason}")]
+    #[error("rendezvous {path}: its list of members cannot be read: {reason}")]
     BadList {
         /// The queue.
         path: String,

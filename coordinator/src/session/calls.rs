@@ -237,19 +237,23 @@ impl Session {
             .await
     }
 
-    /// Deletes a node and all below it, from the leaves up; fine if it is not there.
+    /// Deletes a node and all below it, from the leaves up; fine if it is not there. The root itself, that
+    /// of the chroot if there is one, stays.
     pub async fn delete_tree(&self, path: &str) -> Result<(), ZkError> {
         let mut order = vec![path.to_owned()];
         let mut next = 0;
         while let Some(parent) = order.get(next).cloned() {
             next += 1;
             match self.children(&parent).await {
-                Ok(names) => order.extend(names.iter().map(|n| format!("{parent}/{n}"))),
+                Ok(names) => {
+                    let parent = parent.trim_end_matches('/');
+                    order.extend(names.iter().map(|n| format!("{parent}/{n}")));
+                }
                 Err(ZkError::NoNode) => {}
                 Err(e) => return Err(e),
             }
         }
-        for node in order.iter().rev() {
+        for node in order.iter().rev().filter(|node| *node != "/") {
             match self.delete(node, None).await {
                 Ok(()) | Err(ZkError::NoNode) => {}
                 Err(e) => return Err(e),

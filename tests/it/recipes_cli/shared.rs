@@ -35,10 +35,11 @@ fn names_are_claimed_bound_and_numbered() {
         first.signal(rustix::process::Signal::CONT);
         let ended = first.wait(wait::SOON);
         assert!(
-            ended.stderr.contains("the name w-0 is lost"),
+            ended.stderr.contains("stopping the command"),
             "{}",
             ended.stderr
         );
+        assert_eq!(ended.status.code(), Some(123));
         second.kill();
 
         assert_eq!(

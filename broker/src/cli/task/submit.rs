@@ -62,20 +62,23 @@ pub(super) async fn main(args: Args) -> Result<(), Box<dyn Error>> {
     let queue = args.queue.open(config).await?;
     let (submissions, waiting) = mpsc::channel(WAITING_MAX);
     let printer = tokio::spawn(print(waiting));
+    let mut stop = tokio::spawn(process::stop_signal());
     let sent = tokio::select! {
-        sent = send(&args, &queue, blocks, submissions) => sent,
-        signal = process::stop_signal() => match signal {
-            Ok(()) => Err("interrupted before the end of the input".into()),
-            Err(error) => Err(error.into()),
-        },
+        sent = send(&args, &queue, blocks, submissions) => sent.map(|()| None),
+        signal = &mut stop => Ok(Some(signal??)),
     };
     // What was read is settled in any case.
     let printed = printer.await?;
     queue.close().await?;
-    sent?;
+    let stopped = sent?;
     let refused = printed?;
+    if let Some(signal) = stopped {
+        eprintln!("nyala: interrupted before the end of the input");
+        process::die_by(signal);
+    }
     match refused {
         0 => Ok(()),
+        1 => Err("1 task was not submitted, see above".into()),
         n => Err(format!("{n} tasks were not submitted, see above").into()),
     }
 }

@@ -34,6 +34,8 @@ const ERROR_LINE_MAX: usize = 500;
     after_help = "The task is the command's standard input; NYALA_TASK_ID, NYALA_TASK_ATTEMPT and NYALA_TASK_QUEUE tell \
     the rest.\nExit code 0: standard output is the result. 65: it is dead at once. Others: it is tried again later.\n\
     A line `progress TEXT` on standard error shows in `nyala task status` and renews the lease.\n\n\
+    Exit code of the worker: 0 when it has come to its end, which is ctrl-C or SIGTERM unless --max or --idle sets one; \
+    2 for a wrong command line; 1 for everything else.\n\n\
     Example:\n  nyala task work thumbnails --prefetch 4 -- sh -c 'read f; convert \"$f\" -resize 100 \"small-$f\"'"
 )]
 pub(super) struct Args {
@@ -70,7 +72,7 @@ enum Outcome {
 enum End {
     Enough,
     Idle,
-    Interrupted,
+    Interrupted(Signal),
     Broken(Box<dyn Error>),
 }
 
@@ -92,6 +94,7 @@ pub(super) async fn main(args: Args) -> Result<(), Box<dyn Error>> {
         })
         .await
         .map_err(advise)?;
+    let limited = args.max.is_some() || args.idle.is_some();
     let args = Arc::new(args);
     let (outcomes, mut settled) = mpsc::unbounded_channel();
     let running = Arc::new(Semaphore::new(args.jobs.into()));
@@ -126,13 +129,10 @@ pub(super) async fn main(args: Args) -> Result<(), Box<dyn Error>> {
                 Ok(outcome) => counts.add(outcome),
                 Err(error) => break End::Broken(error.into()),
             },
-            signal = &mut stop => {
-                signal?;
-                break End::Interrupted;
-            }
+            signal = &mut stop => break End::Interrupted(signal?),
         }
     };
-    if matches!(end, End::Interrupted) {
+    if matches!(end, End::Interrupted(_)) {
         eprintln!("nyala: taking no more tasks; what runs is finished (again: stop at once)");
     }
     // Waits for what runs.
@@ -144,7 +144,9 @@ pub(super) async fn main(args: Args) -> Result<(), Box<dyn Error>> {
     queue.close().await?;
     eprintln!("nyala: {} done, {} failed", counts.done, counts.failed);
     match end {
-        End::Enough | End::Idle | End::Interrupted => Ok(()),
+        // One with an end of its own has not come to it.
+        End::Interrupted(signal) if limited => process::die_by(signal),
+        End::Enough | End::Idle | End::Interrupted(_) => Ok(()),
         End::Broken(error) => Err(error),
     }
 }

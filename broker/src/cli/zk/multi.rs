@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use nyala_coordinator::recipes::transaction::{CreateId, Transaction};
+use nyala_coordinator::recipes::transaction::{CreateId, Transaction, TransactionError};
 use nyala_coordinator::session::Session;
 
 use crate::cli::{lines, print_line};
@@ -12,22 +12,46 @@ pub(super) async fn run(session: &Session) -> Result<(), Box<dyn Error>> {
     let mut transaction = Transaction::new(session);
     let mut creates = Vec::new();
     let (mut blocks, _) = lines::read(None)?;
+    // Of the operations: lines may be empty.
+    let mut numbers = Vec::new();
     let mut number = 0;
     while let Some(block) = blocks.recv().await {
         for line in block? {
             number += 1;
             let text = std::str::from_utf8(&line).map_err(|e| format!("line {number}: {e}"))?;
+            if text.is_empty() {
+                continue;
+            }
             let created = add(&mut transaction, text).map_err(|e| format!("line {number}: {e}"))?;
             creates.extend(created);
+            numbers.push(number);
         }
     }
-    let done = transaction.commit().await?;
+    let done = transaction
+        .commit()
+        .await
+        .map_err(|error| at_line(error, &numbers))?;
     for create in creates {
         if let Some(path) = done.path(create) {
             print_line(path)?;
         }
     }
     Ok(())
+}
+
+/// Names the line that an operation stands in.
+fn at_line(error: TransactionError, numbers: &[u64]) -> Box<dyn Error> {
+    match error {
+        TransactionError::Refused {
+            index,
+            operation,
+            source,
+        } => {
+            let number = numbers.get(index).copied().unwrap_or_default();
+            format!("line {number} ({operation}) was refused: {source}").into()
+        }
+        error => error.into(),
+    }
 }
 
 /// One operation: `check PATH VERSION`, `create PATH [DATA]`, `create-sequential PATH [DATA]`,
@@ -43,7 +67,6 @@ fn add(transaction: &mut Transaction, line: &str) -> Result<Option<CreateId>, St
             .map_err(|_| format!("{text:?} is no version")),
     };
     match word {
-        "" => {}
         "check" => match version(data)? {
             Some(version) => drop(transaction.check(path, version)),
             None => drop(transaction.check_exists(path)),

@@ -1,0 +1,260 @@
+//! `nyala run-guarded`: the process between `nyala` and the command that runs under its hold.
+//!
+//! ```text
+//!   nyala  --pipe-->  run-guarded, in a group of its own  -->  run-bound, which becomes the command
+//! ```
+//!
+//! It stops the command and all that this has started when `nyala` says so, is gone (the pipe ends), or
+//! has not said for longer than the lease that the hold is still good (it stands still). Orphans of the
+//! command come to it (a subreaper), so none of them is out of reach. Killed itself, it takes the command
+//! with it, but not what that has started. It knows nothing of ZooKeeper.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::unix::pipe;
+use tokio::process::Child;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::running::{code_of, starter};
+use super::{FAILED, LOST, Signals};
+
+/// Between looks at what is killed and has not ended.
+const KILL_EVERY: Duration = Duration::from_millis(5);
+/// A deadline that is never met.
+const FAR: Duration = Duration::from_secs(365 * 86_400);
+
+/// What `nyala` tells its guard, a line each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// The hold is good for so long.
+    Beat(Duration),
+    /// Stop the command: this signal first, then so much time.
+    Stop(Signal, Duration),
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Beat(good_for) => writeln!(f, "beat {}", millis(*good_for)),
+            Self::Stop(signal, grace) => {
+                writeln!(f, "stop {} {}", signal.as_raw(), millis(*grace))
+            }
+        }
+    }
+}
+
+/// As a number; what is too long for one is for ever.
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Order {
+    fn parse(line: &str) -> Option<Self> {
+        let words: Vec<&str> = line.split(' ').collect();
+        let millis = |text: &str| text.parse().ok().map(Duration::from_millis);
+        match words.as_slice() {
+            ["beat", good_for] => Some(Self::Beat(millis(good_for)?)),
+            ["stop", signal, grace] => {
+                let signal = Signal::from_named_raw(signal.parse().ok()?)?;
+                Some(Self::Stop(signal, millis(grace)?))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Flags of `nyala run-guarded`.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct GuardArgs {
+    /// The pipe
+    #[arg(long)]
+    orders: PathBuf,
+    /// Process group of the command; 0 is a new one
+    #[arg(long)]
+    group: i32,
+    #[arg(long)]
+    good_for_ms: u64,
+    #[arg(long)]
+    grace_ms: u64,
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+pub(in crate::cli) fn run_guarded(args: GuardArgs) -> Result<(), Box<dyn Error>> {
+    // On this thread, whose end is what the kernel minds for `run-bound`.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let code = runtime.enable_all().build()?.block_on(guard(&args));
+    std::process::exit(code.unwrap_or_else(|error| {
+        eprintln!("nyala: {error}");
+        FAILED
+    }))
+}
+
+async fn guard(args: &GuardArgs) -> std::io::Result<i32> {
+    let Ok(orders) = pipe::OpenOptions::new().open_receiver(&args.orders) else {
+        // Whose it is has gone.
+        return Ok(LOST);
+    };
+    let mut orders = BufReader::new(orders).lines();
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    let mut signals = Signals::new()?;
+    let mut children = signal(SignalKind::child())?;
+    let mut command = Guarded::start(args)?;
+    let grace = Duration::from_millis(args.grace_ms);
+    let until = |good_for: Duration| Instant::now() + good_for.min(FAR);
+    let mut good_until = until(Duration::from_millis(args.good_for_ms));
+    loop {
+        tokio::select! {
+            biased;
+            order = orders.next_line() => match order.ok().flatten().as_deref().map(Order::parse) {
+                Some(Some(Order::Beat(good_for))) => good_until = until(good_for),
+                Some(Some(Order::Stop(signal, grace))) => return command.stop(signal, grace).await,
+                // Nobody is left to hold anything.
+                Some(None) | None => {
+                    command.kill_all().await;
+                    return Ok(LOST);
+                }
+            },
+            ended = command.child.wait() => return ended.map(code_of),
+            () = sleep_until(good_until) => {
+                eprintln!("nyala: the process that holds stands still; stopping the command");
+                command.stop(Signal::TERM, grace).await?;
+                return Ok(LOST);
+            }
+            // Orphans that came to us and have ended.
+            _ = children.recv() => command.reap(),
+            // `nyala` gets them too, and decides.
+            _ = signals.next() => {}
+        }
+    }
+}
+
+/// The command as the guard has it.
+struct Guarded {
+    child: Child,
+    pid: Option<Pid>,
+    leads: bool,
+}
+
+impl Guarded {
+    fn start(args: &GuardArgs) -> std::io::Result<Self> {
+        let words = ["run-bound", "--"].map(OsString::from);
+        let mut bound = starter(&words, &args.command);
+        let child = bound.process_group(args.group).spawn()?;
+        let pid = child.id().and_then(|id| i32::try_from(id).ok());
+        Ok(Self {
+            pid: pid.and_then(Pid::from_raw),
+            child,
+            leads: args.group == 0,
+        })
+    }
+
+    /// An error means that it is gone.
+    fn send(&self, signal: Signal) {
+        let _ = match (self.pid, self.leads) {
+            (Some(pid), true) => kill_process_group(pid, signal),
+            (Some(pid), false) => kill_process(pid, signal),
+            (None, _) => Ok(()),
+        };
+    }
+
+    /// Asks it to end, then makes it, with all that it has started.
+    async fn stop(&mut self, first: Signal, grace: Duration) -> std::io::Result<i32> {
+        self.send(first);
+        // One that stands still hears nothing.
+        self.send(Signal::CONT);
+        let status = match timeout(grace, self.child.wait()).await {
+            Ok(status) => status?,
+            Err(_) => {
+                self.child.start_kill()?;
+                self.child.wait().await?
+            }
+        };
+        self.kill_all().await;
+        Ok(code_of(status))
+    }
+
+    /// Kills all that is left. The children of who is killed come to us, and are next.
+    async fn kill_all(&mut self) {
+        if self.leads {
+            self.send(Signal::KILL);
+        }
+        loop {
+            let left = children();
+            if left.is_empty() {
+                return;
+            }
+            for pid in left {
+                let _ = kill_process(pid, Signal::KILL);
+                let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+            }
+            sleep(KILL_EVERY).await;
+        }
+    }
+
+    /// Forgets children that have ended, but the command, which is waited for.
+    fn reap(&self) {
+        for pid in children() {
+            if Some(pid) != self.pid {
+                let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+            }
+        }
+    }
+}
+
+/// Of all threads of this process.
+fn children() -> Vec<Pid> {
+    let tasks = std::fs::read_dir("/proc/self/task");
+    let tasks = tasks.into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    let pids = |list: String| -> Vec<Pid> {
+        let raw = list.split_whitespace().filter_map(|pid| pid.parse().ok());
+        raw.filter_map(Pid::from_raw).collect()
+    };
+    lists.flat_map(pids).collect()
+}
+
+/// `nyala run-bound -- CMD...`: becomes CMD, after telling the kernel to kill it with its parent.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct BoundArgs {
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+pub(in crate::cli) fn run_bound(args: BoundArgs) -> Result<(), Box<dyn Error>> {
+    let parent = rustix::process::getppid();
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // It may have died before it could matter.
+    if rustix::process::getppid() != parent {
+        std::process::exit(LOST);
+    }
+    let (program, rest) = args.command.split_first().ok_or("no command")?;
+    let error = std::process::Command::new(program).args(rest).exec();
+    eprintln!("nyala: {}: {error}", program.to_string_lossy());
+    let missing = error.kind() == std::io::ErrorKind::NotFound;
+    std::process::exit(if missing { 127 } else { 126 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_are_read_as_they_are_written() {
+        let second = Duration::from_millis(1234);
+        for order in [Order::Beat(second), Order::Stop(Signal::HUP, second)] {
+            assert_eq!(Order::parse(order.to_string().trim_end()), Some(order));
+        }
+        for bad in ["", "beat", "beat x", "stop 15", "stop 0 1", "stop 15 -1"] {
+            assert_eq!(Order::parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Our end of a command that runs under a hold: starts its guard, and tells it what to do.
+
+use std::ffi::OsString;
+use std::io::{PipeReader, PipeWriter, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::guard::{Order, millis};
+use super::{FAILED, Under};
+
+/// What a guard needs beside the grace to end what it guards.
+const GUARD_MAX: Duration = Duration::from_secs(2);
+
+/// The command, behind its guard. Dropping it ends both.
+pub(super) struct Running {
+    guard: Child,
+    orders: PipeWriter,
+    /// The guard opens it by its name in our folder of `/proc`.
+    _reader: PipeReader,
+    on_terminal: bool,
+}
+
+impl Running {
+    /// Starts it; the hold is good for so long, unless the guard hears of more.
+    pub(super) fn start(
+        under: &Under<'_>,
+        variables: &[(&str, String)],
+        good_for: Duration,
+    ) -> std::io::Result<Self> {
+        let (reader, orders) = std::io::pipe()?;
+        // A guard that stands still must not make us wait.
+        rustix::io::ioctl_fionbio(&orders, true)?;
+        let pipe = format!("/proc/{}/fd/{}", std::process::id(), reader.as_raw_fd());
+        // A terminal gives its input, and ctrl-C, to one group only: the command is to be in that.
+        let on_terminal = rustix::termios::isatty(std::io::stdin());
+        let group = match on_terminal {
+            true => rustix::process::getpgrp().as_raw_nonzero().get(),
+            false => 0,
+        };
+        let words = [
+            "run-guarded",
+            &format!("--orders={pipe}"),
+            &format!("--group={group}"),
+            &format!("--good-for-ms={}", millis(good_for)),
+            &format!("--grace-ms={}", millis(under.grace)),
+            "--",
+        ];
+        let mut guard = starter(&words.map(OsString::from), under.command);
+        guard.envs(variables.iter().map(|(name, value)| (name, value)));
+        // In a group of its own it is not stopped with us.
+        let guard = guard.process_group(0).spawn()?;
+        Ok(Self {
+            guard,
+            orders,
+            _reader: reader,
+            on_terminal,
+        })
+    }
+
+    /// Whether a terminal interrupts it.
+    pub(super) fn on_terminal(&self) -> bool {
+        self.on_terminal
+    }
+
+    /// The hold is good for so long from now.
+    pub(super) fn beat(&mut self, good_for: Duration) {
+        self.order(Order::Beat(good_for));
+    }
+
+    /// Resolves with its exit code. Cancel-safe.
+    pub(super) async fn ended(&mut self) -> std::io::Result<i32> {
+        self.guard.wait().await.map(code_of)
+    }
+
+    /// Asks it to end, then makes it; gives its exit code.
+    pub(super) async fn stop(&mut self, first: Signal, grace: Duration) -> i32 {
+        self.order(Order::Stop(first, grace));
+        let limit = grace.saturating_add(GUARD_MAX);
+        if let Ok(Ok(status)) = timeout(limit, self.guard.wait()).await {
+            return code_of(status);
+        }
+        // The guard stands still; the kernel kills the command with it.
+        let _ = self.guard.kill().await;
+        code_of(ExitStatus::from_raw(Signal::KILL.as_raw()))
+    }
+
+    fn order(&mut self, order: Order) {
+        // It may have ended, which `ended` tells.
+        let _ = self.orders.write_all(order.to_string().as_bytes());
+    }
+}
+
+/// Our own program, even if its file was replaced meanwhile, to do something with `command`.
+pub(super) fn starter(words: &[OsString], command: &[OsString]) -> Command {
+    let mut starter = Command::new("/proc/self/exe");
+    starter.arg0("nyala").args(words).args(command);
+    starter
+}
+
+/// As a shell tells it.
+pub(super) fn code_of(status: ExitStatus) -> i32 {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => code,
+        (None, Some(signal)) => 128 + signal,
+        (None, None) => FAILED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_those_of_a_shell() {
+        for (status, code) in [(0, 0), (7 << 8, 7), (9, 137), (15, 143)] {
+            assert_eq!(code_of(ExitStatus::from_raw(status)), code);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! What the commands refuse, how long they try, and that what only reads makes nothing.
+
+use std::time::Duration;
+
+use nyala_coordinator::clock;
+
+use super::{Place, on_both, one};
+
+fn refused(place: &Place<'_>, args: &[&str], words: &str) {
+    let (code, said) = place.code(args);
+    assert_eq!(code, Some(1), "{args:?}: {said}");
+    assert!(said.contains(words), "{args:?}: {said}");
+}
+
+#[test]
+fn a_typing_error_makes_nothing() {
+    on_both(|place| {
+        refused(place, &["queue", "take", "/jbos"], "no queue at /jbos");
+        refused(place, &["queue", "size", "/jbos"], "no queue at /jbos");
+        let wait = ["queue", "take", "/jbos", "--wait", "0.2"];
+        assert_eq!(place.code(&wait).0, Some(124));
+        for args in [
+            &["fanout", "list", "/jbos"][..],
+            &["fanout", "remove", "/jbos", "a"],
+        ] {
+            refused(place, args, "no fan-out queue at /jbos");
+        }
+        for args in [
+            &["service", "list", "/jbos"][..],
+            &["worker", "list", "/jbos"],
+            &["name", "list", "/jbos"],
+            &["lock", "/jbos", "--list"],
+            &["elect", "/jbos", "--list"],
+            &["barrier", "/jbos", "--wait"],
+        ] {
+            place.says(args);
+        }
+        refused(place, &["config", "get", "/jbos"], "is not set");
+        assert_eq!(place.says(&["zk", "ls", "/"]), "");
+        let typo = format!("{}/typo", place.address);
+        for args in [
+            &["zk", "ls", "/"][..],
+            &["queue", "size", "/q"],
+            &["lock", "/l", "--list"],
+            &["barrier", "/b", "--wait"],
+        ] {
+            let mut command = place.command(&[args, &["--zookeeper", &typo]].concat());
+            let ended = harness::process::Process::start(&one(), place.folder, &mut command)
+                .wait(harness::wait::SOON);
+            assert_eq!(ended.status.code(), Some(1), "{args:?}");
+            assert!(ended.stderr.contains("is the chroot right?"), "{ended:?}");
+        }
+        let mut root = place.command(&["zk", "ls", "/", "--zookeeper", &place.address]);
+        let root = root.output().expect("it runs");
+        let root = String::from_utf8_lossy(&root.stdout).into_owned();
+        assert!(root.contains("cli\n") && !root.contains("typo"), "{root}");
+    });
+}
+
+#[test]
+fn trees_are_made_and_deleted_whole() {
+    on_both(|place| {
+        let create = ["zk", "create", "/a/b"];
+        refused(place, &create, "its parent /a is missing; --parents");
+        place.says(&["zk", "create", "/a/b/c", "--parents"]);
+        place.says(&["zk", "create", "/d"]);
+        refused(place, &["zk", "delete", "/"], "root");
+        place.says(&["zk", "delete", "/", "--recursive"]);
+        assert_eq!(place.says(&["zk", "ls", "/"]), "");
+        let all = ["zk", "delete", "/", "--recursive", "--zookeeper"];
+        let whole = place
+            .command(&[&all[..], &[&place.address]].concat())
+            .output();
+        let whole = whole.expect("it runs");
+        assert_eq!(whole.status.code(), Some(1));
+        assert_eq!(place.says(&["zk", "ls", "/"]), "");
+        let empty_lines = place.reads(&["zk", "multi"], "create /x\n\ncheck /x 7\n");
+        let said = empty_lines.stderr;
+        assert!(said.contains("line 3 (check /x at version 7)"), "{said}");
+    });
+}
+
+#[test]
+fn a_limit_bounds_connecting_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = Place {
+        folder: folder.path(),
+        address: "127.0.0.1:1".to_owned(),
+        server: None,
+    };
+    let timed = |args: &[&str], code: i32| {
+        let begun = clock::now();
+        let ended = place.code(args);
+        assert_eq!(ended.0, Some(code), "{args:?}: {}", ended.1);
+        assert!(
+            ended.1.contains("is ZooKeeper running there?"),
+            "{}",
+            ended.1
+        );
+        // Ten seconds is what they take by default.
+        assert!(begun.elapsed() < Duration::from_secs(8), "{args:?}");
+    };
+    let limit = ["--timeout", "0.5"];
+    timed(
+        &[&["lock", "/l"], &limit[..], &["--", "true"]].concat(),
+        124,
+    );
+    timed(
+        &[&["elect", "/e"], &limit[..], &["--", "true"]].concat(),
+        124,
+    );
+    timed(&[&["barrier", "/b", "--wait"], &limit[..]].concat(), 124);
+    let parties = ["barrier", "/b", "--parties", "2"];
+    timed(&[&parties[..], &limit].concat(), 124);
+    timed(&[&parties[..], &limit, &["--", "true"]].concat(), 124);
+    let meet = ["rendezvous", "/r", "--size", "2", "--name", "a"];
+    timed(&[&meet[..], &limit].concat(), 124);
+    timed(
+        &[&["service", "register", "/s", "a"], &limit[..]].concat(),
+        124,
+    );
+    let connect = ["--connect-timeout", "0.5"];
+    timed(&[&["queue", "take", "/q"], &connect[..]].concat(), 1);
+    timed(&[&["config", "get", "/c"], &connect[..]].concat(), 1);
+    timed(&[&["zk", "ls", "/"], &connect[..]].concat(), 1);
+    timed(
+        &[&["lock", "/l"], &connect[..], &["--", "true"]].concat(),
+        125,
+    );
+}
+
+#[test]
+fn what_means_nothing_is_refused() {
+    on_both(|place| {
+        let cases: [&[&str]; 7] = [
+            &["barrier", "/b", "--parties", "0"],
+            &["barrier", "/b", "--parties", ""],
+            &["lock", "/l", "--permits", "0", "--", "true"],
+            &["rendezvous", "/r", "--size", "0", "--name", "a"],
+            &["lock", "/l", "/m", "--read", "--", "true"],
+            &["queue"],
+            &["task", "submit"],
+        ];
+        for args in cases {
+            let ended = place.command(args).output().expect("it runs");
+            assert_eq!(ended.status.code(), Some(2), "{args:?}: {ended:?}");
+        }
+        for command in [&["zk", "ls"][..], &["queue", "size", "/q"]] {
+            let short = [command, &["--session-timeout", "0.5"]].concat();
+            let ended = place.command(&short).output().expect("it runs");
+            assert_eq!(ended.status.code(), Some(2), "{command:?}: {ended:?}");
+        }
+        // Flags of the whole command may stand before its part, too.
+        let zookeeper = place.zookeeper();
+        let early = ["queue", "--zookeeper", &zookeeper, "size", "/q"];
+        let ended = place.command(&early).output().expect("it runs");
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(said.contains("no queue at /q"), "{said}");
+        let report = |text: &str| place.reads(&["worker", "report", "/w", "a"], text);
+        let wrong = report("1 2\nabc\n2 2\n");
+        assert_eq!(wrong.status.code(), Some(1), "{}", wrong.stderr);
+        assert!(
+            wrong.stderr.contains("\"abc\" is not DONE"),
+            "{}",
+            wrong.stderr
+        );
+        report("1 2\n2 2\n").expect_success("report");
+    });
+}
+
+#[test]
+fn items_for_nobody_are_warned_about() {
+    on_both(|place| {
+        let put = |text: &str| place.reads(&["fanout", "put", "/news"], text);
+        let alone = put("one\n").stderr;
+        assert!(alone.contains("nobody is registered at /news"), "{alone}");
+        let take = ["fanout", "take", "/news", "--name", "a", "--max", "9"];
+        assert_eq!(place.code(&take).0, Some(124));
+        let heard = put("two\n").stderr;
+        assert!(
+            heard.contains("1 item put") && !heard.contains("nobody"),
+            "{heard}"
+        );
+        assert_eq!(place.says(&take), "two\n");
+        let large = "x".repeat(2_000_000);
+        let ended = place.reads(&["queue", "put", "/q"], &large);
+        assert_eq!(ended.status.code(), Some(1));
+        assert_eq!(ended.stderr.matches("2000").count(), 1, "{}", ended.stderr);
+    });
+}
