@@ -36,6 +36,32 @@ fn a_killed_leader_is_replaced_and_nothing_acknowledged_is_lost() {
     scene.finish();
 }
 
+/// The states of many partitions are written together; one that nobody can read must not hold up the rest.
+#[test]
+fn one_unreadable_state_holds_up_no_other_partition() {
+    let mut brokers = Brokers::three(&[]);
+    brokers.create_topic("good", 6, 3, &[]);
+    brokers.create_topic("bad", 1, 3, &[]);
+    let mut znodes = brokers.znodes();
+    let state = "/brokers/topics/bad/partitions/0/state";
+    let (whole, _) = znodes.get(state).expect("read").expect("there");
+    assert!(znodes.set(state, b"{garbage").expect("written"));
+    // Who leads what is told by the good one only; it is led by each of three brokers.
+    let killed = znodes.state("good", 0).expect("a state").leader;
+    brokers.node(killed).kill();
+    for partition in 0..6 {
+        let lives = |leader: i32| leader >= 0 && leader != killed;
+        znodes.wait_for_state("good", partition, "a leader that lives", |s| {
+            lives(s.leader)
+        });
+    }
+    // A topic is made as ever, and the repaired state counts again.
+    brokers.node(killed).start();
+    brokers.create_topic("later", 2, 3, &[]);
+    assert!(znodes.set(state, &whole).expect("written"));
+    znodes.wait_for_full_isr("bad");
+}
+
 #[test]
 fn a_killed_follower_leaves_the_isr_and_comes_back() {
     let mut scene = scene(2);

@@ -279,7 +279,7 @@ async fn topics_come_and_go(place: String) {
             .expect("connected")
             .expect("there")
             .1,
-        0
+        1
     );
     assert_eq!(a.mark_for_deletion(&topic("t")).await, Ok(true));
     assert_eq!(a.mark_for_deletion(&topic("t")).await, Ok(false));

@@ -52,6 +52,12 @@ impl Znodes {
         Ok(fields.map(|mut f| (f.data().unwrap_or_default(), f.stat())))
     }
 
+    /// Sets a node's data, whatever was there. False: there is no such node.
+    pub fn set(&mut self, path: &str, data: &[u8]) -> io::Result<bool> {
+        let body = Body::new().text(path).data(Some(data)).int(-1);
+        Ok(self.call(op::SET_DATA, &body)?.is_some())
+    }
+
     /// Names of a node's children; none: there is no such node.
     pub fn children(&mut self, path: &str) -> io::Result<Vec<String>> {
         let fields = self.call(op::GET_CHILDREN, &Body::path_if(path, false))?;
