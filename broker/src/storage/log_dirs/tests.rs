@@ -1,3 +1,7 @@
+use std::time::Duration;
+
+use nyala_coordinator::clock;
+
 use super::super::testing::{as_leader, batch};
 use super::super::{AppendError, RoundReport};
 use super::*;
@@ -14,8 +18,16 @@ fn config(dirs: &[&Path]) -> LogDirsConfig {
     }
 }
 
+/// A process that another test starts (`mount`) has our descriptors, and so our locks, until it has become
+/// that program.
 fn open(dirs: &[&Path]) -> (Arc<LogDirs>, OpenReport) {
-    LogDirs::open(config(dirs), &|_| Arc::default(), 0).expect("opens")
+    let deadline = clock::now() + Duration::from_secs(10);
+    loop {
+        match LogDirs::open(config(dirs), &|_| Arc::default(), 0) {
+            Err(LogDirsError::Locked(_)) if clock::now() < deadline => std::thread::yield_now(),
+            opened => return opened.expect("opens"),
+        }
+    }
 }
 
 fn clean(report: RoundReport) {
