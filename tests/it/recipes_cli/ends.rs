@@ -117,7 +117,7 @@ fn a_script_does_not_go_on_after_ctrl_c() {
             kill_process_group(pid, Signal::INT).expect("it is ours");
             process.wait(wait::SOON)
         };
-        let text = format!("{nyala} barrier /pp --parties 2 {flags} && echo STARTED; echo ON");
+        let text = format!("{nyala} barrier /pp --parties 2 {flags} && echo STARTED; echo ON $?");
         let mut barrier = script("barrier", &text);
         until_there(place, "its node", "/pp");
         let ended = interrupt(&mut barrier);
