@@ -66,7 +66,9 @@ pub(super) async fn run(parts: Parts) {
             }
             Err(error) => Err(error),
         };
-        if let Err(error) = ended {
+        if let Err(error @ TaskError::Fenced { .. }) = &ended {
+            tracing::warn!(queue = parts.topics.queue, %error, "this scheduler's term has ended");
+        } else if let Err(error) = ended {
             tracing::debug!(queue = parts.topics.queue, %error, "no scheduler here for now");
         }
         tokio::time::sleep(RETRY).await;
@@ -200,7 +202,7 @@ async fn term(parts: &Parts, me: &str, fence: Fence) -> Result<(), TaskError> {
     let mut term = takeover::take_over(parts, me, fence, generation).await?;
     tracing::debug!(
         queue = parts.topics.queue,
-        fence = fence.0,
+        fence = term.fence.0,
         open = term.state.open_count(),
         "scheduling"
     );
@@ -214,6 +216,21 @@ async fn term(parts: &Parts, me: &str, fence: Fence) -> Result<(), TaskError> {
     }
 }
 
+/// Whether the session of that generation certainly lives.
+fn lives(parts: &Parts, generation: u64) -> Result<(), TaskError> {
+    let session = parts.session();
+    // The lease first: once a later session has renewed it, the state cannot be this one's.
+    let holds = session.lease().holds();
+    let same = match session.state() {
+        SessionState::Lost { .. } => false,
+        state => state.generation() == generation,
+    };
+    match holds && same {
+        true => Ok(()),
+        false => Err(TaskError::SessionLost),
+    }
+}
+
 impl Term {
     /// Whether the queue is certainly still this one's.
     fn check(&self) -> Result<(), TaskError> {
@@ -224,17 +241,7 @@ impl Term {
                 theirs: theirs.0,
             });
         }
-        let session = self.parts.session();
-        // The lease first: once a later session has renewed it, the state cannot be this one's.
-        let holds = session.lease().holds();
-        let same = match session.state() {
-            SessionState::Lost { .. } => false,
-            state => state.generation() == self.generation,
-        };
-        match holds && same {
-            true => Ok(()),
-            false => Err(TaskError::SessionLost),
-        }
+        lives(&self.parts, self.generation)
     }
 
     async fn decide(&mut self) -> Result<(), TaskError> {

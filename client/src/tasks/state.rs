@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::event::{Event, Fence, INLINE_BYTES_MAX, Report, Verdict, WorkerId};
+use super::event::{Event, Fence, INLINE_BYTES_MAX, Report, Verdict, WorkerId, may_follow};
 use super::task::{LANES, LATER, Options, PRIORITY_MAX, Place, Submitted, TaskId};
 
 pub(crate) use decide::Decision;
@@ -359,7 +359,7 @@ impl State {
         };
         match verdict {
             Verdict::Assigned { worker, .. } => {
-                if attempt <= open.attempt {
+                if !may_follow(attempt, open.attempt) {
                     return;
                 }
                 open.attempt = attempt;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::checkpoint::{Gathering, Line, Part};
-use super::event::{Event, Fence, Report, Stored, Verdict};
+use super::event::{Event, Fence, Report, Stored, Verdict, may_follow};
 use super::state::{Open, Phase};
 use super::task::{LANES, Place, Submitted, TaskId};
 
@@ -336,7 +336,7 @@ fn report_to(
 fn decide_on(seen: &mut Seen, attempt: u32, verdict: Verdict, at_ms: i64) {
     let current = seen.attempt == attempt;
     match verdict {
-        Verdict::Assigned { worker, .. } if attempt > seen.attempt => {
+        Verdict::Assigned { worker, .. } if may_follow(attempt, seen.attempt) => {
             seen.state = TaskState::Running;
             seen.attempt = attempt;
             seen.worker = Some(worker.as_ref().to_owned());

@@ -112,6 +112,29 @@ fn failures_are_tried_again_with_growing_pauses_then_given_up() {
 }
 
 #[test]
+fn an_assignment_with_a_number_far_ahead_is_nobodys() {
+    let mut state = State::default();
+    state.submitted(task(5, 0, "t", Options::default()));
+    state.set_members(members(&[("w", 1)]));
+    let foreign = Decision {
+        place: Place { lane: 5, offset: 0 },
+        id: id("t"),
+        attempt: u32::MAX,
+        verdict: Verdict::Assigned {
+            worker: "ghost".into(),
+            lease_ms: 1,
+            payload: None,
+        },
+    };
+    state.apply(foreign.event(Fence(7)), 0);
+    let given = state.decide(0);
+    assert_eq!(words(&given), ["t to w #1"]);
+    assert!(state.decide(0).is_empty(), "it is given once");
+    state.apply(report(&given[0], Report::Done(Stored::At(0))), 0);
+    assert_eq!(state.open_count(), 0);
+}
+
+#[test]
 fn a_rejected_task_is_given_up_at_once() {
     let mut state = State::default();
     state.submitted(task(5, 0, "t", Options::default()));
@@ -259,6 +282,8 @@ struct World {
     /// Workers whose sessions have ended, who do not know it.
     ghosts: Vec<(WorkerId, Worker)>,
     /// Where the last whole checkpoint begins.
+    /// Of the last owner's znode.
+    czxid: i64,
     pointer: Option<usize>,
     submitted: BTreeSet<TaskId>,
     serial: i64,
@@ -280,6 +305,7 @@ impl World {
             workers: BTreeMap::new(),
             ghosts: Vec::new(),
             pointer: None,
+            czxid: 0,
             submitted: BTreeSet::new(),
             serial: 0,
         };
@@ -363,8 +389,20 @@ impl World {
     }
 
     fn take_over(&mut self) {
-        let fence = Fence(self.live.fence.0 + 10);
-        self.log.push(Event::Elected(fence));
+        self.czxid += 10;
+        if self.chance(20) {
+            // On another ZooKeeper, where all begins anew.
+            self.czxid = 1;
+        }
+        let mut fence = Fence(self.czxid);
+        loop {
+            let known = self.replay(self.pointer).fence();
+            self.log.push(Event::Elected(fence));
+            if known < fence {
+                break;
+            }
+            fence = known.next().expect("room for more");
+        }
         let state = self.replay(self.pointer);
         assert_eq!(state.fence(), fence);
         let read = self.log.len();

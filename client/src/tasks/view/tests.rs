@@ -116,3 +116,10 @@ fn an_id_is_listed_once() {
         .collect();
     assert_eq!(rows, [("t", 1), ("u", 2)]);
 }
+
+#[test]
+fn an_assignment_with_a_number_far_ahead_hides_no_other() {
+    let foreign = decided(0, 0, u32::MAX, assigned());
+    let status = only(vec![foreign, decided(0, 0, 1, assigned())]);
+    assert_eq!((status.state, status.attempts), (TaskState::Running, 1));
+}
