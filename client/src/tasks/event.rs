@@ -26,6 +26,9 @@ use crate::producer::Header;
 /// Up to here payloads and results travel in the event itself: every worker reads all events.
 pub(crate) const INLINE_BYTES_MAX: usize = 4 << 10;
 
+/// Of an error's text, what is kept.
+pub(crate) const ERROR_BYTES_MAX: usize = 4 << 10;
+
 /// A greater one is no event's: no ZooKeeper counts so far, and behind it there must be room for more.
 const FENCE_MAX: i64 = i64::MAX >> 1;
 /// An assignment's number is the next one; one so far ahead of it was not a scheduler's.

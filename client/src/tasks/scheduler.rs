@@ -4,6 +4,7 @@
 //! the first failure: then all state is dropped and read again. `takeover.rs` reads it, `upkeep.rs` writes
 //! checkpoints, trims and buries the dead. Nothing is told to anyone but through the log.
 
+mod letter;
 mod takeover;
 mod upkeep;
 
@@ -30,7 +31,7 @@ use super::topics::Topics;
 use crate::producer::Ack;
 use upkeep::Upkeep;
 
-pub(super) use upkeep::{DEAD, dead_place};
+pub(super) use letter::{DEAD, dead_place, is_referred};
 
 /// Pause before a failed term is followed by the next try.
 const RETRY: Duration = Duration::from_millis(200);
@@ -66,7 +67,7 @@ pub(super) async fn run(parts: Parts) {
             }
             Err(error) => Err(error),
         };
-        if let Err(error @ TaskError::Fenced { .. }) = &ended {
+        if let Err(error @ (TaskError::Fenced { .. } | TaskError::Remade { .. })) = &ended {
             tracing::warn!(queue = parts.topics.queue, %error, "this scheduler's term has ended");
         } else if let Err(error) = ended {
             tracing::debug!(queue = parts.topics.queue, %error, "no scheduler here for now");
@@ -233,13 +234,18 @@ fn lives(parts: &Parts, generation: u64) -> Result<(), TaskError> {
 
 impl Term {
     /// Whether the queue is certainly still this one's.
-    fn check(&self) -> Result<(), TaskError> {
+    fn check(&mut self) -> Result<(), TaskError> {
         let theirs = self.state.fence();
         if theirs > self.fence {
             return Err(TaskError::Fenced {
                 ours: self.fence.0,
                 theirs: theirs.0,
             });
+        }
+        let topics = &self.parts.topics;
+        if !self.state.set_topic(topics.tasks_id(&self.parts.cluster)) {
+            let topic = topics.tasks.clone();
+            return Err(TaskError::Remade { topic });
         }
         lives(&self.parts, self.generation)
     }

@@ -37,6 +37,14 @@ pub(super) async fn take_over(
     let (mut fence, mut elected) = (fence, elect(parts, fence).await?);
     let earliest = lookup(cluster, &events, OffsetSpec::Earliest).await?;
     let (mut state, checkpoint) = restore_or_begin(parts, pointer, earliest, elected).await?;
+    if !state.set_topic(topics.tasks_id(cluster)) {
+        tracing::warn!(
+            topic = %topics.tasks,
+            open = state.open_count(),
+            "the topic was deleted and made anew: its open tasks are gone, and it is read from its beginning"
+        );
+        state.start_over();
+    }
     let mut from = checkpoint.as_ref().map_or(earliest, |part| part.from);
     let mut count = 0;
     let ends = loop {

@@ -641,3 +641,28 @@ fn every_task_has_one_end_through_crashes_of_everyone() {
         }
     }
 }
+
+#[test]
+fn a_topic_made_anew_is_read_from_its_beginning_and_old_events_mean_nothing() {
+    let topic = |n| Some(nyala_coordinator::ids::TopicId([n; 16]));
+    let mut state = State::default();
+    assert!(state.set_topic(topic(1)));
+    for (offset, name) in (0..).zip(["a", "b", "c"]) {
+        state.submitted(task(5, offset, name, Options::default()));
+    }
+    state.set_members(members(&[("w", 2)]));
+    let given = state.decide(0);
+    assert_eq!(words(&given), ["a to w #1", "b to w #1"]);
+    let mut state = State::from_checkpoint(&state.checkpoint(9, None));
+    assert!(state.set_topic(None), "what is not known says nothing");
+    assert!(!state.set_topic(topic(2)));
+    state.start_over();
+    assert_eq!((state.open_count(), state.position(5)), (0, 0));
+    assert!(state.set_topic(topic(2)));
+    state.submitted(task(5, 0, "new", Options::default()));
+    // What a worker says of the task that was there before.
+    state.apply(report(&given[0], Report::Done(Stored::At(0))), 0);
+    state.apply(given[0].clone().event(Fence(0)), 0);
+    state.set_members(members(&[("w", 2)]));
+    assert_eq!(words(&state.decide(0)), ["new to w #1"]);
+}
