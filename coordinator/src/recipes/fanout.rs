@@ -3,8 +3,7 @@
 //! ```text
 //!   PATH/items/item-<10 digits>        persistent, an item
 //!   PATH/consumers/<name>              the number up to which it has acknowledged, and of which items'
-//!                                      folder (its czxid and ctime); persistent for a durable consumer,
-//!                                      ephemeral for a transient one
+//!                                      folder; persistent if durable, ephemeral for a transient one
 //!   PATH/consumers/<name>/attached     ephemeral: the process that reads as this durable consumer
 //!   PATH/sessions/<guid>               ephemeral: marks of those who put
 //! ```
@@ -12,10 +11,8 @@
 //! **Guarantee.** A consumer gets each item that is put after it has registered, in order, at least once:
 //! again after a crash, from behind what it acknowledged. An item is deleted when all consumers have
 //! acknowledged it; without any consumer it is kept for the first. One process at a time reads as a
-//! name; one that lost its place without noticing has its acknowledgements refused.
-//! **On another folder** (the items deleted by hand, all nodes copied to another ZooKeeper) numbers begin
-//! again: every consumer starts from the oldest item that is there. An item with a number that the folder
-//! has not given yet is put again under one of its own before it is handed out.
+//! name; one that lost its place without noticing has its acknowledgements refused. In another items'
+//! folder (deleted by hand, copied to another ZooKeeper) every consumer starts from the oldest item.
 //! **On session loss** a durable consumer goes on where it was, unless another process took its place
 //! ([`FanoutError::Displaced`]); a transient one has ended, and holds nobody's items back.
 //!

@@ -1,10 +1,12 @@
 //! How a scheduler comes by its state: the last checkpoint, the events since, and the submissions that
 //! they speak of.
 //!
-//! First `elected` is appended: what is behind it is this scheduler's word or a worker's. Then the log is
-//! read up to there; if what is before has as great a fence, the owner appends `elected` again with a
-//! greater one, and reads on: a fence is never two schedulers'. Submissions go in before the events that concern them: so no event is about a task
-//! that is not known yet.
+//! First `elected` is appended, then the log is read up to there; what is behind it is this scheduler's
+//! word or a worker's. If the log has as great a fence before (on another ZooKeeper czxids begin anew), the
+//! owner appends `elected` again with a greater one, and reads on. So a fence is its scheduler's whose
+//! `elected` first raised the log to it, and nobody decides before it has read that this is its own: no
+//! two share a fence, the log alone orders them, and a replaced one's later writes are void. Submissions go
+//! in before the events that concern them: so no event is about a task that is not known yet.
 
 use std::collections::{BTreeMap, VecDeque};
 
