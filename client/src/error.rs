@@ -256,6 +256,20 @@ pub enum SendError {
     Closed,
 }
 
+impl SendError {
+    /// Whether the record will never fit, whoever is asked.
+    pub(crate) fn is_too_large(&self) -> bool {
+        match self {
+            Self::TooLarge { .. } => true,
+            Self::Refused { code, .. } => matches!(
+                code,
+                ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge
+            ),
+            _ => false,
+        }
+    }
+}
+
 /// Why a consumer could not start, or what it met on its way.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ConsumerError {

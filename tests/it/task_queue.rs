@@ -448,6 +448,9 @@ fn what_other_programs_write_is_a_task_or_nothing() {
             ("dead", "f=9 p=11/0 n=1"),
             ("checkpoint", "f=1 from=-5 seq=0 of=4294967295 pos=1,2"),
             ("elected", "f=x"),
+            ("elected", "f=9223372036854775807"),
+            // Above what any ZooKeeper gives: the owner has to outgrow it.
+            ("elected", "f=4611686018427387000"),
             ("\u{0}", "\u{0}"),
         ];
         for (name, fields) in garbage {
@@ -496,6 +499,76 @@ fn what_other_programs_write_is_a_task_or_nothing() {
     let ids = queue.submit("u\n", &[]);
     let _second = queue.worker("second", "cat");
     assert_eq!(queue.result(&ids[0]), "u");
+}
+
+/// Appends a record to `Q.events` or another topic of the queue, as some other program might.
+fn append(queue: &Queue, record: Record) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let producer = Producer::builder().zookeeper(&queue.zookeeper);
+        let producer = producer.build().await.expect("a cluster");
+        let sent = producer.send(record).await.expect("room");
+        sent.await.expect("taken");
+        producer.close().await.expect("closed");
+    });
+}
+
+#[test]
+fn a_scheduler_that_reads_of_a_later_one_goes_on_above_it() {
+    let dev = Dev::start();
+    let queue = Queue::of(&dev);
+    let _worker = queue.worker("worker", "cat");
+    let ids = queue.submit("before\n", &[]);
+    assert_eq!(queue.result(&ids[0]), "before");
+    let events = TopicName::new("q.events").expect("legal");
+    let elected = Record::new(events, "").with_header("elected", "f=1000000000000");
+    append(&queue, elected.with_partition(PartitionIndex(0)));
+    let ids = queue.submit("after\n", &[]);
+    assert_eq!(queue.result(&ids[0]), "after");
+    let _second = queue.worker("second", "cat");
+    let ids = queue.submit("again\n", &[]);
+    assert_eq!(queue.result(&ids[0]), "again");
+}
+
+#[test]
+fn a_task_that_fills_a_record_is_given_up_and_others_go_on() {
+    let dev = Dev::start();
+    let queue = Queue::of(&dev);
+    let line = "x".repeat(1_048_300);
+    let mut command = Command::new(nyala_binary());
+    command.args(["task", "submit", "q", "--zookeeper", &queue.zookeeper]);
+    let refused = run_reading("large", &queue.folder, &mut command, &format!("{line}\n"));
+    assert!(!refused.status.success(), "its letter could not hold it");
+    let tasks = TopicName::new("q.tasks").expect("legal");
+    let foreign = Record::new(tasks, line.clone()).with_header("task", "retries=0");
+    append(&queue, foreign.with_partition(PartitionIndex(5)));
+    let script = r#"read -r l; case "$l" in good) echo fine;; *) yes why | head -c 4000 >&2; exit 65;; esac"#;
+    let _worker = queue.worker("worker", script);
+    queue.wait_for("5/0", "dead");
+    let ids = queue.submit("good\n", &[]);
+    assert_eq!(queue.result(&ids[0]).trim(), "fine");
+}
+
+#[test]
+fn a_topic_of_tasks_that_is_deleted_begins_again() {
+    let dev = Dev::start();
+    let queue = Queue::of(&dev);
+    let _worker = queue.worker("worker", "cat");
+    let ids = queue.submit("1\n2\n3\n", &[]);
+    for (id, text) in ids.iter().zip(["1", "2", "3"]) {
+        assert_eq!(queue.result(id), text);
+    }
+    let at = ["--zookeeper", queue.zookeeper.as_str()];
+    let deleted = nyala(
+        dev.folder(),
+        &[&["topic", "delete", "q.tasks"][..], &at].concat(),
+    );
+    deleted.expect_success("topic delete");
+    let ids = queue.submit("4\n5\n", &[]);
+    for (id, text) in ids.iter().zip(["4", "5"]) {
+        assert_eq!(queue.result(id), text);
+    }
+    queue.wait_for_states(&[("done", 2)]);
 }
 
 #[test]

@@ -134,6 +134,13 @@ impl Producer {
         self.core.shared.send(record).await
     }
 
+    /// Size of the largest record that is taken, of [`Record::bytes`].
+    pub(crate) fn record_bytes_max(&self) -> usize {
+        let config = &self.core.shared.config;
+        let limit = config.request_bytes.min(config.buffer_bytes);
+        limit.saturating_sub(BATCH_HEAD_BYTES + RECORD_OVERHEAD_BYTES)
+    }
+
     /// Sends all that is gathered, and waits until everything sent before is settled.
     ///
     /// Settled may mean refused: the acks tell.

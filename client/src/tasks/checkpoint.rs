@@ -1,16 +1,18 @@
 //! A scheduler's state as records among the events, so that the next one need not read all history.
 //!
 //! ```text
-//! header "checkpoint": f=FENCE from=OFFSET seq=0 of=3 pos=OFFSET,... anchor=OFFSET:MS:OFFSET,...
+//! header "checkpoint": f=FENCE from=OFFSET seq=0 of=3 pos=OFFSET,... [topic=ID] anchor=OFFSET:MS:OFFSET,...
 //! value, a line an open task:  p=PLACE id=ID n=2 x=1 l=0 s=running:w:MS pri=9 ...     or   recent=ID
 //! ```
 //! `from`: events from there on are to be applied to it. `pos`: where to go on in each lane of `Q.tasks`;
-//! what was never assigned lies behind it and is not listed. `anchor`: an earlier checkpoint, of which
+//! what was never assigned lies behind it and is not listed. `topic`: the id of `Q.tasks`: all of it is
+//! about another topic should that be made anew. `anchor`: an earlier checkpoint, of which
 //! the history begins once it is old enough. Pure.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use nyala_coordinator::ids::TopicId;
 
 use super::event::{Fence, WorkerId};
 use super::fields::{Fields, FieldsOut};
@@ -38,6 +40,8 @@ pub(crate) struct Part {
     pub(crate) seq: u32,
     pub(crate) of: u32,
     pub(crate) positions: [i64; LANES],
+    /// `None`: not known, or written by a version that did not say.
+    pub(crate) topic: Option<TopicId>,
     pub(crate) anchor: Option<Anchor>,
     pub(crate) lines: Bytes,
 }
@@ -77,6 +81,10 @@ impl Part {
             .with("seq", self.seq)
             .with("of", self.of)
             .with("pos", join(&self.positions));
+        let fields = match self.topic {
+            Some(topic) => fields.with("topic", topic),
+            None => fields,
+        };
         let fields = match &self.anchor {
             Some(a) => {
                 let text = format!("{}:{}:{}", a.from, a.at_ms, join(&a.positions));
@@ -93,6 +101,7 @@ impl Part {
             seq: fields.get("seq")?,
             of: fields.get("of")?,
             positions: split(fields.text("pos")?)?,
+            topic: fields.text("topic").and_then(TopicId::parse),
             anchor: fields.text("anchor").and_then(Anchor::parse),
             lines: value.unwrap_or_default(),
         })
@@ -222,6 +231,7 @@ impl State {
             seq,
             of,
             positions: self.checkpoint_positions(),
+            topic: self.topic,
             anchor: anchor.cloned(),
             lines: body.into(),
         });
@@ -233,6 +243,7 @@ impl State {
         let mut state = Self::default();
         for part in parts {
             state.positions = part.positions;
+            state.topic = part.topic;
             for line in part.read_lines() {
                 match line {
                     Line::Open(place, open) => state.restore(place, open),
@@ -303,6 +314,7 @@ mod tests {
             seq,
             of: 2,
             positions: [3; LANES],
+            topic: Some(TopicId([7; 16])),
             anchor: Some(Anchor::default()),
             lines: Bytes::new(),
         };

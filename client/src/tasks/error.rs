@@ -84,6 +84,12 @@ pub enum TaskError {
         /// Fence of the later one.
         theirs: i64,
     },
+    /// The topic was deleted and made anew under this scheduler.
+    #[error("{topic} is another topic by now: it was deleted and made anew")]
+    Remade {
+        /// The topic.
+        topic: TopicName,
+    },
     /// The session with ZooKeeper does not certainly hold any more.
     #[error("the session with ZooKeeper is not certain any more")]
     SessionLost,

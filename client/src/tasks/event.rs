@@ -26,9 +26,32 @@ use crate::producer::Header;
 /// Up to here payloads and results travel in the event itself: every worker reads all events.
 pub(crate) const INLINE_BYTES_MAX: usize = 4 << 10;
 
-/// Czxid of a scheduler's ownership: a later scheduler has a greater one.
+/// Of an error's text, what is kept.
+pub(crate) const ERROR_BYTES_MAX: usize = 4 << 10;
+
+/// A greater one is no event's: no ZooKeeper counts so far, and behind it there must be room for more.
+const FENCE_MAX: i64 = i64::MAX >> 1;
+/// An assignment's number is the next one; one so far ahead of it was not a scheduler's.
+const ATTEMPTS_AHEAD_MAX: u32 = 1000;
+
+/// A scheduler's word in the log: the czxid of its ownership, or one more than the log's greatest, should
+/// the log know greater ones. It is the scheduler's whose `elected` first raised the log to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Fence(pub(crate) i64);
+
+impl Fence {
+    /// The next one, if there is any.
+    pub(crate) fn next(self) -> Option<Self> {
+        let next = self.0.checked_add(1)?;
+        (next <= FENCE_MAX).then_some(Self(next))
+    }
+}
+
+/// Whether an assignment of this number can follow the one that is known.
+pub(crate) fn may_follow(attempt: u32, known: u32) -> bool {
+    let ahead = attempt.checked_sub(known);
+    ahead.is_some_and(|ahead| (1..=ATTEMPTS_AHEAD_MAX).contains(&ahead))
+}
 
 /// A worker's name: one session of one worker.
 pub(crate) type WorkerId = Arc<str>;
@@ -171,7 +194,10 @@ impl Event {
         let header = record.headers.first()?;
         let fields = Fields::new(header.value.as_deref().unwrap_or_default());
         let value = record.value.clone();
-        let fence = || fields.get("f").map(Fence);
+        let fence = || {
+            let fence = fields.get("f").filter(|f| *f <= FENCE_MAX);
+            fence.map(Fence)
+        };
         match header.key.as_str() {
             "elected" => return Some(Self::Elected(fence()?)),
             "leaving" => {
@@ -351,6 +377,20 @@ mod tests {
             let read = Event::read(&record(event.clone().write()));
             assert_eq!(read, Some(event));
         }
+    }
+
+    #[test]
+    fn no_fence_is_so_great_that_none_can_follow() {
+        for (fence, next) in [
+            (7, Some(8)),
+            (FENCE_MAX - 1, Some(FENCE_MAX)),
+            (FENCE_MAX, None),
+        ] {
+            assert_eq!(Fence(fence).next(), next.map(Fence));
+        }
+        let read = |fence| Event::read(&record(Event::Elected(Fence(fence)).write()));
+        assert_eq!(read(FENCE_MAX), Some(Event::Elected(Fence(FENCE_MAX))));
+        assert_eq!(read(i64::MAX), None);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use nyala_coordinator::ids::{PartitionIndex, TopicPartition};
 use super::error::TaskError;
 use super::event::Event;
 use super::queue::Parts;
-use super::scheduler::{DEAD, dead_place};
-use super::tail::read_range;
+use super::scheduler::{DEAD, dead_place, is_referred};
+use super::tail::{read_at, read_range};
 use super::task::{LANES, Options, Place, Submitted, TASK, Task, TaskId, header};
 use super::topics::Topics;
 use super::view::{TaskState, TaskStatus, View};
@@ -33,7 +33,8 @@ pub(super) async fn read_view(
         Some(ms) => begin(parts, &events, ms).await?,
         None => earliest,
     };
-    let mut view = View::new(wanted.cloned(), from == earliest && earliest > 0);
+    let view = View::new(wanted.cloned(), from == earliest && earliest > 0);
+    let mut view = view.of_topic(topics.tasks_id(cluster));
     let key = wanted.map(|id| id.as_str().as_bytes());
     read_range(cluster, &events, from, None, |record| {
         let other = key.is_some() && record.key.is_some() && record.key.as_deref() != key;
@@ -87,11 +88,18 @@ pub(super) async fn dead_letters(parts: &Parts) -> Result<Vec<(TaskId, Task)>, T
     let earliest = lookup(&parts.cluster, &target, OffsetSpec::Earliest).await?;
     let mut found = Vec::new();
     read_range(&parts.cluster, &target, earliest, None, |record| {
-        let place = header(&record.headers, DEAD).and_then(dead_place);
+        let letter = header(&record.headers, DEAD);
+        let place = letter.and_then(dead_place);
         // A letter that was written twice counts once.
-        let Some(id) = place.and_then(|place| dead.remove(&place)) else {
+        let Some(place) = place else {
             return;
         };
+        // Not the letter of an earlier topic's task at the same place.
+        let named = |id: &TaskId| record.key.as_deref() == Some(id.as_str().as_bytes());
+        let Some(id) = dead.get(&place).filter(|id| named(id)).cloned() else {
+            return;
+        };
+        dead.remove(&place);
         let options = header(&record.headers, TASK).map(Options::read);
         let options = Options {
             due_ms: 0,
@@ -104,8 +112,24 @@ pub(super) async fn dead_letters(parts: &Parts) -> Result<Vec<(TaskId, Task)>, T
             payload: record.value.unwrap_or_default(),
             options,
         };
-        found.push((id, task));
+        let referred = letter.is_some_and(is_referred).then_some(place);
+        found.push((id, task, referred));
     })
     .await?;
-    Ok(found)
+    let mut letters = Vec::with_capacity(found.len());
+    for (id, mut task, referred) in found {
+        if let Some(place) = referred {
+            let target = parts.topics.lane(place.index());
+            match read_at(&parts.cluster, &target, place.offset).await {
+                Ok(record) => task.payload = record.value.unwrap_or_default(),
+                Err(error @ TaskError::Gone { .. }) => {
+                    tracing::warn!(%id, %error, "a dead task cannot be redriven");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        letters.push((id, task));
+    }
+    Ok(letters)
 }

@@ -12,7 +12,8 @@
 //! (`view.rs`) needs no server. Large payloads and results are referred to (`Q.tasks`, `Q.results`).
 //! *Scheduler*: every process with a worker stands by; one owns `/consumers/tasks.Q/owners/Q.events/0`, an
 //! ephemeral whose czxid is the fence. It writes `elected` with it, reads the log up to there, and goes
-//! on; what a replaced scheduler still writes has a lower fence and is void for every reader.
+//! on; what a replaced scheduler still writes has a lower fence and is void for every reader. If the log
+//! has as great a fence before, the owner writes a greater one (`takeover.rs`).
 //! *Workers* are members of the group `tasks.Q`, with the number of tasks that they take as subscription.
 //! A task goes to a worker with room only. A worker's end is the end of its ephemeral: its tasks are given
 //! anew. Once a task has begun it also has a lease, which progress renews.

@@ -28,6 +28,9 @@ use crate::consumer::positions::{OffsetSpec, lookup};
 use crate::error::SendError;
 use crate::producer::{Ack, Header, Producer, Record};
 
+/// What a dead letter has beside its task, with the shorter of its errors; and what redriving adds.
+const LETTER_BYTES: usize = 1 << 10;
+
 /// How a queue is used.
 #[derive(Clone, Debug)]
 pub struct QueueConfig {
@@ -207,6 +210,8 @@ impl TaskQueue {
     }
 
     /// Puts a task into the queue; it is there for good once the submission was waited for.
+    ///
+    /// Refused if it is so large that it could not be put into the dead letters with a word why.
     pub async fn submit(&self, task: Task) -> Result<Submission, TaskError> {
         let lane = task.lane(clock::wall_ms());
         let id = task.id.unwrap_or_else(TaskId::generate);
@@ -222,7 +227,13 @@ impl TaskQueue {
             }],
             timestamp_ms: None,
         };
-        let ack = self.parts().producer.send(record).await?;
+        let producer = &self.parts().producer;
+        let (bytes, max) = (record.bytes(), producer.record_bytes_max());
+        let limit = max.saturating_sub(LETTER_BYTES);
+        if bytes > limit {
+            return Err(SendError::TooLarge { bytes, limit }.into());
+        }
+        let ack = producer.send(record).await?;
         Ok(Submission { id, ack })
     }
 

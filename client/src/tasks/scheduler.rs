@@ -4,6 +4,7 @@
 //! the first failure: then all state is dropped and read again. `takeover.rs` reads it, `upkeep.rs` writes
 //! checkpoints, trims and buries the dead. Nothing is told to anyone but through the log.
 
+mod letter;
 mod takeover;
 mod upkeep;
 
@@ -30,7 +31,7 @@ use super::topics::Topics;
 use crate::producer::Ack;
 use upkeep::Upkeep;
 
-pub(super) use upkeep::{DEAD, dead_place};
+pub(super) use letter::{DEAD, dead_place, is_referred};
 
 /// Pause before a failed term is followed by the next try.
 const RETRY: Duration = Duration::from_millis(200);
@@ -66,7 +67,9 @@ pub(super) async fn run(parts: Parts) {
             }
             Err(error) => Err(error),
         };
-        if let Err(error) = ended {
+        if let Err(error @ (TaskError::Fenced { .. } | TaskError::Remade { .. })) = &ended {
+            tracing::warn!(queue = parts.topics.queue, %error, "this scheduler's term has ended");
+        } else if let Err(error) = ended {
             tracing::debug!(queue = parts.topics.queue, %error, "no scheduler here for now");
         }
         tokio::time::sleep(RETRY).await;
@@ -200,7 +203,7 @@ async fn term(parts: &Parts, me: &str, fence: Fence) -> Result<(), TaskError> {
     let mut term = takeover::take_over(parts, me, fence, generation).await?;
     tracing::debug!(
         queue = parts.topics.queue,
-        fence = fence.0,
+        fence = term.fence.0,
         open = term.state.open_count(),
         "scheduling"
     );
@@ -214,9 +217,24 @@ async fn term(parts: &Parts, me: &str, fence: Fence) -> Result<(), TaskError> {
     }
 }
 
+/// Whether the session of that generation certainly lives.
+fn lives(parts: &Parts, generation: u64) -> Result<(), TaskError> {
+    let session = parts.session();
+    // The lease first: once a later session has renewed it, the state cannot be this one's.
+    let holds = session.lease().holds();
+    let same = match session.state() {
+        SessionState::Lost { .. } => false,
+        state => state.generation() == generation,
+    };
+    match holds && same {
+        true => Ok(()),
+        false => Err(TaskError::SessionLost),
+    }
+}
+
 impl Term {
     /// Whether the queue is certainly still this one's.
-    fn check(&self) -> Result<(), TaskError> {
+    fn check(&mut self) -> Result<(), TaskError> {
         let theirs = self.state.fence();
         if theirs > self.fence {
             return Err(TaskError::Fenced {
@@ -224,17 +242,12 @@ impl Term {
                 theirs: theirs.0,
             });
         }
-        let session = self.parts.session();
-        // The lease first: once a later session has renewed it, the state cannot be this one's.
-        let holds = session.lease().holds();
-        let same = match session.state() {
-            SessionState::Lost { .. } => false,
-            state => state.generation() == self.generation,
-        };
-        match holds && same {
-            true => Ok(()),
-            false => Err(TaskError::SessionLost),
+        let topics = &self.parts.topics;
+        if !self.state.set_topic(topics.tasks_id(&self.parts.cluster)) {
+            let topic = topics.tasks.clone();
+            return Err(TaskError::Remade { topic });
         }
+        lives(&self.parts, self.generation)
     }
 
     async fn decide(&mut self) -> Result<(), TaskError> {

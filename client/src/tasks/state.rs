@@ -19,8 +19,9 @@ mod decide;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
+use nyala_coordinator::ids::TopicId;
 
-use super::event::{Event, Fence, INLINE_BYTES_MAX, Report, Verdict, WorkerId};
+use super::event::{Event, Fence, INLINE_BYTES_MAX, Report, Verdict, WorkerId, may_follow};
 use super::task::{LANES, LATER, Options, PRIORITY_MAX, Place, Submitted, TaskId};
 
 pub(crate) use decide::Decision;
@@ -94,6 +95,8 @@ pub(crate) struct State {
     fresh_bytes: usize,
     /// Next offset to read of each lane of `Q.tasks`.
     pub(super) positions: [i64; LANES],
+    /// Id of `Q.tasks`, where known: all places are of this one.
+    pub(super) topic: Option<TopicId>,
     unique: HashMap<TaskId, Place>,
     recent: HashSet<TaskId>,
     pub(super) recent_order: VecDeque<TaskId>,
@@ -116,6 +119,34 @@ impl State {
         if let Some(position) = self.positions.get_mut(lane) {
             *position = start.max(*position);
         }
+    }
+
+    /// `Q.tasks` has this id now; `false`: it is another topic than the places are of.
+    #[must_use]
+    pub(crate) fn set_topic(&mut self, topic: Option<TopicId>) -> bool {
+        let known = self.topic.zip(topic);
+        self.topic = topic.or(self.topic);
+        known.is_none_or(|(known, topic)| known == topic)
+    }
+
+    /// `Q.tasks` was made anew: no task that was open is there any more. What was done stays done.
+    pub(crate) fn start_over(&mut self) {
+        let old = std::mem::take(self);
+        *self = Self {
+            members: old.members,
+            leaving: old.leaving,
+            topic: old.topic,
+            recent: old.recent,
+            recent_order: old.recent_order,
+            fence: old.fence,
+            ..Self::default()
+        };
+    }
+
+    /// Whether an event about this id can be about what is at the place: not if it is of an earlier
+    /// topic of the same name.
+    fn is_at(&self, place: Place, id: &TaskId) -> bool {
+        self.open.get(&place).is_none_or(|open| open.id == *id)
     }
 
     /// Whether there is room for more of a lane.
@@ -300,6 +331,8 @@ impl State {
                 }
             }
             Event::Checkpoint(..) => {}
+            Event::Reported { place, ref id, .. } | Event::Decided { place, ref id, .. }
+                if !self.is_at(place, id) => {}
             Event::Reported {
                 place,
                 attempt,
@@ -359,7 +392,7 @@ impl State {
         };
         match verdict {
             Verdict::Assigned { worker, .. } => {
-                if attempt <= open.attempt {
+                if !may_follow(attempt, open.attempt) {
                     return;
                 }
                 open.attempt = attempt;

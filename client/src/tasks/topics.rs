@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use nyala_coordinator::ids::{PartitionIndex, TopicName, TopicPartition};
+use nyala_coordinator::ids::{PartitionIndex, TopicId, TopicName, TopicPartition};
 use tokio::time::Instant;
 
 use super::error::TaskError;
@@ -107,6 +107,11 @@ impl Topics {
             cluster.await_topic(topic, PATIENCE).await?;
         }
         Ok(())
+    }
+
+    /// Id of `Q.tasks`, where the cluster knows it: another one once that topic was made anew.
+    pub(crate) fn tasks_id(&self, cluster: &Cluster) -> Option<TopicId> {
+        cluster.topology().topics.get(&self.tasks)?.id
     }
 
     fn creatable(&self, topic: &TopicName, partitions: i32) -> CreatableTopic {

@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use nyala_coordinator::ids::TopicId;
 
 use super::checkpoint::{Gathering, Line, Part};
-use super::event::{Event, Fence, Report, Stored, Verdict};
+use super::event::{Event, Fence, Report, Stored, Verdict, may_follow};
 use super::state::{Open, Phase};
 use super::task::{LANES, Place, Submitted, TaskId};
 
@@ -141,7 +142,10 @@ pub(crate) struct View {
     /// What lies before is finished unless it was seen.
     forgotten: [i64; LANES],
     fence: Fence,
-    seen: HashMap<Place, Seen>,
+    /// By the id too: a place of `Q.tasks` is another task's once that topic was made anew.
+    seen: HashMap<(Place, TaskId), Seen>,
+    /// Id of `Q.tasks`, where known.
+    topic: Option<TopicId>,
     found: Vec<TaskStatus>,
 }
 
@@ -152,6 +156,12 @@ impl View {
             trimmed,
             ..Self::default()
         }
+    }
+
+    /// Of submissions to a topic of this id.
+    pub(crate) fn of_topic(mut self, topic: Option<TopicId>) -> Self {
+        self.topic = topic;
+        self
     }
 
     fn wants(&self, id: &TaskId) -> bool {
@@ -176,23 +186,24 @@ impl View {
             Event::Decided { fence, .. } if fence < self.fence => {}
             Event::Reported {
                 place,
+                id,
                 attempt,
                 worker,
                 report,
-                ..
             } => {
                 let keep = self.wanted.is_some();
-                if let Some(seen) = self.seen(place, at_ms) {
+                if let Some(seen) = self.seen((place, id), at_ms) {
                     report_to(seen, attempt, &worker, report, keep, at_ms);
                 }
             }
             Event::Decided {
                 place,
+                id,
                 attempt,
                 verdict,
                 ..
             } => {
-                if let Some(seen) = self.seen(place, at_ms) {
+                if let Some(seen) = self.seen((place, id), at_ms) {
                     decide_on(seen, attempt, verdict, at_ms);
                 }
             }
@@ -210,12 +221,12 @@ impl View {
     }
 
     /// What is known of a place, unless it has come to its end: then whatever is said is void.
-    fn seen(&mut self, place: Place, at_ms: i64) -> Option<&mut Seen> {
-        if self.is_forgotten(place) && !self.seen.contains_key(&place) {
+    fn seen(&mut self, task: (Place, TaskId), at_ms: i64) -> Option<&mut Seen> {
+        if self.is_forgotten(task.0) && !self.seen.contains_key(&task) {
             return None;
         }
         let fresh = || Seen::new(TaskState::Queued, 0, at_ms);
-        let seen = self.seen.entry(place).or_insert_with(fresh);
+        let seen = self.seen.entry(task).or_insert_with(fresh);
         (!seen.is_over()).then_some(seen)
     }
 
@@ -230,10 +241,15 @@ impl View {
         };
         self.fence = fence;
         for part in parts {
+            let other = self.topic.zip(part.topic).is_some_and(|(a, b)| a != b);
+            if other {
+                continue;
+            }
             self.forgotten = part.positions;
             for line in part.read_lines() {
                 if let Line::Open(place, open) = line {
-                    self.seen.insert(place, Seen::of_open(open, at_ms));
+                    let task = (place, open.id.clone());
+                    self.seen.insert(task, Seen::of_open(open, at_ms));
                 }
             }
         }
@@ -255,7 +271,7 @@ impl View {
             return;
         }
         let place = task.place;
-        let known = self.seen.remove(&place);
+        let known = self.seen.remove(&(place, task.id.clone()));
         let seen = match known {
             Some(seen) if seen.duplicate => return,
             Some(seen) => seen,
@@ -336,7 +352,7 @@ fn report_to(
 fn decide_on(seen: &mut Seen, attempt: u32, verdict: Verdict, at_ms: i64) {
     let current = seen.attempt == attempt;
     match verdict {
-        Verdict::Assigned { worker, .. } if attempt > seen.attempt => {
+        Verdict::Assigned { worker, .. } if may_follow(attempt, seen.attempt) => {
             seen.state = TaskState::Running;
             seen.attempt = attempt;
             seen.worker = Some(worker.as_ref().to_owned());

@@ -2,16 +2,18 @@
 //!
 //! ```text
 //!   PATH/items/item-<10 digits>        persistent, an item
-//!   PATH/consumers/<name>              the number up to which it has acknowledged; persistent for a
-//!                                      durable consumer, ephemeral for a transient one
+//!   PATH/consumers/<name>              the number up to which it has acknowledged, and of which items'
+//!                                      folder; persistent if durable, ephemeral for a transient one
 //!   PATH/consumers/<name>/attached     ephemeral: the process that reads as this durable consumer
 //!   PATH/sessions/<guid>               ephemeral: marks of those who put
 //! ```
 //!
 //! **Guarantee.** A consumer gets each item that is put after it has registered, in order, at least once:
 //! again after a crash, from behind what it acknowledged. An item is deleted when all consumers have
-//! acknowledged it; without any consumer it is kept for the first that begins with [`Start::Oldest`]. One process at a time reads as a
-//! name; one that lost its place without noticing has its acknowledgements refused.
+//! acknowledged it; without any consumer it is kept for the first that begins with [`Start::Oldest`]. One
+//! process at a time reads as a name; one that lost its place without noticing has its acknowledgements
+//! refused. In another items' folder (deleted by hand, copied to another ZooKeeper) every consumer starts
+//! from the oldest item.
 //! **On session loss** a durable consumer goes on where it was, unless another process took its place
 //! ([`FanoutError::Displaced`]); a transient one has ended, and holds nobody's items back.
 //!
@@ -31,6 +33,7 @@
 //! ```
 
 mod cursor;
+mod life;
 mod subscription;
 
 use std::sync::Arc;
@@ -40,7 +43,8 @@ use super::error::RecipeError;
 use super::inlet::{Inlet, PutError};
 use super::own::child;
 use super::path::{sequence, usable, usable_name};
-use crate::session::{Op, Session, ZkError};
+use crate::session::{Acl, CreateMode, Op, Session, ZkError};
+use life::{Claim, Folder};
 
 pub use subscription::{Delivery, Subscription};
 
@@ -183,8 +187,9 @@ impl Fanout {
 
     /// Items that are still there.
     pub async fn len(&self) -> Result<usize, FanoutError> {
-        let numbers = self.shared.numbers().await;
-        Ok(numbers.map_err(RecipeError::at(&self.shared.items))?.len())
+        let listed = self.shared.list().await;
+        let (_, numbers) = listed.map_err(RecipeError::at(&self.shared.items))?;
+        Ok(numbers.len())
     }
 
     /// Whether every item is acknowledged by all.
@@ -202,14 +207,15 @@ impl Fanout {
     pub async fn consumers(&self) -> Result<Vec<ConsumerInfo>, FanoutError> {
         let q = &self.shared;
         let read = async {
-            let (numbers, names) = (q.numbers().await?, q.names().await?);
+            let names = q.names().await?;
             let paths: Vec<String> = names.iter().map(|n| child(&q.consumers, n)).collect();
-            Ok((numbers, names, q.session.get_many(&paths).await?))
+            let nodes = q.session.get_many(&paths).await?;
+            Ok((q.list().await?, names, nodes))
         };
-        let (numbers, names, nodes) = read.await.map_err(RecipeError::at(&q.path))?;
+        let ((folder, numbers), names, nodes) = read.await.map_err(RecipeError::at(&q.path))?;
         let info = |(name, node): (String, Option<crate::session::Node>)| {
             let node = node?;
-            let position = cursor::position(&node.data);
+            let position = Claim::read(&node.data).within(&folder).position;
             Some(ConsumerInfo {
                 name,
                 waiting: numbers.iter().filter(|n| **n >= position).count(),
@@ -235,10 +241,20 @@ impl Fanout {
 }
 
 impl Shared {
-    /// Numbers of the items, ascending.
-    async fn numbers(&self) -> Result<Vec<u64>, ZkError> {
-        let names = self.session.children(&self.items).await?;
-        Ok(numbers(&names))
+    /// Numbers of the items, ascending, and their folder at that moment.
+    async fn list(&self) -> Result<(Folder, Vec<u64>), ZkError> {
+        let children = self.session.list(&self.items).await?;
+        Ok((Folder::of(&children.stat), numbers(&children.names)))
+    }
+
+    /// The folder of the items, made if need be.
+    async fn folder(&self) -> Result<Folder, ZkError> {
+        loop {
+            if let Some(stat) = self.session.exists(&self.items).await? {
+                return Ok(Folder::of(&stat));
+            }
+            self.session.ensure_path(&self.items).await?;
+        }
     }
 
     async fn names(&self) -> Result<Vec<String>, ZkError> {
@@ -254,12 +270,17 @@ impl Shared {
         let names = self.names().await?;
         let paths: Vec<String> = names.iter().map(|n| child(&self.consumers, n)).collect();
         let nodes = self.session.get_many(&paths).await?;
-        let positions = nodes.iter().flatten().map(|n| cursor::position(&n.data));
+        let (folder, mut done) = match self.list().await {
+            Err(ZkError::NoNode) => return Ok(()),
+            listed => listed?,
+        };
+        // The list is the later read: what a cursor claims of an earlier folder counts for nothing.
+        let claims = nodes.iter().flatten().map(|n| Claim::read(&n.data));
+        let positions = claims.map(|claim| claim.within(&folder).position);
         // Without a consumer all are kept.
         let Some(end) = positions.min() else {
             return Ok(());
         };
-        let mut done = self.numbers().await?;
         done.retain(|number| *number < end);
         for some in done.chunks(DELETE_MAX) {
             let delete = |number: &u64| Op::Delete {
@@ -268,12 +289,12 @@ impl Shared {
             };
             match self.session.multi(some.iter().map(delete).collect()).await {
                 Ok(_) => {}
-                Err(e) if matches!(e.error, ZkError::NoNode | ZkError::OtherFailed) => {
-                    // Somebody else deletes the same.
+                Err(e) if is_of_one(&e.error) => {
+                    // Somebody else deletes the same, or one is not ours to delete.
                     for number in some {
                         match self.session.delete(&self.item(*number), None).await {
-                            Ok(()) | Err(ZkError::NoNode) => {}
-                            Err(e) => return Err(e),
+                            Err(e) if !is_of_one(&e) => return Err(e),
+                            _ => {}
                         }
                     }
                 }
@@ -282,6 +303,59 @@ impl Shared {
         }
         Ok(())
     }
+
+    /// Puts items again whose numbers the folder has not given yet: below a cursor that has passed one of
+    /// them there would be room for items that nobody had. `true`: some were, so the list is another.
+    async fn adopt(&self, strays: &[u64]) -> Result<bool, ZkError> {
+        let mut adopted = false;
+        // Ascending: so none of them lies where the next number would put one.
+        for number in strays {
+            let path = self.item(*number);
+            let Some(node) = self.session.get_if_exists(&path).await? else {
+                adopted = true;
+                continue;
+            };
+            let gone = Op::Delete {
+                path: path.clone(),
+                version: Some(node.stat.version),
+            };
+            let put = Op::Create {
+                path: child(&self.items, ITEM),
+                data: node.data,
+                mode: CreateMode::PersistentSequential,
+                acl: Acl::Default,
+            };
+            match self.session.multi(vec![gone, put]).await {
+                Ok(_) => {
+                    tracing::warn!(
+                        item = path,
+                        "an item that was not put here gets a number of its own"
+                    );
+                    adopted = true;
+                }
+                Err(e) if matches!(e.error, ZkError::NotEmpty | ZkError::NoAuth) => {
+                    tracing::warn!(item = path, error = %e.error, "an item that was not put here is left alone");
+                }
+                // Another reader was faster, or something was put meanwhile: look again.
+                Err(e) if is_of_one(&e.error) => return Ok(true),
+                Err(e) => return Err(e.error),
+            }
+        }
+        Ok(adopted)
+    }
+}
+
+/// Whether the error is about one item, which must not hold up the others.
+fn is_of_one(error: &ZkError) -> bool {
+    matches!(
+        error,
+        ZkError::NoNode
+            | ZkError::OtherFailed
+            | ZkError::NotEmpty
+            | ZkError::NoAuth
+            | ZkError::BadVersion
+            | ZkError::NodeExists
+    )
 }
 
 fn numbers(names: &[String]) -> Vec<u64> {

@@ -104,10 +104,32 @@ impl Inlet {
                     error: ZkError::BadVersion,
                     ..
                 }) if limit.is_some() => {}
+                // Nodes that were copied here, with the numbers of another ZooKeeper.
+                Err(MultiError {
+                    error: ZkError::NodeExists,
+                    ..
+                }) => self.skip_number().await.map_err(|e| self.zk(e, put))?,
                 Err(MultiError { error, .. }) => return Err(self.zk(error, put)),
             }
         }
         Ok(())
+    }
+
+    /// Uses up the next number, of which there is a node already.
+    async fn skip_number(&self) -> Result<(), ZkError> {
+        let (path, mode) = (
+            format!("{}/skip-", self.folder),
+            CreateMode::EphemeralSequential,
+        );
+        match self.session.create(&path, b"", mode, Acl::Default).await {
+            // What is left goes with the session.
+            Ok(made) => match self.session.delete(&made.path, None).await {
+                Ok(()) | Err(ZkError::NoNode | ZkError::Unknown) => Ok(()),
+                Err(e) => Err(e),
+            },
+            Err(ZkError::Unknown | ZkError::NodeExists) => Ok(()),
+            Err(e) => Err(e),
+        }
     }
 
     fn zk(&self, source: ZkError, put: usize) -> PutError {

@@ -1,9 +1,12 @@
 //! How a scheduler comes by its state: the last checkpoint, the events since, and the submissions that
 //! they speak of.
 //!
-//! First `elected` is appended: what is behind it is this scheduler's word or a worker's. Then the log is
-//! read up to there. Submissions go in before the events that concern them: so no event is about a task
-//! that is not known yet.
+//! First `elected` is appended, then the log is read up to there; what is behind it is this scheduler's
+//! word or a worker's. If the log has as great a fence before (on another ZooKeeper czxids begin anew), the
+//! owner appends `elected` again with a greater one, and reads on. So a fence is its scheduler's whose
+//! `elected` first raised the log to it, and nobody decides before it has read that this is its own: no
+//! two share a fence, the log alone orders them, and a replaced one's later writes are void. Submissions go
+//! in before the events that concern them: so no event is about a task that is not known yet.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -20,7 +23,7 @@ use super::super::tail::{Following, Tail, read_range};
 use super::super::task::{LANES, Submitted};
 use super::super::topics::Topics;
 use super::upkeep::Upkeep;
-use super::{Backlog, Term, at};
+use super::{Backlog, Term, at, claim, lives};
 use crate::consumer::positions::{OffsetSpec, lookup, lookup_all};
 
 pub(super) async fn take_over(
@@ -33,22 +36,36 @@ pub(super) async fn take_over(
     topics.ensure(cluster).await?;
     let events = Topics::log(&topics.events);
     let pointer = pointer(parts).await?;
-    let elected = parts.append(Event::Elected(fence)).await?.await?;
-    let end = match elected.offset {
-        Some(offset) => offset.saturating_add(1),
-        // The broker only knew that it has it already.
-        None => lookup(cluster, &events, OffsetSpec::Latest).await?,
-    };
+    let (mut fence, mut elected) = (fence, elect(parts, fence).await?);
     let earliest = lookup(cluster, &events, OffsetSpec::Earliest).await?;
-    let (mut state, checkpoint) = restore_or_begin(parts, pointer, earliest, end).await?;
-    let from = checkpoint.as_ref().map_or(earliest, |part| part.from);
-    let history = read_events(parts, from, end).await?;
-    let count = history.len();
-    let ends = read_submissions(parts, &mut state, &history).await?;
-    let now_ms = clock::wall_ms();
-    for event in history {
-        state.apply(event, now_ms);
+    let (mut state, checkpoint) = restore_or_begin(parts, pointer, earliest, elected).await?;
+    if !state.set_topic(topics.tasks_id(cluster)) {
+        tracing::warn!(
+            topic = %topics.tasks,
+            open = state.open_count(),
+            "the topic was deleted and made anew: its open tasks are gone, and it is read from its beginning"
+        );
+        state.start_over();
     }
+    let mut from = checkpoint.as_ref().map_or(earliest, |part| part.from);
+    let mut count = 0;
+    let ends = loop {
+        let history = read_events(parts, from, elected).await?;
+        count += history.len();
+        let ends = read_submissions(parts, &mut state, &history).await?;
+        let now_ms = clock::wall_ms();
+        for event in history {
+            state.apply(event, now_ms);
+        }
+        if state.fence() < fence {
+            break ends;
+        }
+        from = elected;
+        fence = greater_fence(parts, me, &state, fence, generation).await?;
+        elected = elect(parts, fence).await?;
+    };
+    state.apply(Event::Elected(fence), 0);
+    let end = elected.saturating_add(1);
     let follow = |target, offset| Following::start(Tail::new(cluster, target, offset));
     let lanes = 0..LANES;
     let lanes = lanes.map(|lane| follow(topics.lane(lane), state.position(lane)));
@@ -67,6 +84,47 @@ pub(super) async fn take_over(
         state,
         upkeep,
     })
+}
+
+/// Appends `elected`; gives its offset.
+async fn elect(parts: &Parts, fence: Fence) -> Result<i64, TaskError> {
+    let elected = parts.append(Event::Elected(fence)).await?.await?;
+    match elected.offset {
+        Some(offset) => Ok(offset),
+        // The broker only knew that it has it already: below its end, so it is read as another's, and
+        // this scheduler goes above it.
+        None => {
+            let events = Topics::log(&parts.topics.events);
+            Ok(lookup(&parts.cluster, &events, OffsetSpec::Latest).await?)
+        }
+    }
+}
+
+/// A fence above all that the log knows, for who owns the queue although `fence` is none.
+async fn greater_fence(
+    parts: &Parts,
+    me: &str,
+    state: &State,
+    fence: Fence,
+    generation: u64,
+) -> Result<Fence, TaskError> {
+    let known = state.fence();
+    let fenced = || TaskError::Fenced {
+        ours: fence.0,
+        theirs: known.0,
+    };
+    // Else the greater one may be that of a scheduler that replaced this one.
+    lives(parts, generation)?;
+    let owned = claim(parts, me).await?.ok_or_else(fenced)?;
+    let greater = known.next().ok_or_else(fenced)?.max(owned);
+    tracing::warn!(
+        queue = parts.topics.queue,
+        known = known.0,
+        fence = fence.0,
+        greater = greater.0,
+        "the log knows a later scheduler than ZooKeeper: the owner goes on above it"
+    );
+    Ok(greater)
 }
 
 /// Where the last checkpoint begins.

@@ -3,41 +3,29 @@
 //!
 //! A checkpoint is one when all its records are in the log and the group's offset of `Q.events` points at
 //! the first, written only while the term's own member znode is there: so it is never a replaced
-//! scheduler's. A letter is in `Q.dead` before its `dead` is among the events.
+//! scheduler's. A letter (`letter.rs`) is in `Q.dead` before its `dead` is among the events.
 
 use futures::FutureExt;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use nyala_coordinator::clock;
-use nyala_coordinator::ids::PartitionIndex;
 use nyala_coordinator::registry::paths;
 use nyala_coordinator::session::{Op, ZkError};
 
 use super::super::checkpoint::Anchor;
 use super::super::error::TaskError;
-use super::super::event::{Event, Fence, Verdict};
-use super::super::fields::{Fields, FieldsOut};
+use super::super::event::{Event, Fence};
 use super::super::queue::Parts;
 use super::super::state::{Decision, State};
-use super::super::tail::read_at;
-use super::super::task::{LANES, Place, TASK};
+use super::super::task::LANES;
 use super::super::topics::{Topics, trim};
 use super::at;
+use super::letter::write_letter;
 use crate::consumer::positions::{OffsetSpec, lookup};
-use crate::producer::{Header, Record};
 
-/// Header of a dead letter: which task it was.
-pub(crate) const DEAD: &str = "dead";
-/// Header of a dead letter: why.
-const ERROR: &str = "error";
 /// A checkpoint is worth its size: this many events for each open task lie between two.
 const EVENTS_PER_TASK: usize = 4;
-
-/// The place that a dead letter's header names.
-pub(crate) fn dead_place(fields: Fields<'_>) -> Option<Place> {
-    Place::parse(fields.text("p")?)
-}
 
 /// What came of a task of the upkeep.
 enum Done {
@@ -218,47 +206,5 @@ async fn trim_before(
         trim(cluster, &results, kept).await?;
     }
     trim(cluster, &Topics::log(&topics.events), anchor.from).await?;
-    Ok(())
-}
-
-async fn write_letter(parts: &Parts, decision: &Decision) -> Result<(), TaskError> {
-    let target = parts.topics.lane(decision.place.index());
-    let submitted = match read_at(&parts.cluster, &target, decision.place.offset).await {
-        Ok(record) => Some(record),
-        // Nothing is left to bury but the name.
-        Err(TaskError::Gone { .. }) => None,
-        Err(error) => return Err(error),
-    };
-    let fields = FieldsOut::default()
-        .with("p", decision.place)
-        .with("n", decision.attempt);
-    let header = |key: &str, value: Option<bytes::Bytes>| Header {
-        key: key.to_owned(),
-        value,
-    };
-    let error = match &decision.verdict {
-        Verdict::Dead { error } => Some(error.clone()),
-        _ => None,
-    };
-    let mut headers = vec![
-        header(DEAD, Some(fields.text().into())),
-        header(ERROR, error),
-    ];
-    let mut payload = None;
-    if let Some(record) = submitted {
-        payload = record.value;
-        headers.extend(record.headers.into_iter().filter(|h| h.key == TASK));
-    }
-    let letter = Record {
-        topic: parts.topics.dead.clone(),
-        partition: Some(PartitionIndex(0)),
-        key: Some(bytes::Bytes::copy_from_slice(
-            decision.id.as_str().as_bytes(),
-        )),
-        value: payload,
-        headers,
-        timestamp_ms: None,
-    };
-    parts.producer.send(letter).await?.await?;
     Ok(())
 }

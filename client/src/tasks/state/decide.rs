@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use bytes::Bytes;
 
-use super::super::event::{Event, Fence, Verdict, WorkerId};
+use super::super::event::{ERROR_BYTES_MAX, Event, Fence, Verdict, WorkerId};
 use super::super::task::{Place, TaskId};
 use super::{Phase, State};
 
@@ -94,6 +94,8 @@ impl State {
     }
 
     fn give_up(&mut self, place: Place, error: Bytes, into: &mut Vec<Decision>) {
+        // A report that others wrote may fill a record: a decision has more to say than that.
+        let error = error.slice(..error.len().min(ERROR_BYTES_MAX));
         let verdict = Verdict::Dead {
             error: error.clone(),
         };

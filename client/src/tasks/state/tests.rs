@@ -112,6 +112,29 @@ fn failures_are_tried_again_with_growing_pauses_then_given_up() {
 }
 
 #[test]
+fn an_assignment_with_a_number_far_ahead_is_nobodys() {
+    let mut state = State::default();
+    state.submitted(task(5, 0, "t", Options::default()));
+    state.set_members(members(&[("w", 1)]));
+    let foreign = Decision {
+        place: Place { lane: 5, offset: 0 },
+        id: id("t"),
+        attempt: u32::MAX,
+        verdict: Verdict::Assigned {
+            worker: "ghost".into(),
+            lease_ms: 1,
+            payload: None,
+        },
+    };
+    state.apply(foreign.event(Fence(7)), 0);
+    let given = state.decide(0);
+    assert_eq!(words(&given), ["t to w #1"]);
+    assert!(state.decide(0).is_empty(), "it is given once");
+    state.apply(report(&given[0], Report::Done(Stored::At(0))), 0);
+    assert_eq!(state.open_count(), 0);
+}
+
+#[test]
 fn a_rejected_task_is_given_up_at_once() {
     let mut state = State::default();
     state.submitted(task(5, 0, "t", Options::default()));
@@ -259,6 +282,8 @@ struct World {
     /// Workers whose sessions have ended, who do not know it.
     ghosts: Vec<(WorkerId, Worker)>,
     /// Where the last whole checkpoint begins.
+    /// Of the last owner's znode.
+    czxid: i64,
     pointer: Option<usize>,
     submitted: BTreeSet<TaskId>,
     serial: i64,
@@ -280,6 +305,7 @@ impl World {
             workers: BTreeMap::new(),
             ghosts: Vec::new(),
             pointer: None,
+            czxid: 0,
             submitted: BTreeSet::new(),
             serial: 0,
         };
@@ -363,8 +389,20 @@ impl World {
     }
 
     fn take_over(&mut self) {
-        let fence = Fence(self.live.fence.0 + 10);
-        self.log.push(Event::Elected(fence));
+        self.czxid += 10;
+        if self.chance(20) {
+            // On another ZooKeeper, where all begins anew.
+            self.czxid = 1;
+        }
+        let mut fence = Fence(self.czxid);
+        loop {
+            let known = self.replay(self.pointer).fence();
+            self.log.push(Event::Elected(fence));
+            if known < fence {
+                break;
+            }
+            fence = known.next().expect("room for more");
+        }
         let state = self.replay(self.pointer);
         assert_eq!(state.fence(), fence);
         let read = self.log.len();
@@ -602,4 +640,29 @@ fn every_task_has_one_end_through_crashes_of_everyone() {
             }
         }
     }
+}
+
+#[test]
+fn a_topic_made_anew_is_read_from_its_beginning_and_old_events_mean_nothing() {
+    let topic = |n| Some(nyala_coordinator::ids::TopicId([n; 16]));
+    let mut state = State::default();
+    assert!(state.set_topic(topic(1)));
+    for (offset, name) in (0..).zip(["a", "b", "c"]) {
+        state.submitted(task(5, offset, name, Options::default()));
+    }
+    state.set_members(members(&[("w", 2)]));
+    let given = state.decide(0);
+    assert_eq!(words(&given), ["a to w #1", "b to w #1"]);
+    let mut state = State::from_checkpoint(&state.checkpoint(9, None));
+    assert!(state.set_topic(None), "what is not known says nothing");
+    assert!(!state.set_topic(topic(2)));
+    state.start_over();
+    assert_eq!((state.open_count(), state.position(5)), (0, 0));
+    assert!(state.set_topic(topic(2)));
+    state.submitted(task(5, 0, "new", Options::default()));
+    // What a worker says of the task that was there before.
+    state.apply(report(&given[0], Report::Done(Stored::At(0))), 0);
+    state.apply(given[0].clone().event(Fence(0)), 0);
+    state.set_members(members(&[("w", 2)]));
+    assert_eq!(words(&state.decide(0)), ["new to w #1"]);
 }

@@ -116,3 +116,39 @@ fn an_id_is_listed_once() {
         .collect();
     assert_eq!(rows, [("t", 1), ("u", 2)]);
 }
+
+#[test]
+fn an_assignment_with_a_number_far_ahead_hides_no_other() {
+    let foreign = decided(0, 0, u32::MAX, assigned());
+    let status = only(vec![foreign, decided(0, 0, 1, assigned())]);
+    assert_eq!((status.state, status.attempts), (TaskState::Running, 1));
+}
+
+#[test]
+fn events_of_an_earlier_topic_are_not_about_the_task_at_the_same_place() {
+    let done = Report::Done(Stored::Inline("old".into()));
+    let Event::Reported {
+        place,
+        attempt,
+        worker,
+        report,
+        ..
+    } = reported(0, 1, done)
+    else {
+        panic!("a report");
+    };
+    let id = TaskId::new("old").expect("legal");
+    let old = Event::Reported {
+        place,
+        id,
+        attempt,
+        worker,
+        report,
+    };
+    let mut view = View::new(None, false);
+    view.event(old, 0);
+    view.event(decided(0, 0, 1, assigned()), 1);
+    view.submitted(task(0, "t"));
+    let found = view.finish();
+    assert_eq!((found[0].state, found[0].attempts), (TaskState::Running, 1));
+}

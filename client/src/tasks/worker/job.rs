@@ -14,20 +14,17 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::error::TaskError;
-use super::super::event::{Event, INLINE_BYTES_MAX, Report, Stored, WorkerId};
+use super::super::event::{ERROR_BYTES_MAX, Event, INLINE_BYTES_MAX, Report, Stored, WorkerId};
 use super::super::queue::Parts;
 use super::super::task::{Place, TaskId};
 use super::RETRY;
 use crate::error::SendError;
 use crate::producer::Record;
-use crate::wire::ErrorCode;
 
 /// A task that is done sooner than this needs no report that it began.
 const STARTED_AFTER: Duration = Duration::from_millis(500);
 /// Shortest time between two reports of progress; what comes between is dropped.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
-/// Of an error's text, what is kept.
-const ERROR_BYTES_MAX: usize = 4 << 10;
 
 /// Jobs that are not settled.
 #[derive(Debug, Default)]
@@ -142,14 +139,7 @@ impl Reporter {
 
 /// Whether the same record would be refused again.
 fn is_final(error: &SendError) -> bool {
-    match error {
-        SendError::Closed | SendError::TooLarge { .. } | SendError::Batch { .. } => true,
-        SendError::Refused { code, .. } => matches!(
-            code,
-            ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge
-        ),
-        _ => false,
-    }
+    error.is_too_large() || matches!(error, SendError::Closed | SendError::Batch { .. })
 }
 
 /// When the lease ends unless there is progress, and when that was said last.

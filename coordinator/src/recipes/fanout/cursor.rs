@@ -8,18 +8,13 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::life::{Claim, Life};
 use super::{ATTACHED, FanoutError, ITEM, Shared, Start, Subscribe};
 use crate::recipes::error::RecipeError;
 use crate::recipes::own::child;
 use crate::recipes::path::sequence;
 use crate::recipes::patience::{Patience, until_connected};
-use crate::session::{Acl, CreateMode, Node, Op, Watch, ZkError};
-
-/// The number behind what was acknowledged; what is no number acknowledges nothing.
-pub(super) fn position(data: &[u8]) -> u64 {
-    let text = std::str::from_utf8(data).unwrap_or_default();
-    text.parse().unwrap_or(0)
-}
+use crate::session::{Acl, CreateMode, Op, Watch, ZkError};
 
 /// The place of a consumer, held by this process. Dropping it gives it up, in the background.
 #[derive(Debug)]
@@ -34,6 +29,8 @@ pub(super) struct Cursor {
     version: i32,
     /// The first number that is not acknowledged.
     pub(super) position: u64,
+    /// The items' folder that the position is of.
+    pub(super) life: Life,
     released: bool,
 }
 
@@ -62,6 +59,7 @@ impl Cursor {
             session_id: 0,
             version: 0,
             position: 0,
+            life: Life::default(),
             released: false,
             shared: Arc::clone(shared),
         };
@@ -132,6 +130,8 @@ impl Cursor {
                 // A transient consumer of this name.
                 return self.busy(&self.node).await;
             }
+            let said = Claim::read(&node.data);
+            let claim = said.within(&self.shared.folder().await?);
             let take = Op::Create {
                 path: attached.clone(),
                 data: self.guid.clone().into_bytes(),
@@ -140,14 +140,21 @@ impl Cursor {
             };
             let fence = Op::Set {
                 path: self.node.clone(),
-                data: node.data.clone(),
+                // Of the folder that is there now, so that it does not seem to count later.
+                data: claim.write(),
                 version: Some(node.stat.version),
             };
             match session.multi(vec![take, fence]).await.map_err(|e| e.error) {
-                Ok(_) => return self.found(&node, node.stat.version.wrapping_add(1)).await,
+                Ok(_) => {
+                    let version = node.stat.version.wrapping_add(1);
+                    self.found(version).await?;
+                    self.go_on_at(said, claim);
+                    return Ok(Attempt::Attached);
+                }
                 Err(ZkError::NodeExists) => match session.get_if_exists(&attached).await? {
                     Some(place) if place.data == self.guid.as_bytes() => {
-                        self.found(&node, node.stat.version).await?;
+                        self.found(node.stat.version).await?;
+                        self.go_on_at(said, claim);
                         return Ok(Attempt::Kept);
                     }
                     Some(_) => return self.busy(&attached).await,
@@ -160,13 +167,39 @@ impl Cursor {
     }
 
     /// Attached: notes under which session, which is that of the node.
-    async fn found(&mut self, node: &Node, version: i32) -> Result<Attempt, ZkError> {
+    async fn found(&mut self, version: i32) -> Result<(), ZkError> {
         let session = &self.shared.session;
         let place = session.exists(&child(&self.node, ATTACHED)).await?;
         self.session_id = place.ok_or(ZkError::SessionExpired)?.ephemeral_owner;
         self.version = version;
-        self.position = position(&node.data);
-        Ok(Attempt::Attached)
+        Ok(())
+    }
+
+    /// Takes `claim` over, which is what `said` comes to in the folder that is there.
+    fn go_on_at(&mut self, said: Claim, claim: Claim) {
+        self.position = claim.position;
+        self.life = claim.life.unwrap_or_default();
+        if claim.position < said.position {
+            self.warn_of_restart(said.position);
+        }
+    }
+
+    /// The items' folder is another one by now: nothing of it was acknowledged.
+    pub(super) fn restart(&mut self, life: Life) {
+        if life != self.life {
+            let position = std::mem::take(&mut self.position);
+            self.life = life;
+            self.warn_of_restart(position);
+        }
+    }
+
+    fn warn_of_restart(&self, position: u64) {
+        tracing::warn!(
+            queue = self.shared.path,
+            consumer = self.name,
+            position,
+            "the items were numbered anew: this consumer starts again from the oldest item there is"
+        );
     }
 
     async fn attach_transient(&mut self, start: Start) -> Result<Attempt, ZkError> {
@@ -179,7 +212,9 @@ impl Cursor {
         }
         self.session_id = owner;
         self.version = node.stat.version;
-        self.position = position(&node.data);
+        let said = Claim::read(&node.data);
+        let claim = said.within(&self.shared.folder().await?);
+        self.go_on_at(said, claim);
         Ok(Attempt::Attached)
     }
 
@@ -191,6 +226,8 @@ impl Cursor {
     /// Registers the consumer; `false` if there is one of that name.
     async fn create(&self, start: Start, mode: CreateMode) -> Result<bool, ZkError> {
         let session = &self.shared.session;
+        // Before the number: if the folder changes between, it is the older one that is claimed.
+        let life = Some(self.shared.folder().await?.life);
         let (position, join) = match start {
             Start::Oldest => (0, None),
             Start::Next => {
@@ -198,10 +235,10 @@ impl Cursor {
                 (next, Some(join))
             }
         };
-        let data = position.to_string();
+        let data = Claim { position, life }.write();
         let mut sent = false;
         let created = loop {
-            let made = session.create(&self.node, data.as_bytes(), mode, Acl::Default);
+            let made = session.create(&self.node, &data, mode, Acl::Default);
             match made.await {
                 Ok(_) => break Ok(true),
                 Err(ZkError::NodeExists) => break Ok(sent),
@@ -240,13 +277,15 @@ impl Cursor {
         if self.transient {
             return Err(self.displaced());
         }
-        let (version, before) = (self.version, self.position);
+        let (version, before, life) = (self.version, self.position, self.life);
         // A place that was taken meanwhile shows in the version.
         match self.attach(None).await {
             Ok(Attempt::Kept) => Ok(()),
             Ok(Attempt::Attached) if self.version == version.wrapping_add(1) => Ok(()),
             Ok(Attempt::Attached) => {
-                self.position = before.max(self.position);
+                if self.life == life {
+                    self.position = before.max(self.position);
+                }
                 Err(self.displaced())
             }
             Ok(Attempt::Busy(_)) | Err(ZkError::NoNode) => Err(self.displaced()),
@@ -266,7 +305,8 @@ impl Cursor {
         if end <= self.position {
             return Ok(());
         }
-        let data = end.to_string().into_bytes();
+        let (position, life) = (end, Some(self.life));
+        let data = Claim { position, life }.write();
         let mut sent = false;
         loop {
             let session = &self.shared.session;

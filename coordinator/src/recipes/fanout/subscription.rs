@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cursor::Cursor;
+use super::life::{Folder, Life};
 use super::{FanoutError, Shared, Subscribe, numbers};
 use crate::recipes::error::RecipeError;
 use crate::recipes::patience::{Patience, until_connected};
@@ -33,6 +34,10 @@ pub struct Subscription {
     listed: VecDeque<u64>,
     /// The first number that was not handed out.
     next: u64,
+    /// Of which folder.
+    life: Life,
+    /// The folder was made anew under this subscription: older deliveries have numbers of before.
+    restarted: bool,
     /// Of the items; `None` when the list may have changed.
     changed: Option<Watch>,
     /// Of the consumers: one that goes may free items.
@@ -52,6 +57,8 @@ impl Subscription {
             shared: Arc::clone(shared),
             listed: VecDeque::new(),
             next: cursor.position,
+            life: cursor.life,
+            restarted: false,
             changed: None,
             consumers: None,
             collected: None,
@@ -122,18 +129,37 @@ impl Subscription {
         if self.changed.is_some() {
             return Ok(false);
         }
-        let (children, watch) = self
-            .shared
-            .session
-            .children_watch(&self.shared.items)
-            .await?;
-        let names = children.map(|c| c.names).unwrap_or_default();
-        let next = self.next;
-        self.listed = numbers(&names).into_iter().filter(|n| *n >= next).collect();
-        if self.listed.is_empty() {
-            self.changed = Some(watch);
+        loop {
+            let q = &self.shared;
+            let (children, watch) = q.session.children_watch(&q.items).await?;
+            let (mut all, mut end) = (Vec::new(), u64::MAX);
+            if let Some(children) = children {
+                let folder = Folder::of(&children.stat);
+                self.enter(folder.life);
+                (all, end) = (numbers(&children.names), folder.next);
+            }
+            let strays = all.split_off(all.partition_point(|n| *n < end));
+            if self.shared.adopt(&strays).await? {
+                continue;
+            }
+            let next = self.next;
+            self.listed = all.into_iter().filter(|n| *n >= next).collect();
+            if self.listed.is_empty() {
+                self.changed = Some(watch);
+            }
+            return Ok(!self.listed.is_empty());
         }
-        Ok(!self.listed.is_empty())
+    }
+
+    /// The items are of this folder: if it is another one, none of them was handed out.
+    fn enter(&mut self, life: Life) {
+        if life != self.life {
+            self.cursor.restart(life);
+            self.life = life;
+            self.next = self.cursor.position;
+            self.restarted = true;
+            self.collected = None;
+        }
     }
 
     /// Resolves when there may be something new.
@@ -177,7 +203,11 @@ impl Subscription {
     /// Waits while ZooKeeper is away. After an error that is not [`FanoutError::Displaced`] it may be
     /// asked again; what was handed out comes again only to the next who subscribes.
     pub async fn ack(&mut self, number: u64) -> Result<(), FanoutError> {
-        self.cursor.advance(number.saturating_add(1)).await?;
+        let end = match self.restarted {
+            true => self.next.min(number.saturating_add(1)),
+            false => number.saturating_add(1),
+        };
+        self.cursor.advance(end).await?;
         let due = self.collected.unwrap_or(0).saturating_add(COLLECT_AFTER);
         if self.listed.is_empty() || self.cursor.position >= due {
             // If it cannot be done now, it is when this consumer waits.

@@ -223,3 +223,94 @@ async fn lost_answers_neither_double_an_item_nor_lose_an_acknowledgement() {
     assert_eq!(soon("the ack", both).await.0, Ok(()));
     assert_eq!(reader.position(), last + 1);
 }
+
+/// Reads what there is and acknowledges each.
+async fn texts(reader: &mut Subscription) -> Vec<String> {
+    let items = soon("items", reader.next(50, Some(Duration::from_millis(50)))).await;
+    let mut all = Vec::new();
+    for item in items.expect("the place is ours") {
+        all.push(String::from_utf8_lossy(&item.data).into_owned());
+        reader.ack(item.number).await.expect("the place is ours");
+    }
+    all
+}
+
+#[tokio::test]
+async fn items_of_a_folder_made_anew_reach_who_was_further_in_the_one_before() {
+    let place = Place::start().await;
+    let session = place.session().await;
+    let fanout = open(&session).await;
+    let mut reading = subscribe(&session, "reading", oldest()).await;
+    let mut away = subscribe(&place.session().await, "away", oldest()).await;
+    put(&fanout, &["1", "2", "3"]).await;
+    assert_eq!(read(&mut reading, 3).await, ["1", "2", "3"]);
+    assert_eq!(read(&mut away, 3).await, ["1", "2", "3"]);
+    away.close().await.expect("ours");
+    session.delete_tree("/f/items").await.expect("a server");
+    let fanout = open(&session).await;
+    put(&fanout, &["4", "5"]).await;
+    let waiting: Vec<usize> = fanout
+        .consumers()
+        .await
+        .expect("a server")
+        .iter()
+        .map(|c| c.waiting)
+        .collect();
+    assert_eq!(waiting, [2, 2]);
+    // Neither one that reads on nor one that comes back has had them, whatever their numbers.
+    assert_eq!(read(&mut reading, 2).await, ["4", "5"]);
+    assert_eq!(fanout.len().await, Ok(2));
+    put(&fanout, &["6", "7", "8"]).await;
+    let mut away = subscribe(&session, "away", Subscribe::default()).await;
+    assert_eq!(read(&mut away, 5).await, ["4", "5", "6", "7", "8"]);
+    assert_eq!(read(&mut reading, 3).await, ["6", "7", "8"]);
+    assert_eq!(fanout.is_empty().await, Ok(true));
+}
+
+#[tokio::test]
+async fn cursors_without_a_folder_count_unless_they_are_beyond_its_numbers() {
+    let place = Place::start().await;
+    let session = place.session().await;
+    let fanout = open(&session).await;
+    put(&fanout, &["0", "1", "2"]).await;
+    for (name, said) in [("behind", "2"), ("beyond", "20")] {
+        let node = format!("/f/consumers/{name}");
+        let mode = crate::session::CreateMode::Persistent;
+        let made = session.create(&node, said.as_bytes(), mode, crate::session::Acl::Default);
+        made.await.expect("a server");
+    }
+    let mut behind = subscribe(&session, "behind", Subscribe::default()).await;
+    assert_eq!(read(&mut behind, 1).await, ["2"]);
+    assert_eq!(fanout.len().await, Ok(3));
+    let mut beyond = subscribe(&session, "beyond", Subscribe::default()).await;
+    assert_eq!(read(&mut beyond, 3).await, ["0", "1", "2"]);
+    assert_eq!(fanout.is_empty().await, Ok(true));
+}
+
+#[tokio::test]
+async fn copied_items_with_numbers_to_come_are_handed_out_and_hide_none() {
+    let place = Place::start().await;
+    let session = place.session().await;
+    let fanout = open(&session).await;
+    let mut reader = subscribe(&session, "c", oldest()).await;
+    for name in [
+        "item-0000000004",
+        "item-0000000005",
+        "item-2147483600",
+        "junk",
+    ] {
+        let mode = crate::session::CreateMode::Persistent;
+        let path = format!("/f/items/{name}");
+        let made = session.create(&path, name.as_bytes(), mode, crate::session::Acl::Default);
+        made.await.expect("a server");
+    }
+    // The first of these would get a number that is taken.
+    put(&fanout, &["1", "2", "3"]).await;
+    let mut all = texts(&mut reader).await;
+    put(&fanout, &["4"]).await;
+    all.extend(read(&mut reader, 1).await);
+    let copied = ["item-0000000004", "item-0000000005"];
+    let put_here = ["1", "2", "3", "item-2147483600", "4"];
+    assert_eq!(all, [&copied[..], &put_here[..]].concat());
+    assert_eq!(fanout.is_empty().await, Ok(true));
+}

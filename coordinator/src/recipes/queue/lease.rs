@@ -4,6 +4,7 @@
 //! holds `<guid>.<number of the attempt>`, so that an attempt whose caller went away is undone without
 //! touching a later one of the same session.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -254,12 +255,28 @@ impl Taken {
         }
     }
 
+    fn lost_error(&self) -> AckError {
+        let (path, item) = (self.shared.path.clone(), self.name.clone());
+        AckError::Lost { path, item }
+    }
+
+    fn unknown(&self) -> AckError {
+        let (path, item) = (self.shared.path.clone(), self.name.clone());
+        AckError::Unknown { path, item }
+    }
+
+    fn zk(&self, source: ZkError) -> AckError {
+        let (path, item) = (self.shared.path.clone(), self.name.clone());
+        AckError::Zk { path, item, source }
+    }
+
     /// Takes the item out of the queue for good: it was handled.
     pub async fn ack(self) -> Result<(), AckError> {
         Self::ack_all(vec![self]).await
     }
 
-    /// Acknowledges several items, as many as fit one transaction at a time.
+    /// Acknowledges several items, as many as fit one transaction at a time. One that cannot be is given
+    /// back, and is the error; the others are acknowledged all the same.
     pub async fn ack_all(items: Vec<Self>) -> Result<(), AckError> {
         Self::end(items, true).await
     }
@@ -272,15 +289,23 @@ impl Taken {
         Ok(())
     }
 
+    /// Ends them all but those that cannot be: each of those is told, and the first is the error.
     async fn end(mut items: Vec<Self>, remove: bool) -> Result<(), AckError> {
         let alike = |a: &Self, b: &Self| a.mark.path == b.mark.path;
+        let mut first = None;
         for same in items.chunk_by_mut(alike) {
             for batch in same.chunks_mut(BATCH_MAX / 2) {
-                end(batch, remove).await?;
-                batch.iter_mut().for_each(|item| item.done = true);
+                let mut bad = end(batch, remove).await?;
+                for (at, item) in batch.iter_mut().enumerate() {
+                    item.done = !bad.contains_key(&at);
+                }
+                for error in bad.values() {
+                    tracing::warn!(%error, "an item of a batch was not acknowledged");
+                }
+                first = first.or_else(|| bad.pop_first());
             }
         }
-        Ok(())
+        first.map_or(Ok(()), |(_, error)| Err(error))
     }
 }
 
@@ -308,45 +333,88 @@ impl Drop for Taken {
     }
 }
 
-/// Ends the leases of one session's items, with their items or without.
-async fn end(items: &[Taken], remove: bool) -> Result<(), AckError> {
-    let Some(first) = items.first() else {
-        return Ok(());
-    };
-    let q = &first.shared;
-    let (path, item) = (q.path.clone(), first.name.clone());
-    let delete = |path| Op::Delete {
-        path,
-        version: None,
-    };
-    let mut ops = vec![first.mark.check()];
-    for item in items {
-        if remove {
-            ops.push(delete(child(&q.entries, &item.name)));
-        }
-        ops.push(delete(child(&q.taken, &item.name)));
-    }
+/// Ends the leases of one session's items, with their items or without, but for those that it gives
+/// back: each with the reason why it alone could not be.
+async fn end(items: &[Taken], remove: bool) -> Result<BTreeMap<usize, AckError>, AckError> {
+    let mut bad = BTreeMap::new();
+    let mut left: Vec<(usize, &Taken)> = items.iter().enumerate().collect();
     let mut sent = false;
-    loop {
+    while let Some((_, first)) = left.first().copied() {
+        let q = &first.shared;
         if !alive(q, &first.mark) {
             return Err(match sent {
-                true => AckError::Unknown { path, item },
-                false => AckError::Lost { path, item },
+                true => first.unknown(),
+                false => first.lost_error(),
             });
         }
-        let Err(MultiError { index, error }) = q.session.multi(ops.clone()).await else {
-            return Ok(());
+        let done = q.session.multi(ops_of_end(&left, remove)).await;
+        let Err(MultiError { index, error }) = done else {
+            break;
         };
-        match (index, error) {
-            (Some(0), ZkError::NoNode) if sent => return Err(AckError::Unknown { path, item }),
-            // Nobody else could: the first attempt came through.
-            (Some(_), ZkError::NoNode) if sent => return Ok(()),
-            (Some(_), ZkError::NoNode) => return Err(AckError::Lost { path, item }),
+        // The first operation checks the mark, then come those of each item.
+        let at = index.and_then(|i| i.checked_sub(1));
+        let at = at.map(|i| if remove { i / 2 } else { i });
+        let one = at.and_then(|at| Some((at, left.get(at).copied()?)));
+        match (one, error) {
             (_, ZkError::Unknown) => sent = true,
             (_, ZkError::NotConnected { .. } | ZkError::SessionExpired) => {
                 until_connected(&q.session).await;
             }
-            (_, source) => return Err(AckError::Zk { path, item, source }),
+            (None, ZkError::NoNode) if index.is_some() && sent => return Err(first.unknown()),
+            (None, ZkError::NoNode) if index.is_some() => return Err(first.lost_error()),
+            (None, source) => return Err(first.zk(source)),
+            // Nobody else could: the first attempt came through.
+            (Some((at, _)), ZkError::NoNode) if sent => drop(left.remove(at)),
+            (Some((at, (place, item))), error) => {
+                let error = match error {
+                    ZkError::NotEmpty => match clear(q, &item.name).await {
+                        Ok(()) => continue,
+                        Err(e) if e.is_transient() => continue,
+                        Err(e) => item.zk(e),
+                    },
+                    ZkError::NoNode => item.lost_error(),
+                    source => item.zk(source),
+                };
+                bad.insert(place, error);
+                left.remove(at);
+            }
         }
     }
+    Ok(bad)
+}
+
+fn ops_of_end(items: &[(usize, &Taken)], remove: bool) -> Vec<Op> {
+    let delete = |path| Op::Delete {
+        path,
+        version: None,
+    };
+    let mut ops: Vec<Op> = items
+        .first()
+        .map(|(_, item)| item.mark.check())
+        .into_iter()
+        .collect();
+    for (_, item) in items {
+        if remove {
+            ops.push(delete(child(&item.shared.entries, &item.name)));
+        }
+        ops.push(delete(child(&item.shared.taken, &item.name)));
+    }
+    ops
+}
+
+/// Deletes what somebody put below an item that was handled: it would keep the item for ever.
+async fn clear(q: &Shared, name: &str) -> Result<(), ZkError> {
+    let path = child(&q.entries, name);
+    tracing::warn!(
+        path,
+        "an item that was handled has nodes below it: they go with it"
+    );
+    let names = match q.session.children(&path).await {
+        Err(ZkError::NoNode) => return Ok(()),
+        names => names?,
+    };
+    for name in names {
+        q.session.delete_tree(&child(&path, &name)).await?;
+    }
+    Ok(())
 }

@@ -320,3 +320,40 @@ async fn many_producers_never_exceed_the_limit() {
     }
     assert_eq!(sum, 10);
 }
+
+#[tokio::test]
+async fn one_item_that_cannot_be_acknowledged_does_not_hold_up_the_others() {
+    let place = Place::start().await;
+    let session = place.session().await;
+    let queue = open(&session).await;
+    for item in ["a", "b", "c", "d"] {
+        put(&queue, item).await;
+    }
+    let items = queue.poll_many(10).await.expect("no refusal");
+    let names: Vec<String> = items.iter().map(|i| i.id().to_owned()).collect();
+    // One is deleted by hand, and one has something below it.
+    let deleted = format!("/q/entries/{}", names[1]);
+    session.delete(&deleted, None).await.expect("it is there");
+    let below = format!("/q/entries/{}/x/y", names[0]);
+    session.ensure_path(&below).await.expect("a server");
+    let lost = AckError::Lost {
+        path: "/q".to_owned(),
+        item: names[1].clone(),
+    };
+    assert_eq!(Taken::ack_all(items).await, Err(lost));
+    assert_eq!(queue.is_empty().await, Ok(true));
+    until_children(&session, "/q/taken", 0).await;
+}
+
+#[tokio::test]
+async fn copied_items_whose_numbers_are_to_come_do_not_stop_what_is_put() {
+    let place = Place::start().await;
+    let session = place.session().await;
+    let queue = open(&session).await;
+    let copied = "/q/entries/entry-100-0000000001";
+    session.ensure_path(copied).await.expect("a server");
+    for item in ["a", "b"] {
+        put(&queue, item).await;
+    }
+    assert_eq!(drain(&queue).await, ["", "a", "b"]);
+}
