@@ -500,9 +500,17 @@ impl Node {
         ended
     }
 
-    /// Sends SIGTERM and does not wait.
+    /// Sends SIGTERM and does not wait. A second one would end it at once.
     pub fn ask_to_stop(&mut self) {
         self.signal(Signal::TERM);
+    }
+
+    /// Waits for the end of one that was asked to stop.
+    pub fn wait_for_end(&mut self) -> Ended {
+        let process = self.process.as_mut().expect("it runs");
+        let ended = process.wait(wait::SOON);
+        self.process = None;
+        ended
     }
 
     /// Stops its clock: SIGSTOP.
