@@ -107,8 +107,10 @@ fn a_script_does_not_go_on_after_ctrl_c() {
         let nyala = harness::cluster::nyala_binary();
         let nyala = nyala.display();
         let script = |name: &str, text: &str| {
-            let mut bash = std::process::Command::new("bash");
-            let bash = bash.args(["-c", text]).process_group(0);
+            // Whoever runs the tests in the background may have SIGINT ignored, and bash would keep that.
+            let mut bash = std::process::Command::new("env");
+            let bash = bash.args(["--default-signal=INT", "bash", "-c", text]);
+            let bash = bash.process_group(0);
             Process::start(name, place.folder, bash)
         };
         let interrupt = |process: &mut Process| {
