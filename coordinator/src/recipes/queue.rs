@@ -28,6 +28,8 @@
 //! # fn work(_: &[u8]) {}
 //! ```
 
+mod ack;
+mod give_back;
 mod lease;
 mod listing;
 
@@ -42,7 +44,8 @@ use super::patience::{Patience, until_connected};
 use super::presence::Presence;
 use crate::session::{Session, ZkError};
 
-pub use lease::{AckError, Taken};
+pub use ack::{AckError, AckErrors};
+pub use lease::Taken;
 use listing::Listing;
 
 /// Urgency of an item, 0 (first) to 999 (last); 100 unless told otherwise, as kazoo's.

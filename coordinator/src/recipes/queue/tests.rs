@@ -139,6 +139,44 @@ async fn an_item_is_given_back_to_its_old_place() {
 }
 
 #[tokio::test]
+async fn what_is_given_back_late_does_not_take_the_lease_of_a_later_take() {
+    let place = Place::start().await;
+    let session = place.session().await;
+    let queue = open(&session).await;
+    put(&queue, "work").await;
+    // As if the deletion of the lease had come through, and its answer not: it is sent again.
+    let first = take(&queue).await;
+    let lease = format!("/q/taken/{}", first.id());
+    session.delete(&lease, None).await.expect("it is held");
+    let second = take(&queue).await;
+    let refused = first.release().await;
+    assert!(matches!(refused, Err(AckError::Lost { .. })), "{refused:?}");
+    let held = session.get(&lease).await.expect("it is held");
+    assert_eq!(held.stat.czxid, second.fence().0);
+    second.ack().await.expect("ours");
+}
+
+#[tokio::test]
+async fn a_release_over_a_lost_connection_is_done() {
+    let place = Place::start().await;
+    let near = place.session().await;
+    let queue = open(&place.proxied().await).await;
+    put(&queue, "work").await;
+    let item = take(&queue).await;
+    place.proxy.lose_answers();
+    let heal = async {
+        // The lease is read first, and that answer has to come.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        place.proxy.cut();
+        place.proxy.heal();
+    };
+    let (released, ()) = tokio::join!(item.release(), heal);
+    assert_eq!(released, Ok(()));
+    until_children(&near, "/q/taken", 0).await;
+    assert_eq!(drain(&queue).await, ["work"]);
+}
+
+#[tokio::test]
 async fn a_put_whose_answer_is_lost_is_done_once() {
     let place = Place::start().await;
     let near = place.session().await;
@@ -340,7 +378,8 @@ async fn one_item_that_cannot_be_acknowledged_does_not_hold_up_the_others() {
         path: "/q".to_owned(),
         item: names[1].clone(),
     };
-    assert_eq!(Taken::ack_all(items).await, Err(lost));
+    let refused = Taken::ack_all(items).await.expect_err("one is gone");
+    assert_eq!(refused.each(), [lost]);
     assert_eq!(queue.is_empty().await, Ok(true));
     until_children(&session, "/q/taken", 0).await;
 }

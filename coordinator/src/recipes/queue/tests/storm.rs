@@ -75,17 +75,20 @@ async fn consume(queue: Queue, seed: u64, history: Shared, end: watch::Receiver<
 }
 
 async fn acknowledge(items: Vec<Taken>, history: &Shared) {
-    let names: Vec<String> = items.iter().map(|i| text(i.data())).collect();
-    match Taken::ack_all(items).await {
-        Ok(()) => {
-            let mut history = history.lock();
-            for name in names {
-                *history.acked.entry(name).or_default() += 1;
-            }
+    let names = |i: &Taken| (i.id().to_owned(), text(i.data()));
+    let names: Vec<(String, String)> = items.iter().map(names).collect();
+    let errors = match Taken::ack_all(items).await {
+        Ok(()) => Vec::new(),
+        Err(errors) => errors.each().to_vec(),
+    };
+    let mut history = history.lock();
+    for (id, name) in names {
+        match errors.iter().find(|e| e.item() == id) {
+            None => *history.acked.entry(name).or_default() += 1,
+            Some(AckError::Lost { .. }) => {}
+            Some(AckError::Unknown { .. }) => drop(history.perhaps_acked.insert(name)),
+            Some(AckError::Zk { source, .. }) => panic!("{source}"),
         }
-        Err(AckError::Lost { .. }) => {}
-        Err(AckError::Unknown { .. }) => history.lock().perhaps_acked.extend(names),
-        Err(e) => panic!("{e}"),
     }
 }
 
