@@ -3,10 +3,18 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use harness::brokers::{Coordination, Options, SESSION};
 use harness::network::Host;
 use harness::scene::{FAILOVER_MAX, Scene, TOPIC, three};
 use harness::wait;
+use harness::wire::Caller;
+use nyala_client::wire::ErrorCode;
+use nyala_client::wire::batch::{BatchBuilder, BatchOptions};
+use nyala_client::wire::messages::metadata::MetadataRequest;
+use nyala_client::wire::messages::produce::{
+    PartitionProduceData, ProduceRequest, TopicProduceData,
+};
 
 fn scene(partitions: i32) -> Scene {
     let options = Options {
@@ -45,6 +53,27 @@ fn wait_for_another_leader(scene: &mut Scene, leader: i32, since: Duration) {
     eprintln!("another leads after {elected:?} and acknowledges after {gap:?}");
 }
 
+/// A request for one record on all replicas.
+fn one_record(partition: i32) -> ProduceRequest {
+    let mut batch = BatchBuilder::new(BatchOptions::default());
+    let appended = batch.append(1_700_000_000_000, None, Some(b"x"), &[]);
+    appended.expect("fits");
+    let data = PartitionProduceData {
+        index: partition,
+        records: Some(Bytes::from(batch.build().expect("builds").to_vec())),
+    };
+    let topic = TopicProduceData {
+        name: TOPIC.into(),
+        partition_data: vec![data],
+    };
+    ProduceRequest {
+        transactional_id: None,
+        acks: -1,
+        timeout_ms: 30_000,
+        topic_data: vec![topic],
+    }
+}
+
 #[test]
 fn leaders_that_are_cut_off() {
     let mut scene = scene(2);
@@ -57,6 +86,19 @@ fn leaders_that_are_cut_off() {
         let begun = scene.recorder.now();
         host.drop_from(others.iter().chain(&zookeepers));
         wait_for_another_leader(scene, leader, begun);
+        // A client that is still with it must not learn the cluster from it, for ever the old one.
+        let address = scene.brokers.node(leader).address.clone();
+        let mut asking = Caller::connect(&address, "asks for the cluster");
+        let asked = asking.send(9, &MetadataRequest::default());
+        assert!(asking.receive::<MetadataRequest>(9, asked).is_none());
+        let mut producing = Caller::connect(&address, "produces");
+        let answer = producing.call(10, &one_record(0));
+        let refused = &answer.responses[0].partition_responses[0];
+        assert_eq!(
+            ErrorCode::from(refused.error_code),
+            ErrorCode::NotLeaderOrFollower
+        );
+        assert_eq!(refused.current_leader.leader_id, -1, "it knows of none");
         host.heal();
     });
     scene.znodes.wait_for_full_isr(TOPIC);

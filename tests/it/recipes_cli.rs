@@ -315,7 +315,7 @@ fn parties_meet_at_a_barrier_and_who_is_missing_is_told() {
             "--name",
             "b",
             "--timeout",
-            "0.2",
+            "3",
         ]);
         assert_eq!(early.status.code(), Some(124));
         assert!(early.stderr.contains("a, c"), "{}", early.stderr);

@@ -7,6 +7,7 @@ use nyala_coordinator::clock;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
+use rdkafka::metadata::Metadata;
 use rdkafka::producer::FutureProducer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -42,22 +43,18 @@ pub fn producer(bootstrap: &str, extra: &[(&str, &str)]) -> FutureProducer {
 /// Everything of one partition up to its end at the time of the call: (offset, value).
 #[must_use]
 pub fn read_all(bootstrap: &str, topic: &str, partition: i32) -> Vec<(i64, Vec<u8>)> {
-    let consumer: BaseConsumer = config(
-        bootstrap,
-        &[
-            ("group.id", "read-all"),
-            ("enable.auto.commit", "false"),
-            ("enable.partition.eof", "false"),
-            ("check.crcs", "true"),
-        ],
-    )
-    .create()
-    .expect("consumer settings are legal");
     let end_of_wait = clock::now() + SOON;
-    let (low, high) = loop {
+    // librdkafka keeps for minutes what it is told first, so each try is a client of its own.
+    let (consumer, low, high) = loop {
+        let consumer = reader(bootstrap);
         match consumer.fetch_watermarks(topic, partition, Duration::from_secs(5)) {
-            Ok(watermarks) => break watermarks,
-            Err(e) => assert!(clock::now() < end_of_wait, "watermarks of {topic}: {e}"),
+            Ok((low, high)) => break (consumer, low, high),
+            Err(e) => {
+                let told = consumer.fetch_metadata(Some(topic), Duration::from_secs(5));
+                let told = told.map(|m| format!("{:?}", ids_and_leaders(&m)));
+                eprintln!("watermarks of {topic}-{partition}: {e}; the brokers say {told:?}");
+                assert!(clock::now() < end_of_wait, "watermarks of {topic}: {e}");
+            }
         }
     };
     let mut list = TopicPartitionList::new();
@@ -81,6 +78,24 @@ pub fn read_all(bootstrap: &str, topic: &str, partition: i32) -> Vec<(i64, Vec<u
         }
     }
     records
+}
+
+fn reader(bootstrap: &str) -> BaseConsumer {
+    let settings = [
+        ("group.id", "read-all"),
+        ("enable.auto.commit", "false"),
+        ("enable.partition.eof", "false"),
+        ("check.crcs", "true"),
+    ];
+    let made = config(bootstrap, &settings).create();
+    made.expect("consumer settings are legal")
+}
+
+/// Of every partition that is told.
+fn ids_and_leaders(metadata: &Metadata) -> Vec<(i32, i32)> {
+    let topics = metadata.topics().iter();
+    let partitions = topics.flat_map(|topic| topic.partitions());
+    partitions.map(|p| (p.id(), p.leader())).collect()
 }
 
 /// Committed offsets of a group on one topic, by partition.

@@ -176,3 +176,27 @@ fn overrides(settings: &Settings) -> HashMap<IpAddr, usize> {
 pub(super) fn count(number: i32) -> usize {
     usize::try_from(number).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SecurityProtocol;
+
+    #[tokio::test]
+    async fn a_port_that_is_still_given_back_is_waited_for() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let listener = config::Listener {
+            name: "PLAINTEXT".to_owned(),
+            protocol: SecurityProtocol::Plaintext,
+            host: "127.0.0.1".to_owned(),
+            port: taken.local_addr().expect("bound").port(),
+        };
+        assert!(bind(&listener).await.is_err());
+        let free = async {
+            tokio::time::sleep(3 * PORT_PAUSE).await;
+            drop(taken);
+        };
+        let (bound, ()) = tokio::join!(bind_patiently(&listener), free);
+        assert_eq!(bound.expect("free by then").1.port(), listener.port);
+    }
+}

@@ -177,3 +177,53 @@ pub enum StopError {
         reason: String,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use nyala_coordinator::ids::{PartitionIndex, TopicName};
+
+    use super::*;
+
+    fn facts(partition: i32, isr: Vec<i32>, replicas: Vec<i32>) -> PartitionFacts {
+        let ids = |ids: Vec<i32>| ids.into_iter().map(BrokerId).collect();
+        PartitionFacts {
+            partition: TopicPartition {
+                topic: TopicName::new("t").expect("legal"),
+                partition: PartitionIndex(partition),
+            },
+            topic_id: None,
+            leader: Some(BrokerId(1)),
+            leader_epoch: LeaderEpoch(0),
+            partition_epoch: 0,
+            isr: ids(isr),
+            replicas: ids(replicas),
+            adding: Vec::new(),
+            removing: Vec::new(),
+            is_new: true,
+        }
+    }
+
+    #[test]
+    fn what_no_cluster_has_is_refused() {
+        assert_eq!(facts(0, vec![1, 2], vec![1, 2, 3]).check(), Ok(()));
+        let many: Vec<i32> = (0..1001).collect();
+        assert_eq!(facts(0, vec![1], many[..1000].to_vec()).check(), Ok(()));
+        let impossible = [
+            facts(-1, vec![1], vec![1]),
+            facts(0, vec![1], many),
+            facts(0, vec![1, 1], vec![1, 2]),
+            facts(0, vec![1], vec![1, 2, 2]),
+            PartitionFacts {
+                adding: vec![BrokerId(4), BrokerId(4)],
+                ..facts(0, vec![1], vec![1])
+            },
+        ];
+        for facts in impossible {
+            let refused = facts.check();
+            assert!(
+                matches!(refused, Err(FactError::Impossible { .. })),
+                "{refused:?}"
+            );
+        }
+    }
+}

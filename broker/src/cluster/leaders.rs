@@ -49,31 +49,38 @@ pub(super) struct Case<'a> {
     pub(super) info: &'a PartitionInfo,
 }
 
-/// States to write so that every partition that can have a leader has one.
-pub(super) fn plan_states(snapshot: &ClusterSnapshot, facts: &Facts<'_>) -> Vec<NewState> {
-    let mut plan = Vec::new();
-    for (topic, info) in &snapshot.topics {
-        if facts.deleting.contains(topic) {
-            continue;
-        }
-        let mut tp = TopicPartition {
-            topic: topic.clone(),
-            partition: nyala_coordinator::ids::PartitionIndex(0),
-        };
+/// Hands over every partition but those of topics on their way out.
+pub(super) fn for_each_case(
+    snapshot: &ClusterSnapshot,
+    facts: &Facts<'_>,
+    mut each: impl FnMut(&Case<'_>),
+) {
+    let stay = |(topic, _): &(&TopicName, _)| !facts.deleting.contains(*topic);
+    for (topic, info) in snapshot.topics.iter().filter(stay) {
         for (partition, info) in &info.partitions {
-            tp.partition = *partition;
-            let case = Case {
+            let tp = &TopicPartition {
+                topic: topic.clone(),
+                partition: *partition,
+            };
+            each(&Case {
                 snapshot,
                 facts,
-                tp: &tp,
+                tp,
                 info,
-            };
-            plan.extend(match &info.state {
-                None => case.first_state(),
-                Some(old) => case.next_state(old),
             });
         }
     }
+}
+
+/// States to write so that every partition that can have a leader has one.
+pub(super) fn plan_states(snapshot: &ClusterSnapshot, facts: &Facts<'_>) -> Vec<NewState> {
+    let mut plan = Vec::new();
+    for_each_case(snapshot, facts, |case| {
+        plan.extend(match &case.info.state {
+            None => case.first_state(),
+            Some(old) => case.next_state(old),
+        });
+    });
     plan
 }
 
@@ -207,28 +214,13 @@ pub(super) fn still_to_move(
     broker: BrokerId,
 ) -> Vec<TopicPartition> {
     let mut led = Vec::new();
-    for (topic, info) in &snapshot.topics {
-        if facts.deleting.contains(topic) {
-            continue;
+    for_each_case(snapshot, facts, |case| {
+        let leads = case.info.state.as_ref().and_then(|s| s.leader) == Some(broker);
+        let could = |b| b != broker && case.runs(b) && !facts.stopping.contains(&b);
+        if leads && !case.replicas(could).is_empty() {
+            led.push(case.tp.clone());
         }
-        for (partition, info) in &info.partitions {
-            let tp = TopicPartition {
-                topic: topic.clone(),
-                partition: *partition,
-            };
-            let case = Case {
-                snapshot,
-                facts,
-                tp: &tp,
-                info,
-            };
-            let leads = info.state.as_ref().and_then(|s| s.leader) == Some(broker);
-            let could = |b| b != broker && case.runs(b) && !facts.stopping.contains(&b);
-            if leads && !case.replicas(could).is_empty() {
-                led.push(tp);
-            }
-        }
-    }
+    });
     led
 }
 

@@ -11,7 +11,7 @@ use nyala_coordinator::ids::{BrokerId, PartitionIndex, TopicName, TopicPartition
 use nyala_coordinator::registry::{NewState, Placement};
 
 use super::error::ReassignError;
-use super::leaders::{Case, Facts};
+use super::leaders::{Case, Facts, for_each_case};
 
 /// One step of a move.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,36 +131,20 @@ fn check_target(
 /// Moves that are over: every replica of the target is in sync, and one of them can lead.
 pub(super) fn plan_ends(snapshot: &ClusterSnapshot, facts: &Facts<'_>) -> Vec<Step> {
     let mut steps = Vec::new();
-    for (topic, known) in &snapshot.topics {
-        for (partition, info) in known.partitions.iter().filter(|(_, info)| is_moving(info)) {
-            let Some(state) = info
-                .state
-                .as_ref()
-                .filter(|_| !facts.deleting.contains(topic))
-            else {
-                continue;
+    for_each_case(snapshot, facts, |case| {
+        let Some(state) = case.info.state.as_ref().filter(|_| is_moving(case.info)) else {
+            return;
+        };
+        let target = target(case.info);
+        let in_sync = !target.is_empty() && target.iter().all(|b| state.isr.contains(b));
+        if in_sync && target.iter().any(|b| case.is_eligible(*b)) {
+            let placement = Placement {
+                replicas: target,
+                ..Placement::default()
             };
-            let target = target(info);
-            let tp = TopicPartition {
-                topic: topic.clone(),
-                partition: *partition,
-            };
-            let case = Case {
-                snapshot,
-                facts,
-                tp: &tp,
-                info,
-            };
-            let in_sync = !target.is_empty() && target.iter().all(|b| state.isr.contains(b));
-            if in_sync && target.iter().any(|b| case.is_eligible(*b)) {
-                let placement = Placement {
-                    replicas: target,
-                    ..Placement::default()
-                };
-                steps.extend(step(&case, placement));
-            }
+            steps.extend(step(case, placement));
         }
-    }
+    });
     steps
 }
 

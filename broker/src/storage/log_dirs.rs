@@ -59,6 +59,8 @@ pub struct LogDirs {
     pub(crate) workers: Arc<Workers>,
     /// One creation or deletion of a partition at a time; those of others wait for the disk beside it.
     changing: [Mutex<()>; STRIPES],
+    /// The folder of each log that is being made: as many as are made at a time.
+    making: Mutex<Vec<Arc<LogDir>>>,
     /// A folder had no identity when one was set.
     has_new_dir: AtomicBool,
 }
@@ -68,6 +70,21 @@ pub struct LogDirs {
 pub(crate) struct Placed {
     pub(crate) log: SharedLog,
     pub(crate) dir: Arc<LogDir>,
+}
+
+/// The folder that a log is being made in; counts as one of its logs until dropped.
+struct Place<'a> {
+    dir: Arc<LogDir>,
+    making: &'a Mutex<Vec<Arc<LogDir>>>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut making = self.making.lock();
+        if let Some(at) = making.iter().position(|d| Arc::ptr_eq(d, &self.dir)) {
+            making.swap_remove(at);
+        }
+    }
 }
 
 /// Gives the settings of a topic.
@@ -97,6 +114,7 @@ impl LogDirs {
             trash: Mutex::default(),
             workers,
             changing: std::array::from_fn(|_| Mutex::new(())),
+            making: Mutex::default(),
             has_new_dir: AtomicBool::new(false),
         });
         let report = this.load(&config, config_of, now_ms);
@@ -241,9 +259,9 @@ impl LogDirs {
     fn changing_of(&self, partition: &TopicPartition) -> &Mutex<()> {
         let mut hasher = DefaultHasher::new();
         partition.hash(&mut hasher);
-        let stripes = u64::try_from(STRIPES).unwrap_or(1);
-        let stripe = usize::try_from(hasher.finish() % stripes).unwrap_or(0);
-        self.changing.get(stripe).unwrap_or(&self.changing[0])
+        let [first, ..] = hasher.finish().to_le_bytes();
+        let stripe = self.changing.get(usize::from(first) % STRIPES);
+        stripe.unwrap_or(&self.changing[0])
     }
 
     fn runtime(&self, dir: &LogDir) -> LogRuntime {
@@ -324,7 +342,8 @@ impl LogDirs {
             drop(known);
             self.set_aside(partition, now_ms)?;
         }
-        let dir = self.emptiest()?;
+        let place = self.emptiest()?;
+        let dir = Arc::clone(&place.dir);
         let path = dir.path().join(partition.to_string());
         let made = self.make(&dir, &path, topic_id, config, now_ms)?;
         let log = Arc::new(Mutex::new(made));
@@ -333,6 +352,7 @@ impl LogDirs {
             dir,
         };
         self.logs.write().insert(partition.clone(), placed);
+        drop(place);
         Ok(log)
     }
 
@@ -367,21 +387,30 @@ impl LogDirs {
         }
     }
 
-    fn emptiest(&self) -> Result<Arc<LogDir>, StorageError> {
+    /// The folder with the fewest logs, those that are being made beside this one included.
+    fn emptiest(&self) -> Result<Place<'_>, StorageError> {
+        let mut making = self.making.lock();
         let logs = self.logs.read();
-        let count = |dir: &Arc<LogDir>| logs.values().filter(|p| Arc::ptr_eq(&p.dir, dir)).count();
+        let count = |dir: &Arc<LogDir>| {
+            let there = logs.values().filter(|p| Arc::ptr_eq(&p.dir, dir)).count();
+            there + making.iter().filter(|d| Arc::ptr_eq(d, dir)).count()
+        };
         let online = self.dirs.iter().filter(|dir| dir.offline().is_none());
-        let found = online.min_by_key(|dir| count(dir)).map(Arc::clone);
-        found.ok_or_else(|| {
-            let first = self.dirs.first();
-            StorageError::Offline {
-                dir: first.map(|d| d.path().to_path_buf()).unwrap_or_default(),
-                reason: first.and_then(|d| d.offline().cloned()).unwrap_or_else(|| {
-                    Arc::new(StorageError::Closed {
-                        dir: PathBuf::new(),
-                    })
-                }),
-            }
+        if let Some(dir) = online.min_by_key(|dir| count(dir)) {
+            making.push(Arc::clone(dir));
+            return Ok(Place {
+                dir: Arc::clone(dir),
+                making: &self.making,
+            });
+        }
+        let first = self.dirs.first();
+        Err(StorageError::Offline {
+            dir: first.map(|d| d.path().to_path_buf()).unwrap_or_default(),
+            reason: first.and_then(|d| d.offline().cloned()).unwrap_or_else(|| {
+                Arc::new(StorageError::Closed {
+                    dir: PathBuf::new(),
+                })
+            }),
         })
     }
 

@@ -4,6 +4,7 @@
 //! the first failure: then all state is dropped and read again. `takeover.rs` reads it, `upkeep.rs` writes
 //! checkpoints, trims and buries the dead. Nothing is told to anyone but through the log.
 
+mod backlog;
 mod letter;
 mod takeover;
 mod upkeep;
@@ -12,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::FutureExt;
 use nyala_coordinator::clock;
@@ -29,6 +30,7 @@ use super::tail::{Batch, Following};
 use super::task::{LANES, Submitted};
 use super::topics::Topics;
 use crate::producer::Ack;
+use backlog::Backlog;
 use upkeep::Upkeep;
 
 pub(super) use letter::{DEAD, dead_place, is_referred};
@@ -45,9 +47,6 @@ const UNACKED_MAX: usize = 50_000;
 const LOOK: Duration = Duration::from_secs(1);
 /// And the shortest.
 const LOOK_MIN: Duration = Duration::from_millis(1);
-
-/// So long a scheduler waits, before it decides anything, for what the lanes held when it began.
-const BACKLOG_PATIENCE: Duration = Duration::from_secs(5);
 
 type Members = BTreeMap<WorkerId, usize>;
 
@@ -170,28 +169,6 @@ struct Term {
     upkeep: Upkeep,
 }
 
-/// What the lanes held when the term began. They are read side by side, so a task of the first lane that
-/// answers would go before all those of higher priority that were submitted long ago.
-struct Backlog {
-    ends: [i64; LANES],
-    until: Instant,
-}
-
-impl Backlog {
-    fn of(ends: [i64; LANES]) -> Self {
-        let until = clock::now() + BACKLOG_PATIENCE;
-        Self { ends, until }
-    }
-
-    /// Whether it is known, as far as there is room for it. A lane that cannot be read for long does not
-    /// hold up the others.
-    fn is_known(&self, state: &State) -> bool {
-        let mut lanes = self.ends.iter().enumerate();
-        lanes.all(|(lane, end)| state.position(lane) >= *end || !state.has_room(lane))
-            || clock::now() > self.until
-    }
-}
-
 async fn term(parts: &Parts, me: &str, fence: Fence) -> Result<(), TaskError> {
     let generation = parts.session().state().generation();
     // Another one of this name is this term's proof to ZooKeeper that its session lives.
@@ -255,7 +232,7 @@ impl Term {
             return Ok(());
         }
         if let Some(backlog) = &self.backlog {
-            if !backlog.is_known(&self.state) {
+            if !backlog.is_known(&self.state, clock::now()) {
                 return Ok(());
             }
             self.backlog = None;

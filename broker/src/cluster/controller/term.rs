@@ -249,9 +249,11 @@ impl<'a> Term<'a> {
                     return Ok(false);
                 }
             }
-            info!("{}", news::of_plan(&snapshot, &plan));
             let refused = self.registry.write_states(&self.proof, &plan).await?;
             self.refusals.note(&mut plan, refused, Instant::now());
+            if !plan.is_empty() {
+                info!("{}", news::of_plan(&snapshot, &plan));
+            }
             let suspects = find_suspects(&snapshot, &self.facts(), &plan);
             self.suspects.extend(suspects);
             self.await_states(snapshots, &plan).await;

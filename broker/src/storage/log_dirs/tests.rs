@@ -94,6 +94,33 @@ fn logs_outlive_a_clean_stop_without_being_read() {
 }
 
 #[test]
+fn logs_made_at_a_time_are_spread_over_the_folders() {
+    let root = tempfile::tempdir().expect("tempdir");
+    let (a, b) = (root.path().join("a"), root.path().join("b"));
+    let (dirs, _) = open(&[&a, &b]);
+    let together = std::sync::Barrier::new(8);
+    std::thread::scope(|scope| {
+        for i in 0..8 {
+            let partition = partition(&format!("t-{i}"));
+            let (dirs, together) = (&dirs, &together);
+            scope.spawn(move || {
+                together.wait();
+                let made = dirs.create(&partition, None, Arc::default(), 0);
+                made.expect("created");
+            });
+        }
+    });
+    let lies_in = |dir: &Path| {
+        let of = |i: i32| dirs.dir_of(&partition(&format!("t-{i}")));
+        (0..8).filter(|i| of(*i).as_deref() == Some(dir)).count()
+    };
+    let (in_a, in_b) = (lies_in(&a), lies_in(&b));
+    assert_eq!(in_a + in_b, 8);
+    assert!(in_a.abs_diff(in_b) <= 2, "{in_a} and {in_b}");
+    assert!(dirs.making.lock().is_empty());
+}
+
+#[test]
 fn a_kill_means_recovery_from_the_checkpoint() {
     let root = tempfile::tempdir().expect("tempdir");
     let (dirs, _) = open(&[root.path()]);

@@ -76,7 +76,7 @@ pub(super) async fn take_over(
         events: follow(events, end),
         applied: end,
         lanes: lanes.collect(),
-        backlog: Some(Backlog::of(ends)),
+        backlog: Some(Backlog::of(ends, clock::now())),
         acks: VecDeque::new(),
         parts: parts.clone(),
         fence,

@@ -407,3 +407,24 @@ fn consumers_are_sent_to_an_in_sync_replica_that_holds_the_offset() {
     assert_eq!(leader.nearest_replica(0, &near), Some(SECOND));
     assert_eq!(leader.nearest_replica(1, &near), None, "not there yet");
 }
+
+#[test]
+fn facts_of_the_same_epochs_do_not_change_who_is_in_sync() {
+    let state = facts(LEADER, 3, 5, &[LEADER, SECOND, THIRD]);
+    let leader = place(LEADER, &state);
+    let leader = &leader.partition;
+    let shrunk = facts(LEADER, 3, 5, &[LEADER]);
+    assert_eq!(leader.apply(LEADER, &shrunk).unwrap(), Applied::Unchanged);
+    append(leader, Acks::All).unwrap();
+    assert_eq!(ends(leader), (0, 1), "two others are waited for");
+    let moving = ReplicaState {
+        replicas: vec![LEADER, SECOND, THIRD, BrokerId(4)],
+        adding: vec![BrokerId(4)],
+        ..shrunk
+    };
+    leader.apply(LEADER, &moving).unwrap();
+    leader.note_fetch(&fetch(SECOND, 1)).unwrap();
+    assert_eq!(ends(leader), (0, 1), "the third is in sync still");
+    leader.note_fetch(&fetch(THIRD, 1)).unwrap();
+    assert_eq!(ends(leader), (1, 1));
+}
