@@ -15,6 +15,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rustix::process::Signal;
 use tempfile::TempDir;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::cluster::nyala_binary;
 use crate::history::ReplicaLog;
@@ -114,6 +115,19 @@ pub struct Brokers {
     pub connect: String,
     network: Option<Network>,
     folder: TempDir,
+    /// Goes last, when all processes are gone.
+    _turn: Option<SemaphorePermit<'static>>,
+}
+
+/// Several Java virtual machines that start at a time stall each other past their ZooKeeper sessions on two
+/// cores: one test of this kind at a time, beside those of other kinds.
+static TURN: Semaphore = Semaphore::const_new(1);
+
+fn turn(options: &Options) -> Option<SemaphorePermit<'static>> {
+    let heavy =
+        options.makers.contains(&Maker::Kafka) || options.coordination == Coordination::Ensemble;
+    let turn = || futures::executor::block_on(TURN.acquire());
+    heavy.then(|| turn().expect("it is never closed"))
 }
 
 impl Brokers {
@@ -157,6 +171,7 @@ impl Brokers {
     /// Starts ZooKeeper only; [`Node::start`] starts the brokers.
     #[must_use]
     pub fn prepare(options: &Options) -> Self {
+        let turn = turn(options);
         let folder = tempfile::Builder::new()
             .prefix("nyala-cluster-")
             .tempdir()
@@ -191,6 +206,7 @@ impl Brokers {
             connect,
             network,
             folder,
+            _turn: turn,
         };
         for maker in &options.makers {
             brokers.add(*maker, options);

@@ -74,6 +74,8 @@ impl Member {
                 ("group.id", group),
                 ("auto.offset.reset", "earliest"),
                 ("auto.commit.interval.ms", "100"),
+                // What the closing consumer still fetches is read by nobody, and must not be committed.
+                ("enable.auto.offset.store", "false"),
                 ("session.timeout.ms", "6000"),
                 ("heartbeat.interval.ms", "300"),
                 ("topic.metadata.refresh.interval.ms", "1000"),
@@ -158,6 +160,8 @@ fn run(consumer: &BaseConsumer<Listener>, told: &Told) {
             let value = message.payload().unwrap_or_default();
             let value = String::from_utf8_lossy(value).into_owned();
             told.values.lock().push(value);
+            // Refused when the partition has just been taken away: another reads it again.
+            let _ = consumer.store_offset_from_message(&message);
         }
     }
 }

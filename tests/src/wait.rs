@@ -6,7 +6,7 @@ use std::time::Duration;
 use nyala_coordinator::clock;
 
 /// Longest wait of a test for something that ought to happen soon: generous, for loaded machines.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_secs(120);
 
 const PAUSE: Duration = Duration::from_millis(20);
 

@@ -31,6 +31,9 @@ use crate::replication::Peers;
 /// Pause after something failed, and between looks at what cannot be done yet.
 const RETRY_EVERY: Duration = Duration::from_millis(100);
 
+/// Pause when a node of the seat holds what nobody can read: only an operator can mend that.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
+
 /// Requests that wait for the controller; more are refused, and asked again by their brokers.
 const ASKS_MAX: usize = 1_024;
 
@@ -123,6 +126,10 @@ impl Controller {
                     () = watch.changed() => {}
                     changed = states.changed() => if changed.is_err() { return },
                 },
+                Err(TermError::Read(e @ RegistryError::Payload { .. })) => {
+                    warn!("there can be no controller: {e}; delete that node, or write it anew");
+                    tokio::time::sleep(UNREADABLE_PAUSE).await;
+                }
                 Err(e) => {
                     info!("not the controller: {e}");
                     tokio::time::sleep(RETRY_EVERY).await;

@@ -161,10 +161,17 @@ impl Tell {
             self.show(orders, &[]).await?;
         }
         let leads = plan_leads(&self.told, orders, self.broker);
+        let mut done = true;
         for piece in leads.chunks(LEADS_MAX) {
-            self.lead(orders, piece).await?;
+            match self.lead(orders, piece).await {
+                // What it cannot do is no reason to leave its clients with what they knew before.
+                Err(Halt::Later) => done = false,
+                outcome => outcome?,
+            }
         }
-        self.told.led = Some(Arc::clone(orders));
+        if done {
+            self.told.led = Some(Arc::clone(orders));
+        }
         let shows = plan_shows(&self.told, orders);
         if !shows.is_empty() {
             self.show(orders, &shows).await?;
@@ -177,7 +184,6 @@ impl Tell {
         let (deleted, kept): (Vec<Stop>, Vec<Stop>) = plan_stops(&self.told, orders, self.broker)
             .into_iter()
             .partition(|stop| stop.delete);
-        let mut done = true;
         for stops in [kept, deleted].iter().filter(|stops| !stops.is_empty()) {
             done &= self.stop(orders, stops).await?;
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use nyala_client::tasks::{Job, QueueConfig, TaskError, WorkerConfig};
+use nyala_client::tasks::{Job, QueueConfig, TaskError, Worker, WorkerConfig};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
@@ -76,6 +76,26 @@ enum End {
     Broken(Box<dyn Error>),
 }
 
+/// What keeps a worker from going on.
+enum Fault {
+    Queue(String),
+    /// The command cannot be run: the task is as it was.
+    Command(String, Box<Job>),
+}
+
+impl Fault {
+    /// Gives the task back, if it has one; what is wrong.
+    async fn settle(self) -> String {
+        match self {
+            Self::Queue(words) => words,
+            Self::Command(words, job) => match job.hand_back().await {
+                Ok(()) => words,
+                Err(error) => format!("{words}; {error}"),
+            },
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Counts {
     done: u64,
@@ -95,59 +115,101 @@ pub(super) async fn main(args: Args) -> Result<(), Box<dyn Error>> {
         .await
         .map_err(advise)?;
     let limited = args.max.is_some() || args.idle.is_some();
-    let args = Arc::new(args);
-    let (outcomes, mut settled) = mpsc::unbounded_channel();
-    let running = Arc::new(Semaphore::new(args.jobs.into()));
-    let (mut begun, mut counts) = (0_u64, Counts::default());
-    let mut stop = Box::pin(process::stop_signal());
-    let end = loop {
-        if args.max.is_some_and(|max| begun >= max) {
-            break End::Enough;
-        }
-        let idle = args.idle.unwrap_or(Duration::MAX);
-        let next = async {
-            let slot = Arc::clone(&running).acquire_owned().await;
-            tokio::time::timeout(idle, worker.next())
-                .await
-                .map(|job| (job, slot))
-        };
-        tokio::select! {
-            next = next => match next {
-                Ok((Ok(job), Ok(slot))) => {
-                    begun += 1;
-                    let (args, outcomes) = (Arc::clone(&args), outcomes.clone());
-                    tokio::spawn(async move {
-                        // The receiver lives as long as the command.
-                        let _ = outcomes.send(work(&args, job, slot).await);
-                    });
-                }
-                Ok((Err(error), _)) => break End::Broken(error.into()),
-                Ok((_, Err(error))) => break End::Broken(error.into()),
-                Err(_) => break End::Idle,
-            },
-            Some(outcome) = settled.recv() => match outcome {
-                Ok(outcome) => counts.add(outcome),
-                Err(error) => break End::Broken(error.into()),
-            },
-            signal = &mut stop => break End::Interrupted(signal?),
-        }
+    let (outcomes, settled) = mpsc::unbounded_channel();
+    let mut work = Work {
+        settled,
+        counts: Counts::default(),
+        fault: None,
     };
+    let end = work.take_on(Arc::new(args), &mut worker, outcomes).await?;
     if matches!(end, End::Interrupted(_)) {
         eprintln!("nyala: taking no more tasks; what runs is finished (again: stop at once)");
     }
-    // Waits for what runs.
-    worker.close().await.map_err(advise)?;
-    drop(outcomes);
-    while let Some(outcome) = settled.recv().await {
-        counts.add(outcome?);
-    }
+    // Waits for what runs. The queue hears first that this worker takes no more: a task that was handed
+    // back before would be given to it again.
+    let (closed, fault) = tokio::join!(worker.close(), work.settle_rest());
+    closed.map_err(advise)?;
     queue.close().await?;
+    let counts = work.counts;
     eprintln!("nyala: {} done, {} failed", counts.done, counts.failed);
-    match end {
+    match (fault, end) {
+        (Some(words), _) => Err(words.into()),
         // One with an end of its own has not come to it.
-        End::Interrupted(signal) if limited => process::die_by(signal),
-        End::Enough | End::Idle | End::Interrupted(_) => Ok(()),
-        End::Broken(error) => Err(error),
+        (None, End::Interrupted(signal)) if limited => process::die_by(signal),
+        (None, End::Enough | End::Idle | End::Interrupted(_)) => Ok(()),
+        (None, End::Broken(error)) => Err(error),
+    }
+}
+
+/// What was taken on, as it comes to its end.
+struct Work {
+    settled: mpsc::UnboundedReceiver<Result<Outcome, Fault>>,
+    counts: Counts,
+    /// Why no more is taken on, if this worker is unfit.
+    fault: Option<Fault>,
+}
+
+impl Work {
+    /// Runs tasks until no more are to be taken.
+    async fn take_on(
+        &mut self,
+        args: Arc<Args>,
+        worker: &mut Worker,
+        outcomes: mpsc::UnboundedSender<Result<Outcome, Fault>>,
+    ) -> Result<End, Box<dyn Error>> {
+        let running = Arc::new(Semaphore::new(args.jobs.into()));
+        let mut begun = 0_u64;
+        let mut stop = Box::pin(process::stop_signal());
+        loop {
+            if args.max.is_some_and(|max| begun >= max) {
+                return Ok(End::Enough);
+            }
+            let idle = args.idle.unwrap_or(Duration::MAX);
+            let next = async {
+                let slot = Arc::clone(&running).acquire_owned().await;
+                tokio::time::timeout(idle, worker.next())
+                    .await
+                    .map(|job| (job, slot))
+            };
+            tokio::select! {
+                next = next => match next {
+                    Ok((Ok(job), Ok(slot))) => {
+                        begun += 1;
+                        let (args, outcomes) = (Arc::clone(&args), outcomes.clone());
+                        tokio::spawn(async move {
+                            // The receiver lives as long as the command.
+                            let _ = outcomes.send(work(&args, job, slot).await);
+                        });
+                    }
+                    Ok((Err(error), _)) => return Ok(End::Broken(error.into())),
+                    Ok((_, Err(error))) => return Ok(End::Broken(error.into())),
+                    Err(_) => return Ok(End::Idle),
+                },
+                Some(outcome) = self.settled.recv() => match outcome {
+                    Ok(outcome) => self.counts.add(outcome),
+                    Err(fault) => {
+                        self.fault = Some(fault);
+                        return Ok(End::Enough);
+                    }
+                },
+                signal = &mut stop => return Ok(End::Interrupted(signal?)),
+            }
+        }
+    }
+
+    /// Waits for what was taken on, and gives back what could not be begun; says why.
+    async fn settle_rest(&mut self) -> Option<String> {
+        let mut words = match self.fault.take() {
+            Some(fault) => Some(fault.settle().await),
+            None => None,
+        };
+        while let Some(outcome) = self.settled.recv().await {
+            match outcome {
+                Ok(outcome) => self.counts.add(outcome),
+                Err(fault) => words = words.or(Some(fault.settle().await)),
+            }
+        }
+        words
     }
 }
 
@@ -167,15 +229,14 @@ struct Ended {
     last_line: String,
 }
 
-/// Runs the command for one task and acknowledges it. An error is the worker's own, not the task's.
-async fn work(args: &Args, job: Job, slot: OwnedSemaphorePermit) -> Result<Outcome, String> {
+/// Runs the command for one task and acknowledges it. A fault is the worker's own, not the task's.
+async fn work(args: &Args, job: Job, slot: OwnedSemaphorePermit) -> Result<Outcome, Fault> {
     let child = match start(args, &job) {
         Ok(child) => child,
         Err(error) => {
             let name = args.command.first().map_or("", String::as_str);
             let words = format!("cannot run {name:?}: {error}");
-            job.hand_back().await.map_err(|e| e.to_string())?;
-            return Err(words);
+            return Err(Fault::Command(words, Box::new(job)));
         }
     };
     let pid = child.id();
@@ -193,7 +254,7 @@ async fn work(args: &Args, job: Job, slot: OwnedSemaphorePermit) -> Result<Outco
                     eprintln!("nyala: {error}");
                     Ok(Outcome::Failed)
                 }
-                Err(error) => Err(error.to_string()),
+                Err(error) => Err(Fault::Queue(error.to_string())),
             };
         }
         Ok(ended) => {
@@ -205,7 +266,8 @@ async fn work(args: &Args, job: Job, slot: OwnedSemaphorePermit) -> Result<Outco
         }
         Err(words) => job.retry(words).await,
     };
-    said.map(|()| Outcome::Failed).map_err(|e| e.to_string())
+    said.map(|()| Outcome::Failed)
+        .map_err(|e| Fault::Queue(e.to_string()))
 }
 
 fn failure(ended: &Ended) -> String {

@@ -86,11 +86,14 @@ impl AckErrors {
 
 impl fmt::Display for AckErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, error) in self.0.iter().enumerate() {
-            let before = if at == 0 { "" } else { "; " };
-            write!(f, "{before}{error}")?;
+        let Some((first, others)) = self.0.split_first() else {
+            return Ok(());
+        };
+        write!(f, "{first}")?;
+        match others.len() {
+            0 => Ok(()),
+            others => write!(f, "; and {others} more were not acknowledged"),
         }
-        Ok(())
     }
 }
 

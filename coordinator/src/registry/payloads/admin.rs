@@ -49,17 +49,37 @@ pub fn encode_reassignments(wanted: &[(TopicPartition, Vec<BrokerId>)]) -> Vec<u
     })
 }
 
+/// What `read` makes of the entries that name a partition. The others are told and left out, as Kafka's
+/// controller does; an error when there is no other.
+fn of_entries<T>(
+    what: &'static str,
+    data: &[u8],
+    read: impl Fn(TopicPartition, PartitionJson) -> T,
+) -> Result<Vec<T>, PayloadError> {
+    let json: PartitionsJson = parse(what, data)?;
+    let mut read_well = Vec::new();
+    let mut refused = None;
+    for entry in json.partitions {
+        match named(what, &entry) {
+            Ok(tp) => read_well.push(read(tp, entry)),
+            Err(error) => {
+                tracing::warn!("{error}: this entry is left out");
+                refused.get_or_insert(error);
+            }
+        }
+    }
+    match refused {
+        Some(error) if read_well.is_empty() => Err(error),
+        _ => Ok(read_well),
+    }
+}
+
 /// Reads `/admin/reassign_partitions`; the replicas are as they were written, good or not.
 pub fn decode_reassignments(data: &[u8]) -> Result<Reassignments, PayloadError> {
-    const WHAT: &str = "pending reassignments";
-    let json: PartitionsJson = parse(WHAT, data)?;
-    let mut wanted = Reassignments::new();
-    for partition in json.partitions {
-        let tp = named(WHAT, &partition)?;
-        let replicas = partition.replicas.unwrap_or_default();
-        wanted.push((tp, replicas.into_iter().map(BrokerId).collect()));
-    }
-    Ok(wanted)
+    let replicas = |entry: PartitionJson| entry.replicas.unwrap_or_default();
+    of_entries("pending reassignments", data, |tp, entry| {
+        (tp, replicas(entry).into_iter().map(BrokerId).collect())
+    })
 }
 
 /// `/admin/preferred_replica_election`, version 1.
@@ -78,9 +98,7 @@ pub fn encode_preferred_election(wanted: &[TopicPartition]) -> Vec<u8> {
 
 /// Reads `/admin/preferred_replica_election`.
 pub fn decode_preferred_election(data: &[u8]) -> Result<Vec<TopicPartition>, PayloadError> {
-    const WHAT: &str = "a pending election";
-    let json: PartitionsJson = parse(WHAT, data)?;
-    json.partitions.iter().map(|p| named(WHAT, p)).collect()
+    of_entries("a pending election", data, |tp, _| tp)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -112,6 +130,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_entry_that_names_no_partition_does_not_take_the_others_along() {
+        let json = br#"{"partitions":[
+            {"topic":"a/b","partition":0,"replicas":[1]},
+            {"topic":"t","partition":-1,"replicas":[1]},
+            {"topic":"t","partition":3,"replicas":[1]}]}"#;
+        let good = TopicPartition {
+            topic: TopicName::new("t").expect("legal"),
+            partition: PartitionIndex(3),
+        };
+        let wanted = vec![(good.clone(), vec![BrokerId(1)])];
+        assert_eq!(decode_reassignments(json), Ok(wanted));
+        assert_eq!(decode_preferred_election(json), Ok(vec![good]));
+    }
+
+    #[test]
     fn pending_work_is_kafkas_json() {
         let tp = TopicPartition {
             topic: TopicName::new("t").expect("legal"),
@@ -130,6 +163,7 @@ mod tests {
         assert!(
             decode_reassignments(br#"{"partitions":[{"topic":"a/b","partition":0}]}"#).is_err()
         );
+        assert_eq!(decode_reassignments(br#"{"partitions":[]}"#), Ok(vec![]));
         assert!(
             decode_preferred_election(br#"{"partitions":[{"topic":"a","partition":-1}]}"#).is_err()
         );
