@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 
 use nyala_coordinator::cluster::{ClusterSnapshot, PartitionInfo};
-use nyala_coordinator::ids::{BrokerId, PartitionIndex, TopicPartition};
+use nyala_coordinator::ids::{BrokerId, TopicPartition};
 use nyala_coordinator::registry::NewState;
 
 use super::error::ElectionError;
-use super::leaders::{Case, Facts};
+use super::leaders::{Case, Facts, for_each_case};
 
 /// Which leader is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,25 +85,17 @@ pub(super) fn plan_balance(
     percent: i32,
 ) -> Vec<NewState> {
     let mut away: BTreeMap<BrokerId, (u64, Vec<TopicPartition>)> = BTreeMap::new();
-    for (topic, info) in &snapshot.topics {
-        if facts.deleting.contains(topic) {
-            continue;
+    for_each_case(snapshot, facts, |case| {
+        let Some(first) = case.info.replicas.first() else {
+            return;
+        };
+        let share = away.entry(*first).or_default();
+        share.0 += 1;
+        let state = case.info.state.as_ref();
+        if state.is_some_and(|s| s.leader != Some(*first)) {
+            share.1.push(case.tp.clone());
         }
-        for (partition, info) in &info.partitions {
-            let Some(first) = info.replicas.first() else {
-                continue;
-            };
-            let share = away.entry(*first).or_default();
-            share.0 += 1;
-            if info
-                .state
-                .as_ref()
-                .is_some_and(|s| s.leader != Some(*first))
-            {
-                share.1.push(named(topic, *partition));
-            }
-        }
-    }
+    });
     let percent = u64::try_from(percent).unwrap_or(0);
     let unbalanced = away.into_values().filter(|(all, away)| {
         (away.len() as u64).saturating_mul(100) > percent.saturating_mul(*all)
@@ -112,13 +104,6 @@ pub(super) fn plan_balance(
         .flat_map(|(_, away)| away)
         .filter_map(|tp| plan_election(snapshot, facts, ElectionKind::Preferred, &tp).ok())
         .collect()
-}
-
-fn named(topic: &nyala_coordinator::ids::TopicName, partition: PartitionIndex) -> TopicPartition {
-    TopicPartition {
-        topic: topic.clone(),
-        partition,
-    }
 }
 
 #[cfg(test)]

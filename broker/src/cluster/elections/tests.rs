@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nyala_coordinator::cluster::{BrokerInfo, PartitionState, TopicInfo};
-use nyala_coordinator::ids::{BrokerEpoch, ControllerEpoch, LeaderEpoch, TopicName};
+use nyala_coordinator::ids::{
+    BrokerEpoch, ControllerEpoch, LeaderEpoch, PartitionIndex, TopicName,
+};
 
 use super::*;
 
