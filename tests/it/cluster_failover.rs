@@ -5,6 +5,8 @@ use std::time::Duration;
 use harness::brokers::{Brokers, Options};
 use harness::scene::{FAILOVER_MAX, GROUP, Scene, TOPIC, three};
 use harness::wait;
+use harness::wire::Caller;
+use nyala_client::wire::messages::metadata::MetadataRequest;
 use nyala_coordinator::clock;
 
 fn scene(partitions: i32) -> Scene {
@@ -121,6 +123,35 @@ fn a_leader_that_is_asked_to_go_hands_over_first() {
     }
     assert_eq!(scene.failed_sends(), 0, "no error reaches the producer");
     scene.finish();
+}
+
+/// A client that was told "not the leader" asks again after a back-off; by then the old leader must not
+/// be gone, or librdkafka loses a second.
+#[test]
+fn a_leader_that_goes_stays_until_clients_have_heard_of_the_next() {
+    let mut brokers = Brokers::three(&[]);
+    brokers.create_topic("t", 1, 3, &[]);
+    let mut znodes = brokers.znodes();
+    znodes.wait_for_full_isr("t");
+    let old = znodes.state("t", 0).expect("a state").leader;
+    let mut client = Caller::connect(&brokers.node(old).address, "asks and asks");
+    brokers.node(old).ask_to_stop();
+    let (mut first, mut last) = (None, None);
+    loop {
+        let asked = client.send(9, &MetadataRequest::default());
+        let Some(answer) = client.receive::<MetadataRequest>(9, asked) else {
+            break;
+        };
+        let leader = answer.topics[0].partitions[0].leader_id;
+        if leader >= 0 && leader != old && answer.brokers.iter().any(|b| b.node_id == old) {
+            last = Some(clock::now());
+            first = first.or(last);
+        }
+    }
+    let stayed = last.expect("the next leader is told") - first.expect("as above");
+    // A back-off of librdkafka and of Java.
+    assert!(stayed >= Duration::from_millis(100), "{stayed:?}");
+    assert!(brokers.node(old).wait_for_end().status.success());
 }
 
 #[test]

@@ -3,6 +3,11 @@
 //!
 //! As in Kafka it is asked again `controlled.shutdown.max.retries` times; a pause ends early when the
 //! cluster shows that asking again could help. After that the broker goes anyway.
+//!
+//! A broker whose leaders have moved answers for [`FAREWELL`] longer. A client that first hears of the
+//! new leader when the old one has already gone from the cluster may lose a second: librdkafka (2.10
+//! and later) gives up its thread for a broker that metadata no longer names, and with it the partition
+//! that this very answer had just moved, until its next look at all topics (seen in one of 30 rounds).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +28,10 @@ const VERSION: i16 = 3;
 
 /// Longest wait for the moves to be seen here.
 const SEEN_MAX: Duration = Duration::from_secs(1);
+
+/// How long clients may still ask the old leader for the new one: two of their back-offs (`retry.backoff.ms`
+/// of librdkafka and Java is 100), and some.
+const FAREWELL: Duration = Duration::from_millis(300);
 
 /// One broker's way out.
 #[derive(Debug)]
@@ -50,8 +59,18 @@ enum Refused {
 }
 
 impl Departure<'_> {
+    /// Moves what it leads, as far as that is possible, and stays until clients have heard of it.
+    pub(super) async fn take_leave(mut self, settings: &Settings) {
+        let this = self.peers.this();
+        let before = led(&self.snapshots.borrow(), this, copies);
+        self.move_leaders(settings).await;
+        if led(&self.snapshots.borrow(), this, copies) < before {
+            tokio::time::sleep(FAREWELL).await;
+        }
+    }
+
     /// Asks until all is moved, or it was asked often enough.
-    pub(super) async fn move_leaders(mut self, settings: &Settings) {
+    async fn move_leaders(&mut self, settings: &Settings) {
         let this = self.peers.this();
         let backoff = u64::try_from(settings.controlled_shutdown_retry_backoff_ms).unwrap_or(0);
         let backoff = Duration::from_millis(backoff);

@@ -339,7 +339,7 @@ impl Cluster {
     }
 
     /// Before [`leave`](Self::leave), while requests are still answered: takes no new roles and has the
-    /// controller move this broker's leaders to others.
+    /// controller move this broker's leaders to others; stays a moment longer for clients to hear of it.
     pub async fn hand_over(&self) {
         let settings = self.live().get();
         if !settings.controlled_shutdown_enable {
@@ -351,7 +351,7 @@ impl Cluster {
             epoch: self.membership.epoch(),
             snapshots: self.subscribe(),
         };
-        departure.move_leaders(&settings).await;
+        departure.take_leave(&settings).await;
     }
 
     /// Leaves: gives up the controller's seat and the registration. The partitions stay led until
