@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::Topic;
-use crate::page_cache::OldLog;
+use crate::page_cache::{OldLog, Piece};
 use crate::raw::{self, Moved};
 use crate::target::Target;
 use crate::workload::{Kind, Workload};
@@ -19,8 +19,12 @@ use crate::workload::{Kind, Workload};
 /// the producer for the CPU, not for the disk.
 const READS_PER_SECOND: u32 = 200;
 
-/// How often what was read is dropped from the page cache, so that it is cold for the next round.
-const DROP_EVERY: Duration = Duration::from_millis(100);
+/// Bytes of a plain read, as the broker reads to warm a piece.
+const READ_BYTES: usize = 64 << 10;
+
+/// Pieces dropped from the page cache per second, round and round, so that what was read is cold when the
+/// reader comes again: faster than it reads, and a little at a time.
+const DROPS_PER_SECOND: u32 = 2 * READS_PER_SECOND;
 
 /// Runs `workload` three times; gives what it moved beside the consumer, and prints the rest.
 pub(crate) fn beside(
@@ -40,7 +44,7 @@ pub(crate) fn beside(
     // Not more than retention leaves alone.
     raw::run(address, &old.name, &flat_out, seconds.min(2.0))?;
     let log = OldLog::settle(&target.folder, &old.name)?;
-    eprintln!("  {side}: {:.0} MB are cold", log.bytes as f64 / 1e6);
+    eprintln!("  {side}: {:.0} MB are cold", log.bytes() as f64 / 1e6);
 
     let run = || raw::run(address, topic, workload, seconds);
     tell(side, "alone", &run()?);
@@ -72,11 +76,7 @@ fn with_reader(
     let done = AtomicBool::new(false);
     let (moved, read) = std::thread::scope(|scope| {
         let reading = scope.spawn(|| read(&done));
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) && log.drop_pages().is_ok() {
-                std::thread::sleep(DROP_EVERY);
-            }
-        });
+        scope.spawn(|| at_a_pace(DROPS_PER_SECOND, &done, log, |piece| piece.drop_pages()));
         let moved = work();
         done.store(true, Ordering::Relaxed);
         (moved, reading.join().expect("a load thread panicked"))
@@ -86,13 +86,30 @@ fn with_reader(
 }
 
 fn read_plainly(log: &OldLog, done: &AtomicBool) -> Result<u64> {
-    let gap = Duration::from_secs(1) / READS_PER_SECOND;
-    let (mut due, mut bytes) = (Instant::now(), 0);
-    let mut pieces = log.pieces();
-    while !done.load(Ordering::Relaxed) {
+    let (mut bytes, mut buffer) = (0, vec![0; READ_BYTES]);
+    at_a_pace(READS_PER_SECOND, done, log, |piece| {
+        bytes += piece.read(&mut buffer)?;
+        Ok(())
+    })?;
+    Ok(bytes)
+}
+
+/// Does `work` on piece after piece, so many in a second, until `done`.
+fn at_a_pace(
+    per_second: u32,
+    done: &AtomicBool,
+    log: &OldLog,
+    mut work: impl FnMut(Piece<'_>) -> Result<()>,
+) -> Result<()> {
+    let gap = Duration::from_secs(1) / per_second;
+    let mut due = Instant::now();
+    for piece in log.pieces() {
+        if done.load(Ordering::Relaxed) {
+            break;
+        }
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         due += gap;
-        bytes += pieces.read_next()?;
+        work(piece)?;
     }
-    Ok(bytes)
+    Ok(())
 }

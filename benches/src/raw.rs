@@ -78,13 +78,9 @@ fn produce(
     loop {
         let more = Instant::now() < end;
         if more && in_flight.len() < workload.pipeline {
-            if workload.rate > 0 {
-                std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            } else {
-                due = Instant::now();
-            }
+            let begun = begin(due, workload.rate);
             socket.write_all(frames.next().expect("cycles over one frame or more"))?;
-            in_flight.push_back(due);
+            in_flight.push_back(begun);
             due += gap;
             continue;
         }
@@ -99,6 +95,18 @@ fn produce(
         moved.bytes += batch.len() as u64;
     }
     Ok(moved)
+}
+
+/// Waits until a request is due and says when its time begins: when it was due if an answer came too late
+/// for that, which is the broker's doing, but not before this thread woke if it was asleep till then: on
+/// a busy machine it oversleeps, and nobody but the load generator is to blame. Without a rate: now.
+fn begin(due: Instant, rate: u32) -> Instant {
+    let now = Instant::now();
+    if rate > 0 && now > due {
+        return due;
+    }
+    std::thread::sleep(due.saturating_duration_since(now));
+    Instant::now()
 }
 
 /// Time between two requests of one connection; none without a rate.

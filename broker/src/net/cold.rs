@@ -3,18 +3,29 @@
 //! Even asking whether a piece is there costs a runtime thread a request to the disk when it is not (the
 //! kernel begins to read ahead), and those have been seen to take milliseconds on virtual machines. So
 //! where a reader had to wait for the disk before, what follows is not even asked for there.
+//!
+//! The kernel reads ahead inside of the call that comes across its mark, so `sendfile` would do it on a
+//! runtime thread (8 MiB where `read_ahead_kb` says so: over a millisecond, seen with `perf sched`). A
+//! file that is read cold is therefore left to us: the kernel is told that it is read at random, and
+//! what comes next is asked for here, on the blocking pool.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSliceMut};
+use std::num::NonZero;
 use std::sync::{Arc, Weak};
 
+use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags};
 
 /// Distance of the probes for residence: the kernel reads ahead in larger steps than this.
 const PROBE_STRIDE_BYTES: u64 = 128 * 1024;
 /// Bytes that one call reads to bring them in.
 const READ_BYTES: usize = 64 * 1024;
+/// Bytes that are asked for by one call: more would keep the CPU for too long.
+const ASK_BYTES: u64 = 256 * 1024;
+/// How far behind a cold piece the disk is asked to go on reading meanwhile.
+const AHEAD_BYTES: u64 = 2 * 1024 * 1024;
 /// Files that are remembered: a connection reads few old logs at a time.
 const REMEMBERED: usize = 16;
 
@@ -59,12 +70,42 @@ impl Piece {
 
     /// Reads it into the page cache; waits for the disk.
     pub(super) fn warm(self) -> io::Result<Warmed> {
-        let was_cold = !self.is_resident();
-        let mut scratch = vec![0_u8; if was_cold { READ_BYTES } else { 0 }];
         let end = self.position + self.bytes;
+        let ahead = Self {
+            bytes: self.bytes + AHEAD_BYTES,
+            ..self
+        };
+        ahead.ask_for()?;
+        let was_cold = !ahead.is_resident();
+        if was_cold {
+            ahead.wait_until(end)?;
+        }
+        Ok(Warmed {
+            file: Arc::downgrade(&ahead.file),
+            end,
+            was_cold,
+        })
+    }
+
+    /// Has the disk read all of it, and nothing else by the kernel's own choice.
+    fn ask_for(&self) -> io::Result<()> {
+        fadvise(&*self.file, 0, None, Advice::Random)?;
+        let end = self.position + self.bytes;
+        for at in (self.position..end).step_by(to_usize(ASK_BYTES)) {
+            let bytes = NonZero::new(ASK_BYTES.min(end - at));
+            fadvise(&*self.file, at, bytes, Advice::WillNeed)?;
+            // Whoever waits for this CPU has something better to do than to read ahead.
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// Waits until the bytes before `end` are there, or are found to be missing from the file.
+    fn wait_until(&self, end: u64) -> io::Result<()> {
+        let mut scratch = vec![0_u8; READ_BYTES];
         let mut at = self.position;
-        while was_cold && at < end {
-            let want = usize::try_from((end - at).min(scratch.len() as u64)).unwrap_or(0);
+        while at < end {
+            let want = to_usize(end - at).min(scratch.len());
             let into = scratch.get_mut(..want).unwrap_or(&mut []);
             match rustix::io::pread(&*self.file, into, at) {
                 Ok(0) => break,
@@ -72,13 +113,14 @@ impl Piece {
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
+            std::thread::yield_now();
         }
-        Ok(Warmed {
-            file: Arc::downgrade(&self.file),
-            end,
-            was_cold,
-        })
+        Ok(())
     }
+}
+
+fn to_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// Where a connection had to wait for the disk, newest last.

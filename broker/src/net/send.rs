@@ -18,9 +18,9 @@ use tokio::task::JoinHandle;
 use super::cold::{ColdReads, Piece, Warmed};
 use crate::api::{CloseReason, Later, LaterKind, Payload};
 
-/// File bytes that one system call may send and that are checked for residence at once.
+/// File bytes that are checked for residence at once.
 const PIECE_BYTES: u64 = 1024 * 1024;
-/// After this much, other connections of the thread get their turn.
+/// After this much, other connections of the thread get their turn; no system call sends more.
 const TURN_BYTES: u64 = 256 * 1024;
 /// Memory that an empty outbox keeps.
 const KEEP_BYTES: usize = 64 * 1024;
@@ -228,7 +228,8 @@ impl Outbox {
         let Some(range) = self.front.front_range() else {
             return Ok(0);
         };
-        let bytes = usize::try_from(range.remaining.min(resident)).unwrap_or(usize::MAX);
+        let bytes = range.remaining.min(resident).min(TURN_BYTES);
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         let mut position = range.position;
         let sent = stream.try_io(Interest::WRITABLE, || {
             let (to, from) = (stream.as_fd(), range.file.as_fd());
