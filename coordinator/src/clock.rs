@@ -1,4 +1,4 @@
-//! The only reader of time in the workspace.
+//! The only reader of the system's clocks in the workspace; async code waits by tokio's.
 //!
 //! Deadlines and timeouts use monotonic time; wall time is only for what is stored or shown.
 #![expect(

@@ -69,11 +69,12 @@ fn a_pause_shorter_than_the_session_costs_no_leader() {
 fn a_controller_that_wakes_up_writes_nothing() {
     let mut scene = scene();
     let controller = scene.znodes.controller().expect("there is one");
+    let mut next = controller;
     scene.fault("pause controller, long", |scene| {
         scene.brokers.node(controller).pause();
         let znodes = &mut scene.znodes;
-        wait::until("another controller", || match znodes.controller() {
-            Some(other) if other != controller => Ok(()),
+        next = wait::until("another controller", || match znodes.controller() {
+            Some(other) if other != controller => Ok(other),
             other => Err(other),
         });
         scene.wait_for_progress();
@@ -90,6 +91,7 @@ fn a_controller_that_wakes_up_writes_nothing() {
     });
     scene.znodes.wait_for_full_isr(TOPIC);
     scene.znodes.wait_for_full_isr("while-it-slept");
+    assert_eq!(scene.znodes.controller(), Some(next));
     scene.wait_for_progress();
     scene.finish();
 }

@@ -20,7 +20,8 @@ impl Source {
     /// The lines before the unit tests at the end.
     fn code(&self) -> Vec<&str> {
         let mut lines: Vec<&str> = self.text.lines().collect();
-        if let Some(end) = lines.iter().position(|line| *line == "#[cfg(test)]") {
+        let tests = |pair: &[&str]| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod tests");
+        if let Some(end) = lines.windows(2).position(tests) {
             lines.truncate(end);
         }
         lines

@@ -94,8 +94,10 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
 
 async fn main(args: Args) -> Result<(), Box<dyn Error>> {
     let mut consumer = consumer(&args).await?;
+    let patience = args.timeout_ms.map(Duration::from_millis);
+    let patience = patience.map_or(TOPIC_PATIENCE, |limit| limit.min(TOPIC_PATIENCE));
     for topic in &args.topics {
-        await_topic(consumer.cluster(), topic).await?;
+        await_topic(consumer.cluster(), topic, patience).await?;
     }
     // On one terminal a bar and the data would tear each other.
     let shown = !io::stdout().is_terminal();
@@ -155,12 +157,17 @@ async fn consumer(args: &Args) -> Result<Consumer, Box<dyn Error>> {
 }
 
 /// Waits for a topic, and says so when that takes longer than anybody would expect.
-async fn await_topic(cluster: &Cluster, topic: &TopicName) -> Result<(), String> {
-    if cluster.await_topic(topic, SILENT_WAIT).await.is_ok() {
+async fn await_topic(
+    cluster: &Cluster,
+    topic: &TopicName,
+    patience: Duration,
+) -> Result<(), String> {
+    let silent = patience.min(SILENT_WAIT);
+    if cluster.await_topic(topic, silent).await.is_ok() {
         return Ok(());
     }
-    eprintln!("nyala: waiting for topic {topic}, up to {TOPIC_PATIENCE:?}");
-    let found = cluster.await_topic(topic, TOPIC_PATIENCE).await;
+    eprintln!("nyala: waiting for topic {topic}, up to {patience:?}");
+    let found = cluster.await_topic(topic, patience - silent).await;
     found.map(|_| ()).map_err(|error| unknown(topic, &error))
 }
 

@@ -44,7 +44,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", value_parser = super::at_least_one)]
     permits: Option<usize>,
     /// Contend under the names of kazoo's recipes, or of Curator's
-    #[arg(long, value_enum, default_value = "kazoo")]
+    #[arg(long, value_enum, default_value = "kazoo", conflicts_with = "permits")]
     layout: LayoutArg,
     /// Print who holds and who waits, in order, and end
     #[arg(long, conflicts_with = "command")]

@@ -26,6 +26,9 @@ use crate::replication::{PeerError, Peers, Purpose};
 /// Version of brokers of Kafka 3.9, and the highest there is.
 const VERSION: i16 = 3;
 
+/// Longest wait for one answer: a controller that is itself about to go never gives one.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
 /// Longest wait for the moves to be seen here.
 const SEEN_MAX: Duration = Duration::from_secs(1);
 
@@ -50,8 +53,8 @@ enum Refused {
     NotRegistered,
     #[error(transparent)]
     Peer(#[from] PeerError),
-    #[error("no answer within {} ms", _0.as_millis())]
-    TimedOut(Duration),
+    #[error("no answer within {} s", ANSWER_MAX.as_secs())]
+    TimedOut,
     #[error("the controller answers {0:?}")]
     Code(ErrorCode),
     #[error("{0} partitions cannot be moved")]
@@ -79,7 +82,7 @@ impl Departure<'_> {
             if !has_others(&self.snapshots.borrow_and_update(), this) {
                 return;
             }
-            match self.ask(backoff).await {
+            match self.ask().await {
                 Ok(()) => {
                     let gone = self.snapshots.wait_for(|s| led(s, this, in_sync) == 0);
                     // Seen by others already; here it is a matter of time.
@@ -114,7 +117,7 @@ impl Departure<'_> {
         warn!("this broker stops although it still leads partitions");
     }
 
-    async fn ask(&self, longest: Duration) -> Result<(), Refused> {
+    async fn ask(&self) -> Result<(), Refused> {
         let controller = self.snapshots.borrow().controller;
         let controller = controller.ok_or(Refused::NoController)?;
         let epoch = (*self.epoch.borrow()).ok_or(Refused::NotRegistered)?;
@@ -127,9 +130,9 @@ impl Departure<'_> {
             let answer = connection.call_up_to(&request, VERSION).await;
             answer.map_err(PeerError::from)
         };
-        let answer = tokio::time::timeout(longest, answered)
+        let answer = tokio::time::timeout(ANSWER_MAX, answered)
             .await
-            .map_err(|_| Refused::TimedOut(longest))??;
+            .map_err(|_| Refused::TimedOut)??;
         match ErrorCode::from_code(answer.error_code) {
             ErrorCode::None if answer.remaining_partitions.is_empty() => Ok(()),
             ErrorCode::None => Err(Refused::Remaining(answer.remaining_partitions.len())),

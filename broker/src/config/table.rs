@@ -88,11 +88,11 @@ settings! {
     zookeeper_session_timeout_ms: i32, "zookeeper.session.timeout.ms" = "18000", AtLeast(1), Fixed;
     /// Longest wait for ZooKeeper at start; unset: the session timeout.
     zookeeper_connection_timeout_ms: Option<i32>, "zookeeper.connection.timeout.ms" = unset, AtLeast(1), Fixed;
-    /// Most requests to ZooKeeper that wait for an answer.
+    /// Kept for files that set it, without effect here: most requests to ZooKeeper that wait for an answer.
     zookeeper_max_in_flight_requests: i32, "zookeeper.max.in.flight.requests" = "10", AtLeast(1), Fixed;
     /// Whether znodes are made so that only brokers that log in may write them; refused, as this version does not log in.
     zookeeper_set_acl: bool, "zookeeper.set.acl" = "false", Any, Fixed;
-    /// Version that brokers speak among themselves; kept for files that set it.
+    /// Release whose versions brokers speak among themselves: they do not ask each other.
     inter_broker_protocol_version: String, "inter.broker.protocol.version" = "3.9-IV0", Version, Fixed;
 
     /// Folder of the logs, when `log.dirs` is unset.
@@ -123,7 +123,7 @@ settings! {
     /// How often it asks the controller again when that could not move them.
     controlled_shutdown_max_retries: i32, "controlled.shutdown.max.retries" = "3", Any, Fixed;
     /// Pause before it asks again.
-    controlled_shutdown_retry_backoff_ms: i64, "controlled.shutdown.retry.backoff.ms" = "5000", Any, Fixed;
+    controlled_shutdown_retry_backoff_ms: i64, "controlled.shutdown.retry.backoff.ms" = "5000", AtLeast(0), Fixed;
 
     /// Largest record batch, in bytes, after compression.
     message_max_bytes: i32, "message.max.bytes" = "1048588", AtLeast(0), Dynamic;
@@ -162,7 +162,7 @@ settings! {
     log_retention_check_interval_ms: i64, "log.retention.check.interval.ms" = "300000", AtLeast(1), Fixed;
     /// How old records go: delete, compact or both.
     log_cleanup_policy: CleanupPolicy, "log.cleanup.policy" = "delete", OneOf(&["compact", "delete"]), Dynamic;
-    /// Whether logs are compacted at all.
+    /// Kept for files that set it, without effect here: whether logs are compacted at all.
     log_cleaner_enable: bool, "log.cleaner.enable" = "true", Any, Fixed;
     /// How long a compacted log keeps a tombstone.
     log_cleaner_delete_retention_ms: i64, "log.cleaner.delete.retention.ms" = "86400000", AtLeast(0), Dynamic;
@@ -172,11 +172,11 @@ settings! {
     log_cleaner_max_compaction_lag_ms: i64, "log.cleaner.max.compaction.lag.ms" = "9223372036854775807", AtLeast(1), Dynamic;
     /// Share of a log that must be new before it is compacted.
     log_cleaner_min_cleanable_ratio: f64, "log.cleaner.min.cleanable.ratio" = "0.5", Fraction, Dynamic;
-    /// Pause of the cleaner when nothing is to do.
+    /// Kept for files that set it, without effect here: pause of the cleaner when nothing is to do.
     log_cleaner_backoff_ms: i64, "log.cleaner.backoff.ms" = "15000", AtLeast(0), Dynamic;
-    /// Threads that compact.
+    /// Kept for files that set it, without effect here: threads that compact.
     log_cleaner_threads: i32, "log.cleaner.threads" = "1", AtLeast(0), Dynamic;
-    /// Memory of the cleaner's key maps, in bytes.
+    /// Kept for files that set it, without effect here: memory of the cleaner's key maps, in bytes.
     log_cleaner_dedupe_buffer_size: i64, "log.cleaner.dedupe.buffer.size" = "134217728", AtLeast(1), Dynamic;
     /// Bytes of log between two entries of an index.
     log_index_interval_bytes: i32, "log.index.interval.bytes" = "4096", AtLeast(0), Dynamic;
@@ -244,11 +244,11 @@ settings! {
     /// Most bytes of metadata in one JoinGroup, and of assignments in one SyncGroup (own key).
     group_metadata_max_bytes: i32, "group.metadata.max.bytes" = "4194304", AtLeast(1), Fixed;
 
-    /// Threads of the network; kept for files that set it, the runtime sizes itself.
+    /// Kept for files that set it, without effect here: threads of the network (the runtime sizes itself).
     num_network_threads: i32, "num.network.threads" = "3", AtLeast(1), Fixed;
-    /// Threads for requests; kept for files that set it, the runtime sizes itself.
+    /// Kept for files that set it, without effect here: threads for requests (the runtime sizes itself).
     num_io_threads: i32, "num.io.threads" = "8", AtLeast(1), Fixed;
-    /// Threads for background work; kept for files that set it.
+    /// Kept for files that set it, without effect here: threads for background work.
     background_threads: i32, "background.threads" = "10", AtLeast(1), Fixed;
     /// SO_SNDBUF; -1: the system's.
     socket_send_buffer_bytes: i32, "socket.send.buffer.bytes" = "102400", AtLeast(-1), Fixed;
@@ -256,9 +256,9 @@ settings! {
     socket_receive_buffer_bytes: i32, "socket.receive.buffer.bytes" = "102400", AtLeast(-1), Fixed;
     /// Largest request, in bytes.
     socket_request_max_bytes: i32, "socket.request.max.bytes" = "104857600", AtLeast(1), Fixed;
-    /// Connections that may wait to be accepted.
+    /// Kept for files that set it, without effect here: connections that may wait to be accepted.
     socket_listen_backlog_size: i32, "socket.listen.backlog.size" = "50", AtLeast(1), Fixed;
-    /// Requests that may wait for their answer before no more are read.
+    /// Kept for files that set it, without effect here: requests that may wait for their answer (what is bounded are bytes: `queued.max.request.bytes`).
     queued_max_requests: i32, "queued.max.requests" = "500", AtLeast(1), Fixed;
     /// Bytes of requests in memory before no more are read; -1: any number (Kafka's default: -1).
     queued_max_request_bytes: i64, "queued.max.request.bytes" = "268435456", AtLeast(-1), Fixed;
@@ -282,7 +282,7 @@ settings! {
     max_incremental_fetch_session_cache_slots: i32, "max.incremental.fetch.session.cache.slots" = "1000", AtLeast(0), Fixed;
     /// How long the state of a silent producer is kept.
     producer_id_expiration_ms: i32, "producer.id.expiration.ms" = "86400000", AtLeast(1), Dynamic;
-    /// How often silent producers are looked for.
+    /// Kept for files that set it, without effect here: how often silent producers are looked for.
     producer_id_expiration_check_interval_ms: i32, "producer.id.expiration.check.interval.ms" = "600000", AtLeast(1), Fixed;
     /// Threads that fetch from other brokers, each.
     num_replica_fetchers: i32, "num.replica.fetchers" = "1", AtLeast(1), Fixed;
@@ -315,6 +315,6 @@ settings! {
     replication_quota_window_num: i32, "replication.quota.window.num" = "11", AtLeast(1), Fixed;
     /// Length of each of them.
     replication_quota_window_size_seconds: i32, "replication.quota.window.size.seconds" = "1", AtLeast(1), Fixed;
-    /// Whether transactions are verified before their first append (KIP-890).
+    /// Kept for files that set it, without effect here: whether transactions are verified before their first append (KIP-890).
     transaction_partition_verification_enable: bool, "transaction.partition.verification.enable" = "true", Any, Dynamic;
 }

@@ -189,6 +189,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_in_the_page_cache_is_there_after_it_was_waited_for() {
+        // Below the build's folder: in memory, as `/tmp` may be, nothing can be dropped.
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let file = tempfile::tempfile_in(folder).expect("file");
+        std::io::Write::write_all(&mut &file, &vec![7; 4 << 20]).expect("write");
+        file.sync_all().expect("sync");
+        fadvise(&file, 0, None, Advice::DontNeed).expect("advice");
+        let file = Arc::new(file);
+        assert!(!piece(&file, 1 << 20).is_resident());
+        let warmed = piece(&file, 1 << 20).warm().expect("read");
+        assert_eq!(warmed.end, 2 << 20);
+        assert!(piece(&file, 1 << 20).is_resident());
+    }
+
+    #[test]
     fn few_files_are_remembered_and_none_is_kept_open() {
         let mut cold = ColdReads::default();
         for end in 0..100 {

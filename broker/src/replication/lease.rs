@@ -3,7 +3,7 @@
 //! ZooKeeper's answers are the proof that this broker's session lives, so that nobody else was given
 //! its place. Without them for a whole session timeout, followers that fetch in the current epoch
 //! are the next best: ZooKeeper may be down as a whole, and leaders go on. With neither, a leader
-//! stops to serve. A process that stood still trusts only ZooKeeper when it wakes: the fetches that
+//! stops serving. A process that stood still trusts only ZooKeeper when it wakes: the fetches that
 //! waited in its sockets are of the time before.
 //!
 //! A new session proves nothing about what was held under the one before: others may have led since.

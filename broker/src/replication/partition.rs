@@ -45,7 +45,7 @@ pub struct Partition {
     /// Sizes of the committed ISR and of the assignment while it leads.
     in_sync: AtomicUsize,
     replicas: AtomicUsize,
-    /// Counts how often it stopped to lead.
+    /// Counts how often it stopped leading.
     resignations: AtomicUsize,
     /// Changes under the log's lock and its own.
     standing: Mutex<Standing>,

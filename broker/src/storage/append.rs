@@ -20,7 +20,7 @@ use super::{AppendError, StorageError};
 pub enum Origin {
     /// A producer: sequence and epoch are checked, `min.free.bytes` holds.
     Client,
-    /// This broker's own coordinators (offsets, transactions): not held back by `min.free.bytes`.
+    /// This broker's own coordinators (offsets): not held back by `min.free.bytes`.
     Coordinator,
 }
 
@@ -85,7 +85,7 @@ impl Log {
         self.check_space(Origin::Client)?;
         self.make_room(len, now_ms, self.next_offset, None)?;
         let at = self.active().size;
-        let claimed = self.tail(now_ms)?.claim(at, len, now_ms);
+        let claimed = self.tail()?.claim(at, len, now_ms);
         claimed.map_err(|error| self.broken(error).into())
     }
 
@@ -262,7 +262,7 @@ impl Log {
         let timestamp_ms = Some(head.max_timestamp);
         self.make_room(batch.len(), now_ms, head.last_offset(), timestamp_ms)?;
         let at = self.active().size;
-        let written = self.tail(now_ms)?.write(at, batch, stamp, now_ms);
+        let written = self.tail()?.write(at, batch, stamp, now_ms);
         written.map_err(|error| self.broken(error).into())
     }
 
@@ -321,7 +321,7 @@ impl Log {
     }
 
     /// The tail of the active segment; opened by the first append to it.
-    fn tail(&mut self, _now_ms: i64) -> Result<&Arc<Tail>, AppendError> {
+    fn tail(&mut self) -> Result<&Arc<Tail>, AppendError> {
         if self.tail.is_none() {
             let opened = self.open_tail();
             self.tail = Some(opened.map_err(|error| self.broken(error))?);

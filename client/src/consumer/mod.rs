@@ -206,11 +206,13 @@ impl Consumer {
     }
 
     /// Leaves the group after a commit of all that was handed out (with `enable.auto.commit`).
+    ///
+    /// Waits 30 s at most; after [`ConsumerError::Interrupted`] it is not known whether that was committed.
     pub async fn close(self) -> Result<(), ConsumerError> {
         self.delivery.handled();
         self.delivery.close();
         let left = tokio::time::timeout(CLOSE_TIMEOUT, self.ask(Command::Close)).await;
-        left.unwrap_or(Ok(()))
+        left.unwrap_or(Err(ConsumerError::Interrupted))
     }
 
     async fn ask(

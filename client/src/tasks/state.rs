@@ -11,7 +11,8 @@
 //! ```
 //! Every change is an event; a decision is applied when it is made and again when it is read back, and
 //! the attempt that it names makes the second time (or a replay from an earlier checkpoint) change
-//! nothing. *Invariant*: a place is in exactly one of `ready`, `waiting`, `failed`, one worker's share.
+//! nothing. *Invariant*: a place is in exactly one of `ready`, `waiting`, `failed`, one worker's share, or it
+//! is `Dying` (lost too often, or out of tries) and in none.
 //! In a priority's lane what was never assigned is a tail of it: so a checkpoint holds only the rest.
 
 mod decide;

@@ -37,7 +37,8 @@ pub struct Barrier {
 }
 
 impl Barrier {
-    /// Makes nothing yet.
+    /// At `path` (absolute, below the session's chroot); makes no znode yet. Fails if the path cannot be
+    /// used.
     pub fn new(session: Session, path: &str) -> Result<Self, RecipeError> {
         let path = usable(path)?;
         Ok(Self { session, path })
@@ -68,7 +69,8 @@ impl Barrier {
         Ok(stat.map_err(RecipeError::at(&self.path))?.is_some())
     }
 
-    /// Waits until it is open, through lost connections and sessions.
+    /// Waits until it is open, through lost connections and sessions. A `timeout` of `None`: however long
+    /// it takes; otherwise it fails with `TimedOut`.
     pub async fn wait(&self, timeout: Option<Duration>) -> Result<(), RecipeError> {
         within(&self.path, timeout, self.wait_open()).await
     }

@@ -135,7 +135,8 @@ impl DoubleBarrier {
         }
     }
 
-    /// Comes in as `name` and waits until all are in. Dropping the future goes out again.
+    /// Comes in as `name` and waits until all are in. Dropping the future goes out again. A `timeout` of
+    /// `None`: however long it takes; otherwise the error says who is missing.
     ///
     /// A member of the same name is waited for: the last one of a process that was killed goes with
     /// its session.
@@ -345,7 +346,8 @@ impl Entered {
         self.hold.lost().await
     }
 
-    /// Goes out and waits until all the others have, or are dead.
+    /// Goes out and waits until all the others have, or are dead. A `timeout` of `None`: however long it
+    /// takes; otherwise the error says who is still in.
     pub async fn leave(self, timeout: Option<Duration>) -> Result<(), BarrierError> {
         let Self { barrier, hold } = self;
         let patience = Patience::new(timeout);

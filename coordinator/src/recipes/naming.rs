@@ -73,7 +73,8 @@ pub enum NamingError {
 }
 
 impl Names {
-    /// Makes nothing yet.
+    /// At `path` (absolute, below the session's chroot); makes no znode yet. Fails if the path cannot be
+    /// used.
     pub fn new(session: Session, root: &str) -> Result<Self, RecipeError> {
         let root = usable(root)?;
         Ok(Self { session, root })

@@ -67,7 +67,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Starts with nothing done; waits up to `timeout` while another session works under that name.
+    /// Starts with nothing done; waits up to `timeout` (`None`: however long it takes) while another
+    /// session works under that name.
     pub async fn start(
         session: &Session,
         path: &str,

@@ -136,7 +136,7 @@ impl Queue {
         Ok(queue)
     }
 
-    /// The queue at `path`, which somebody else makes: until then it is empty, and stays so.
+    /// The queue at `path`, if somebody makes it; this handle does not. Until then takes find nothing.
     pub fn existing(session: Session, path: &str) -> Result<Self, QueueError> {
         Self::at(session, path, QueueOptions::default())
     }
@@ -221,12 +221,14 @@ impl Queue {
         }
     }
 
-    /// Waits for an item that nobody holds; `None` when the time is over.
+    /// Waits for an item that nobody holds; `None` when the time is over. A `timeout` of `None`: however
+    /// long it takes.
     pub async fn take(&self, timeout: Option<Duration>) -> Result<Option<Taken>, QueueError> {
         Ok(self.take_many(1, timeout).await?.pop())
     }
 
-    /// Waits until there is an item, then takes up to `max`; empty when the time is over.
+    /// Waits until there is an item, then takes up to `max`, at most 128; empty when the time is over. A
+    /// `timeout` of `None`: however long it takes.
     ///
     /// Goes on waiting while ZooKeeper is away and under the next session. Dropping the future gives
     /// back what it may just have taken.

@@ -105,7 +105,8 @@ pub struct SyncQueue {
 }
 
 impl SyncQueue {
-    /// Makes nothing yet.
+    /// At `path` (absolute, below the session's chroot), for `size` members, at least 1; makes no znode
+    /// yet. Fails if the path cannot be used.
     pub fn new(session: Session, path: &str, size: usize) -> Result<Self, RecipeError> {
         Ok(Self {
             session,
@@ -114,7 +115,8 @@ impl SyncQueue {
         })
     }
 
-    /// Arrives and waits for the others; gives all members in the order of their arrival.
+    /// Arrives and waits for the others; gives all members in the order of their arrival. A `timeout` of
+    /// `None`: however long it takes; otherwise the error says that the time was over.
     ///
     /// Dropping the future goes away again, unless it has opened.
     pub async fn arrive(

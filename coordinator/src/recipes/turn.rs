@@ -110,7 +110,7 @@ impl Line {
         Ok(hold.map(|hold| hold.with_entry(entry)))
     }
 
-    /// Makes our node. What it stands among is checked for names that would not see it.
+    /// Makes our node; with a list that has it in it, if one came along.
     pub(super) async fn enter(
         &self,
         kind: Kind,

@@ -9,7 +9,7 @@ use super::super::event::{ERROR_BYTES_MAX, Event, Fence, Verdict, WorkerId};
 use super::super::task::{Place, TaskId};
 use super::{Phase, State};
 
-/// A task that took so many workers with it, or outlived its lease so often, is given up.
+/// A task that takes one worker more with it, or outlives its lease once more, is given up.
 const LOSSES_MAX: u32 = 10;
 /// Beyond the task's lease, for the worker's own report that it ran out.
 const LEASE_GRACE_MS: i64 = 5_000;
@@ -89,7 +89,10 @@ impl State {
         if losses < LOSSES_MAX {
             return self.settle(place, Verdict::Lost, into);
         }
-        let words = format!("given up: {} workers were lost with it", losses + 1);
+        let words = format!(
+            "given up: {} times its worker was lost or its lease ran out",
+            losses + 1
+        );
         self.give_up(place, words.into(), into);
     }
 

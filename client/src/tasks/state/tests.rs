@@ -173,7 +173,10 @@ fn a_task_that_takes_its_workers_with_it_is_given_up() {
             break;
         }
     }
-    assert_eq!(last, ["t dead: given up: 11 workers were lost with it"]);
+    assert_eq!(
+        last,
+        ["t dead: given up: 11 times its worker was lost or its lease ran out"]
+    );
 }
 
 #[test]

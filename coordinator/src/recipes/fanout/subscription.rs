@@ -72,7 +72,8 @@ impl Subscription {
         self.cursor.position
     }
 
-    /// Up to `max` items that were not handed out yet, in order; empty when the time is over.
+    /// Up to `max` items that were not handed out yet, in order; empty when the time is over. A `timeout`
+    /// of `None`: however long it takes.
     ///
     /// Waits on while ZooKeeper is away. Cancel-safe: what was not handed out comes again.
     pub async fn next(

@@ -70,8 +70,8 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Registers `id` with `data`; waits up to `timeout` while another session has the id, as the
-    /// last one of a process that was killed does.
+    /// Registers `id` with `data`; waits up to `timeout` (`None`: however long it takes) while another
+    /// session has the id, as the last one of a process that was killed does.
     pub async fn register(
         session: &Session,
         path: &str,
