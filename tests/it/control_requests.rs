@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use harness::brokers::Brokers;
 use harness::cluster::Dev;
 use harness::wait::until;
 use harness::wire::Caller;
 use harness::znodes::Znodes;
 use nyala_client::wire::ErrorCode;
 use nyala_client::wire::messages::allocate_producer_ids::AllocateProducerIdsRequest;
+use nyala_client::wire::messages::fetch::{FetchPartition, FetchRequest, FetchTopic, ReplicaState};
 use nyala_client::wire::messages::leader_and_isr::{
     LeaderAndIsrPartitionState, LeaderAndIsrRequest, LeaderAndIsrTopicState,
 };
@@ -242,4 +244,50 @@ fn the_controller_gives_blocks_of_producer_ids_to_registered_brokers() {
     let mut refused = |broker, epoch| ErrorCode::from_code(allocate(broker, epoch).error_code);
     assert_eq!(refused(0, epoch - 1), ErrorCode::StaleBrokerEpoch);
     assert_eq!(refused(7, epoch), ErrorCode::BrokerIdNotRegistered);
+}
+
+/// A fetch in a follower's name, with an epoch of its broker that is yet to come.
+#[test]
+fn a_made_up_broker_epoch_keeps_no_follower_out() {
+    let mut brokers = Brokers::three(&[]);
+    brokers.create_topic("t", 1, 3, &[]);
+    let mut znodes = brokers.znodes();
+    znodes.wait_for_full_isr("t");
+    let state = znodes.state("t", 0).expect("a state");
+    let follower = state.isr.iter().find(|id| **id != state.leader);
+    let follower = *follower.expect("two of them");
+    let mut caller = Caller::connect(&brokers.node(state.leader).address, "a stranger");
+    let topic = MetadataRequestTopic {
+        name: Some("t".to_owned()),
+        ..MetadataRequestTopic::default()
+    };
+    let request = MetadataRequest {
+        topics: Some(vec![topic]),
+        ..MetadataRequest::default()
+    };
+    let topic_id = caller.call(12, &request).topics[0].topic_id;
+    let mut fetch = |replica_epoch| {
+        let request = FetchRequest {
+            replica_state: ReplicaState {
+                replica_id: follower,
+                replica_epoch,
+            },
+            max_bytes: 1,
+            session_epoch: -1,
+            topics: vec![FetchTopic {
+                topic_id,
+                partitions: vec![FetchPartition::default()],
+                ..FetchTopic::default()
+            }],
+            ..FetchRequest::default()
+        };
+        let answer = caller.call(15, &request);
+        ErrorCode::from(answer.responses[0].partitions[0].error_code)
+    };
+    let registered = znodes.get(&format!("/brokers/ids/{follower}"));
+    let registered = registered.expect("read").expect("it lives").1.czxid;
+    assert_eq!(fetch(i64::MAX), ErrorCode::None);
+    assert_eq!(fetch(registered), ErrorCode::None);
+    // Its last life, however, is over.
+    assert_eq!(fetch(registered - 1), ErrorCode::NotLeaderOrFollower);
 }

@@ -516,7 +516,7 @@ impl Node {
         ended
     }
 
-    /// Sends SIGTERM and does not wait. A second one would end it at once.
+    /// Sends SIGTERM and does not wait.
     pub fn ask_to_stop(&mut self) {
         self.signal(Signal::TERM);
     }

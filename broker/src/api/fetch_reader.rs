@@ -49,9 +49,14 @@ impl Reader {
     /// The reader of a request.
     pub(super) fn of(request: &FetchView<'_>, version: i16, services: &Services) -> Self {
         if request.replica_id >= 0 {
+            let broker = BrokerId(request.replica_id);
+            // An epoch above the registered one is noted as that: whoever made it up would keep the real
+            // broker out for ever, whose own is smaller.
+            let snapshot = services.cluster.snapshot();
+            let registered = snapshot.brokers.get(&broker).map_or(-1, |b| b.epoch.0);
             return Self::Follower {
-                broker: BrokerId(request.replica_id),
-                broker_epoch: request.replica_epoch,
+                broker,
+                broker_epoch: request.replica_epoch.min(registered),
                 came: Instant::now(),
                 throttle: Arc::clone(&services.leader_throttle),
             };

@@ -29,7 +29,7 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
         let addresses: Vec<String> = broker.addresses().iter().map(ToString::to_string).collect();
         let ms = began.elapsed().as_millis();
         super::print_line(&format!("ready in {ms} ms: kafka {}", addresses.join(",")))?;
-        process::stop_signal().await?;
+        process::broker_stop_signal().await?;
         broker.shutdown().await;
         Ok(())
     })?

@@ -80,7 +80,7 @@ async fn main(args: Args) -> Result<(), Box<dyn Error>> {
             zookeeper.address(),
             args.data.display()
         ))?;
-        process::stop_signal().await?;
+        process::broker_stop_signal().await?;
     }
     join_all(brokers.into_iter().map(Broker::shutdown_at_once)).await;
     zookeeper.shutdown().await;

@@ -45,6 +45,16 @@ pub(super) fn block_on<F: Future>(main: F) -> io::Result<F::Output> {
 /// Ends with the first SIGINT or SIGTERM, and says which; the second one ends the process at once, for a
 /// user who does not want to wait.
 pub(super) async fn stop_signal() -> io::Result<Signal> {
+    first_signal(true).await
+}
+
+/// As [`stop_signal`], for a broker: a second SIGTERM, as service managers and wrappers send, does not cut
+/// its departure short; a second SIGINT does.
+pub(super) async fn broker_stop_signal() -> io::Result<Signal> {
+    first_signal(false).await
+}
+
+async fn first_signal(second_terminates: bool) -> io::Result<Signal> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let first = tokio::select! {
@@ -54,7 +64,7 @@ pub(super) async fn stop_signal() -> io::Result<Signal> {
     tokio::spawn(async move {
         let second = tokio::select! {
             _ = interrupt.recv() => Signal::INT,
-            _ = terminate.recv() => Signal::TERM,
+            _ = terminate.recv(), if second_terminates => Signal::TERM,
         };
         die_by(second);
     });

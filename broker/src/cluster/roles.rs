@@ -3,8 +3,9 @@
 //! The word comes twice: from the snapshot of ZooKeeper, which is the truth, and from the controller's
 //! requests, which are sooner and want an answer when all is applied. Both go through the same epochs,
 //! so the order in which they come does not matter. What to do about a snapshot is decided in
-//! `actions.rs`, done in `roles/replicas.rs`. A replica that cannot be opened is reported once and left
-//! until its epoch changes; the rest goes on.
+//! `actions.rs`, done in `roles/replicas.rs`. A replica whose log cannot be opened (a full disk, say) is
+//! tried again every ten seconds, one whose facts are refused is left until its epoch changes; the rest
+//! goes on.
 
 mod replicas;
 mod task;

@@ -28,6 +28,9 @@ const RETRY_EVERY: Duration = Duration::from_millis(250);
 /// How often failed logs are looked for.
 const FAILURES_EVERY: Duration = Duration::from_secs(1);
 
+/// How often what the disk did not let be opened is tried again.
+const AGAIN_EVERY: Duration = Duration::from_secs(10);
+
 /// Brings the table and the logs into line with the cluster, over and over.
 pub(in crate::cluster) struct Task {
     parts: Parts,
@@ -39,11 +42,14 @@ pub(in crate::cluster) struct Task {
     leading: watch::Sender<Arc<Leading>>,
     /// Replicas with a failed log that the controller was told of.
     told_failed: BTreeSet<TopicPartition>,
+    /// What the disk did not let be opened.
+    again: BTreeSet<TopicPartition>,
 }
 
 /// What it listens to.
 struct Inputs {
     failures: tokio::time::Interval,
+    again: tokio::time::Interval,
     snapshots: watch::Receiver<Arc<ClusterSnapshot>>,
     configs: watch::Receiver<u64>,
     marks: Option<Watch>,
@@ -68,6 +74,7 @@ impl Task {
             known: BTreeMap::new(),
             leading,
             told_failed: BTreeSet::new(),
+            again: BTreeSet::new(),
         };
         (task, roles, led)
     }
@@ -77,13 +84,17 @@ impl Task {
         mut self,
         snapshots: watch::Receiver<Arc<ClusterSnapshot>>,
     ) {
-        let mut failures = tokio::time::interval(FAILURES_EVERY);
-        failures.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let every = |period| {
+            let mut ticks = tokio::time::interval(period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        };
         let mut inputs = Inputs {
             configs: self.parts.configs.changes(),
             snapshots,
             marks: None,
-            failures,
+            failures: every(FAILURES_EVERY),
+            again: every(AGAIN_EVERY),
         };
         let mut settled = false;
         loop {
@@ -128,6 +139,12 @@ impl Task {
                 self.parts.configure();
             }
             _ = inputs.failures.tick() => self.tell_failures().await,
+            _ = inputs.again.tick() => {
+                for id in std::mem::take(&mut self.again) {
+                    self.memory.failed.remove(&id);
+                    *settled = false;
+                }
+            }
             () = tokio::time::sleep(RETRY_EVERY), if !*settled => {}
         }
         Some(())
@@ -281,7 +298,11 @@ impl Task {
         let at = |f: &PartitionFacts| (f.partition.clone(), (f.leader_epoch, f.partition_epoch));
         let ages: BTreeMap<TopicPartition, _> = facts.iter().map(at).collect();
         let (allowed, mut failed) = self.missing.sift(self.parts.this, facts);
-        failed.extend(self.parts.apply_all(allowed).await);
+        let refused = self.parts.apply_all(allowed).await;
+        let by_disk = |e: &FactError| matches!(e, FactError::Storage { .. });
+        let again = refused.iter().filter(|(_, error)| by_disk(error));
+        self.again.extend(again.map(|(id, _)| id.clone()));
+        failed.extend(refused);
         for (id, age) in &ages {
             match failed.get(id) {
                 // Nothing is wrong with what is here.
