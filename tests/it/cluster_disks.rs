@@ -38,6 +38,28 @@ fn a_full_disk_of_one_broker_costs_no_record() {
     scene.finish();
 }
 
+/// The log of a new replica cannot be made; nobody restarts the broker, and no epoch changes.
+#[test]
+fn a_replica_that_met_a_full_disk_follows_when_there_is_room() {
+    let disk = SmallDisk::mount(64);
+    let mut brokers = Brokers::prepare(&Options {
+        makers: three(),
+        settings: vec!["min.free.bytes=0".to_owned()],
+        ..Options::default()
+    });
+    let logs = disk.path().join("logs");
+    brokers.node(1).set("log.dirs", &logs.to_string_lossy());
+    brokers.start_all();
+    let ballast = disk.ballast("ballast", usize::MAX);
+    brokers.ask_for_topic("t", 2, 3, &[]);
+    let mut znodes = brokers.znodes();
+    for partition in 0..2 {
+        znodes.wait_for_state("t", partition, "the others alone", |s| !s.isr.contains(&1));
+    }
+    fs::remove_file(ballast).expect("removable");
+    znodes.wait_for_full_isr("t");
+}
+
 #[test]
 fn a_broker_with_an_empty_disk_fills_it_before_it_leads() {
     let options = Options {

@@ -343,6 +343,18 @@ impl Brokers {
         replicas: i32,
         settings: &[(&str, &str)],
     ) {
+        self.ask_for_topic(name, partitions, replicas, settings);
+        self.znodes().wait_for_full_isr(name);
+    }
+
+    /// Creates a topic, and waits for no replica.
+    pub fn ask_for_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+        replicas: i32,
+        settings: &[(&str, &str)],
+    ) {
         let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
         for (key, value) in settings {
             topic = topic.set(key, value);
@@ -355,7 +367,6 @@ impl Brokers {
         for result in made.expect("an answer") {
             result.unwrap_or_else(|(name, code)| panic!("{name} is not made: {code}"));
         }
-        self.znodes().wait_for_full_isr(name);
     }
 
     /// Starts every broker that is down, lets go on what is paused, and heals the network.

@@ -44,6 +44,8 @@ pub(in crate::cluster) struct Task {
     told_failed: BTreeSet<TopicPartition>,
     /// What the disk did not let be opened.
     again: BTreeSet<TopicPartition>,
+    /// Of these, what is being tried again; the controller takes them for offline until it is told.
+    trying: BTreeSet<TopicPartition>,
 }
 
 /// What it listens to.
@@ -75,6 +77,7 @@ impl Task {
             leading,
             told_failed: BTreeSet::new(),
             again: BTreeSet::new(),
+            trying: BTreeSet::new(),
         };
         (task, roles, led)
     }
@@ -139,11 +142,11 @@ impl Task {
                 self.parts.configure();
             }
             _ = inputs.failures.tick() => self.tell_failures().await,
-            _ = inputs.again.tick() => {
-                for id in std::mem::take(&mut self.again) {
-                    self.memory.failed.remove(&id);
-                    *settled = false;
-                }
+            _ = inputs.again.tick(), if !self.again.is_empty() => {
+                self.trying.append(&mut self.again);
+                let trying = &self.trying;
+                self.memory.failed.retain(|id, _| !trying.contains(id));
+                *settled = false;
             }
             () = tokio::time::sleep(RETRY_EVERY), if !*settled => {}
         }
@@ -281,6 +284,21 @@ impl Task {
         self.apply(facts).await;
         self.publish();
         self.prove(snapshot);
+        self.tell_recoveries().await
+    }
+
+    /// Has the controller ask about the replicas of this broker when some could be opened at last.
+    async fn tell_recoveries(&mut self) -> Result<(), RegistryError> {
+        let again = &self.again;
+        self.trying.retain(|id| !again.contains(id));
+        if !self.trying.is_empty() {
+            self.parts
+                .registry
+                .tell_log_dir_failure(self.parts.this)
+                .await?;
+            info!("{} replicas could be opened at last", self.trying.len());
+            self.trying.clear();
+        }
         Ok(())
     }
 
