@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use harness::brokers::{Coordination, Options, SESSION};
+use harness::brokers::{Brokers, Coordination, Options, SESSION};
 use harness::scene::{Scene, TOPIC, three};
 use harness::wait;
 use harness::zookeeper_wire::Client;
@@ -71,6 +71,19 @@ fn without_zookeeper_leaders_go_on() {
     assert!(after.leader_epoch >= before.leader_epoch);
     scene.brokers.create_topic("made-later", 2, 3, &[]);
     scene.finish();
+}
+
+/// It cannot say goodbye, but closes its logs before whoever asked it to stop loses patience.
+#[test]
+fn without_zookeeper_a_broker_that_is_asked_to_stop_ends_soon() {
+    let mut brokers = Brokers::start(options());
+    brokers.create_topic(TOPIC, 2, 3, &[]);
+    brokers.kill_zookeeper();
+    let node = brokers.node(1);
+    let took = node.stop();
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    assert!(node.log_folder.join(".kafka_cleanshutdown").exists());
+    brokers.restart_zookeeper();
 }
 
 #[test]

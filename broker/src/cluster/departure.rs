@@ -17,6 +17,7 @@ use nyala_client::wire::ErrorCode;
 use nyala_client::wire::messages::controlled_shutdown::ControlledShutdownRequest;
 use nyala_coordinator::cluster::{ClusterSnapshot, PartitionInfo};
 use nyala_coordinator::ids::{BrokerEpoch, BrokerId};
+use nyala_coordinator::session::SessionState;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -42,6 +43,7 @@ pub(super) struct Departure<'a> {
     pub(super) peers: &'a Peers,
     pub(super) epoch: watch::Receiver<Option<BrokerEpoch>>,
     pub(super) snapshots: watch::Receiver<Arc<ClusterSnapshot>>,
+    pub(super) session: watch::Receiver<SessionState>,
 }
 
 /// Why the leaders are not moved yet.
@@ -80,6 +82,11 @@ impl Departure<'_> {
         let retries = settings.controlled_shutdown_max_retries;
         for attempt in 0..=retries {
             if !has_others(&self.snapshots.borrow_and_update(), this) {
+                return;
+            }
+            // No controller can write a new leader down either.
+            if !self.session.borrow().is_connected() {
+                warn!("leaders are not moved before this broker stops: ZooKeeper does not answer");
                 return;
             }
             match self.ask().await {

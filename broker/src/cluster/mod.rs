@@ -46,6 +46,7 @@ use nyala_coordinator::registry::{BrokerRegistration, ConfigEntity, Registry, Re
 use nyala_coordinator::session::Session;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::warn;
 
 use crate::config::{Live, TopicConfig};
 use crate::replication::{
@@ -92,6 +93,9 @@ pub struct ClusterParts {
 /// Longest wait of a broker that starts for its partitions; one whose log cannot be opened must not
 /// keep the others waiting for long.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
+
+/// Longest wait for ZooKeeper when this broker leaves: its logs are closed after that.
+const GOODBYE_MAX: Duration = Duration::from_secs(5);
 
 /// Partitions that this broker leads, and in which epoch.
 pub type Leading = BTreeMap<TopicPartition, LeaderEpoch>;
@@ -350,6 +354,7 @@ impl Cluster {
             peers: &self.peers,
             epoch: self.membership.epoch(),
             snapshots: self.subscribe(),
+            session: self.registry.session().states(),
         };
         departure.take_leave(&settings).await;
     }
@@ -364,8 +369,13 @@ impl Cluster {
             let _ = task.await;
         }
         self.fetchers.close().await;
-        self.controller.leave(&self.registry).await;
-        self.membership.leave().await;
+        let goodbye = async {
+            self.controller.leave(&self.registry).await;
+            self.membership.leave().await;
+        };
+        if tokio::time::timeout(GOODBYE_MAX, goodbye).await.is_err() {
+            warn!("ZooKeeper does not answer: this broker stays registered until its session ends");
+        }
     }
 
     /// Waits until `done` holds for the cluster and what is led here; `false` when time is out.
