@@ -46,15 +46,10 @@ impl Peer {
         }
     }
 
-    /// Begins to receive a large produce request straight into a log, where it may go that way; all
+    /// Begins to receive a large produce request for a log that would take it, where it may go that way; all
     /// of `received`, the front of a frame of `frame_bytes`, is taken then.
-    pub(crate) fn begin_direct(
-        &self,
-        frame_bytes: usize,
-        received: &[u8],
-        now_ms: i64,
-    ) -> Option<Direct> {
-        Direct::begin(self, frame_bytes, received, now_ms)
+    pub(crate) fn begin_direct(&self, frame_bytes: usize, received: &[u8]) -> Option<Direct> {
+        Direct::begin(self, frame_bytes, received)
     }
 
     fn route(

@@ -1,12 +1,14 @@
-//! A large produce request on its way from the socket straight into the mapped log.
+//! A large produce request that is received into a buffer of its own size.
 //!
-//! Once the head of a batch of one partition is here, the log reserves room for all of it and the
-//! rest is received there: no buffer, no copy. The batch is checked in place and committed, or the
-//! room is given back. A writer that comes first pushes us to the heap; nobody waits for a slow
-//! peer. Whatever is not plain takes the ordinary way.
+//! Once the head of a batch of one partition is here, the log says whether it would take it at all: who
+//! leads elsewhere, or has no space, refuses before megabytes have come. The rest is then received in
+//! one piece, checked where it lies and written to the log, with no copy in between. Whatever is not
+//! plain takes the ordinary way.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::BufMut;
 use nyala_client::wire::batch::BatchHead;
 use nyala_client::wire::compression::Codec;
 use nyala_client::wire::frame::RequestHeader;
@@ -24,7 +26,7 @@ use crate::storage::{Origin, Reservation};
 /// Less than this still to come is not worth the trouble.
 const REMAINING_BYTES_MIN: usize = 32 * 1024;
 
-/// One request whose records go into the log as they come.
+/// One request that is received for a log which has said that it would take it.
 #[derive(Debug)]
 pub(crate) struct Direct {
     version: i16,
@@ -81,12 +83,7 @@ fn front(received: &[u8]) -> Option<Front<'_>> {
 impl Direct {
     /// Begins, if the frame of `frame_bytes` that starts with `received` may go this way. All of
     /// `received` is taken then.
-    pub(super) fn begin(
-        peer: &Peer,
-        frame_bytes: usize,
-        received: &[u8],
-        now_ms: i64,
-    ) -> Option<Self> {
+    pub(super) fn begin(peer: &Peer, frame_bytes: usize, received: &[u8]) -> Option<Self> {
         let front = front(received)?;
         let acks = match front.acks {
             1 => Acks::Leader,
@@ -113,7 +110,7 @@ impl Direct {
         if recompressed || head.size() > config.max_message_bytes {
             return None;
         }
-        let mut reservation = partition.reserve(head.size(), now_ms).ok()?;
+        let mut reservation = partition.reserve(head.size()).ok()?;
         reservation.fill(records);
         Some(Self {
             version: front.header.version,
@@ -136,12 +133,9 @@ impl Direct {
         self.tail_bytes
     }
 
-    /// Lets `read` put more records into the log's room.
-    pub(crate) fn fill_with<E>(
-        &mut self,
-        read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
-    ) -> Result<usize, E> {
-        self.reservation.fill_with(read)
+    /// Room for the next records, at most `limit` bytes.
+    pub(crate) fn room(&mut self, limit: usize) -> impl BufMut {
+        self.reservation.room(limit)
     }
 
     /// Checks and commits what was received; `tail` is what followed the records.
@@ -170,7 +164,7 @@ impl Direct {
         reply.topic(id.topic.as_str(), 1);
         let error_at = reply.position() + 4;
         let mut pending = Vec::new();
-        let outcome = match append(&partition, self.reservation, (version, acks), now_ms) {
+        let outcome = match append(&partition, &self.reservation, (version, acks), now_ms) {
             Ok(receipt) => {
                 let outcome = Outcome::of(&receipt);
                 if must_wait(acks, &receipt) {
@@ -194,23 +188,15 @@ impl Direct {
 
 fn append(
     partition: &Partition,
-    reservation: Reservation,
+    reservation: &Reservation,
     (version, acks): (i16, Acks),
     now_ms: i64,
 ) -> Result<Receipt, Outcome> {
     let config = partition.config();
-    let checked = reservation.with_filled(|batch| {
-        check(batch, version, &config, now_ms).map(|batch| match batch {
-            std::borrow::Cow::Borrowed(_) => None,
-            std::borrow::Cow::Owned(corrected) => Some(corrected),
-        })
-    });
+    let checked = check(reservation.filled(), version, &config, now_ms);
     let appended = match checked.map_err(|refusal| Outcome::refused(&refusal))? {
-        None => partition.commit(reservation, Origin::Client, acks, now_ms),
-        Some(corrected) => {
-            drop(reservation);
-            partition.append(&corrected, Origin::Client, acks, now_ms)
-        }
+        Cow::Borrowed(_) => partition.commit(reservation, Origin::Client, acks, now_ms),
+        Cow::Owned(corrected) => partition.append(&corrected, Origin::Client, acks, now_ms),
     };
     appended.map_err(|error| Outcome::of_append(&error))
 }

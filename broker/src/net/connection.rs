@@ -26,7 +26,7 @@ use crate::api::{CloseReason, Direct, Peer, Reply};
 const UNSENT_BYTES_MAX: u64 = 1024 * 1024;
 /// Answers that wait for one another, above which no further request is handled.
 const QUEUED_MAX: usize = 1000;
-/// Bytes that are received into a log at once: others may wait for the log meanwhile.
+/// Bytes of a large batch that are received at once: other connections share this thread.
 const DIRECT_BYTES_MAX: usize = 512 * 1024;
 /// Bytes that are read ahead while requests wait: enough to notice that the peer has gone.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
@@ -80,7 +80,7 @@ struct State {
     moved: Instant,
     /// Whole frames may be waiting in `input`.
     unhandled: bool,
-    /// The frame that is being received straight into a log, and its length.
+    /// The frame that is being received for a log, and its length.
     direct: Option<(Direct, usize)>,
 }
 
@@ -226,7 +226,7 @@ impl Connection {
         state.input.consume(at);
     }
 
-    /// What to read next; begins to receive into a log where that is possible.
+    /// What to read next; begins to receive a large batch where that is possible.
     fn wants(&self, state: &mut State) -> Wants {
         let wants = wants(state);
         let may_begin = wants == Wants::Bytes && state.direct.is_none() && may_handle(state);
@@ -234,7 +234,7 @@ impl Connection {
             && state.input.grant.is_some()
             && let Ok(Some(bytes)) = state.input.frame_bytes(0)
             && let Some(received) = state.input.bytes.get(4..)
-            && let Some(direct) = self.peer.begin_direct(bytes, received, clock::wall_ms())
+            && let Some(direct) = self.peer.begin_direct(bytes, received)
         {
             state.direct = Some((direct, bytes));
             state.input.take_front();
@@ -284,7 +284,7 @@ enum Wants {
     Nothing,
     /// More bytes.
     Bytes,
-    /// More records, into the log.
+    /// More records of a large batch.
     Direct,
     /// Leave to receive a large frame of so many bytes.
     Grant(usize),
@@ -323,16 +323,12 @@ fn wants(state: &State) -> Wants {
     }
 }
 
-/// Receives into the log what has come.
+/// Receives what has come of a large batch.
 fn receive(state: &mut State, stream: &TcpStream) -> io::Result<()> {
     let Some((direct, _)) = &mut state.direct else {
         return Ok(());
     };
-    let read = direct.fill_with(|room| {
-        let bytes = room.len().min(DIRECT_BYTES_MAX);
-        stream.try_read(room.get_mut(..bytes).unwrap_or_default())
-    });
-    match read {
+    match stream.try_read_buf(&mut direct.room(DIRECT_BYTES_MAX)) {
         Ok(0) => {
             state.ending.get_or_insert(Ended::ByPeer);
         }
@@ -343,7 +339,7 @@ fn receive(state: &mut State, stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends the frame that went into a log, once all of it is here.
+/// Ends the frame of a large batch, once all of it is here.
 fn end_direct(state: &mut State) {
     let here = state.input.bytes.len();
     let done =

@@ -284,22 +284,22 @@ impl Partition {
     }
 
     /// Room for one batch of `len` bytes, to be filled outside of the lock.
-    pub fn reserve(&self, len: usize, now_ms: i64) -> Result<Reservation, AppendError> {
-        let mut log = self.log.lock();
+    pub fn reserve(&self, len: usize) -> Result<Reservation, AppendError> {
+        let log = self.log.lock();
         self.leading_or_error()?;
         self.check_lease()?;
-        Ok(log.reserve(len, now_ms)?)
+        Ok(log.reserve(len)?)
     }
 
     /// Appends what was filled into a reservation.
     pub fn commit(
         &self,
-        reservation: Reservation,
+        reservation: &Reservation,
         origin: Origin,
         acks: Acks,
         now_ms: i64,
     ) -> Result<Receipt, AppendError> {
-        let fences = &reservation.with_filled(|batch| self.fences_of(batch))?;
+        let fences = &self.fences_of(reservation.filled())?;
         self.append_by(origin, acks, now_ms, |log, how| {
             Ok(log.commit(reservation, &AppendAs { fences, ..*how })?)
         })

@@ -1,7 +1,7 @@
 //! The way of an append: check the producer, make room, copy and stamp, note, publish.
 //!
-//! The hot path allocates nothing and calls the system only when the window or the index memory is used
-//! up. An error before the copy changes nothing; a fault during it takes the log offline before the batch
+//! The hot path allocates nothing, and for small batches calls the system only when the window or the
+//! index memory is used up. An error before the copy changes nothing; a fault during it takes the log offline before the batch
 //! is published, so nothing behind a hole is ever acknowledged.
 
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use super::batch_head::{BatchHead, Stamp, marker};
 use super::fences::FenceMark;
 use super::log::Log;
 use super::producers::{Checked, Marker, ProducedBatch};
-use super::tail::{Reservation, Tail, TailFile};
+use super::reservation::Reservation;
+use super::tail::{Tail, TailFile};
 use super::{AppendError, StorageError};
 
 /// Who appends.
@@ -69,7 +70,7 @@ enum Admission {
 
 impl Log {
     /// Appends one batch as its leader: checks the producer's sequence, gives offsets, stamps base offset
-    /// and leader epoch while the bytes are copied into the map. The caller has checked the CRC.
+    /// and leader epoch while the bytes are copied to their place. The caller has checked the CRC.
     pub fn append(&mut self, batch: &[u8], how: &AppendAs<'_>) -> Result<Appended, AppendError> {
         let admitted = match self.admit(batch, batch.len(), how)? {
             Admission::New(admitted) => admitted,
@@ -79,42 +80,25 @@ impl Log {
         self.publish(&admitted, how)
     }
 
-    /// Reserves `len` bytes at the end for one batch. Fill it, then [`Self::commit`] it.
-    pub fn reserve(&mut self, len: usize, now_ms: i64) -> Result<Reservation, AppendError> {
+    /// First step of a large append: refuses now what could not be appended anyway, before its bytes come.
+    /// Fill the reservation outside of the lock, then [`Self::commit`] it.
+    pub fn reserve(&self, len: usize) -> Result<Reservation, AppendError> {
         self.syncer.ok()?;
         self.check_space(Origin::Client)?;
-        self.make_room(len, now_ms, self.next_offset, None)?;
-        let at = self.active().size;
-        let claimed = self.tail()?.claim(at, len, now_ms);
-        claimed.map_err(|error| self.broken(error).into())
+        self.check_fits_segment(len)?;
+        Ok(Reservation::new(len))
     }
 
     /// Makes a filled reservation (one whole batch, CRC checked by the caller) part of the log.
     pub fn commit(
         &mut self,
-        reservation: Reservation,
+        reservation: &Reservation,
         how: &AppendAs<'_>,
     ) -> Result<Appended, AppendError> {
         if reservation.remaining() > 0 {
             return Err(AppendError::Malformed("reservation is not filled"));
         }
-        let admission = reservation.with_filled(|bytes| self.admit(bytes, bytes.len(), how))?;
-        let admitted = match admission {
-            Admission::New(admitted) => admitted,
-            Admission::Known(appended) => return Ok(appended),
-        };
-        let at = self.active().size;
-        let in_place = match &self.tail {
-            Some(tail) if !self.must_roll(reservation.len(), how.now_ms, &admitted.head)? => tail
-                .settle(&reservation, at, &admitted.stamp, how.now_ms)
-                .map_err(|error| self.syncer.fail(error))?,
-            _ => false,
-        };
-        if !in_place {
-            let bytes = reservation.into_bytes();
-            self.put(&bytes, &admitted.stamp, &admitted.head, how.now_ms)?;
-        }
-        self.publish(&admitted, how)
+        self.append(reservation.filled(), how)
     }
 
     /// Appends whole batches that a leader wrote, offsets and epochs as they are (a follower's way).
@@ -225,6 +209,14 @@ impl Log {
         }
     }
 
+    fn check_fits_segment(&self, len: usize) -> Result<(), AppendError> {
+        let limit = self.config.segment_bytes_max;
+        if len as u64 > limit {
+            return Err(AppendError::LargerThanSegment { bytes: len, limit });
+        }
+        Ok(())
+    }
+
     /// Rolls if the batch does not fit, and makes room in memory for its index entries.
     fn make_room(
         &mut self,
@@ -233,22 +225,12 @@ impl Log {
         last_offset: i64,
         timestamp_ms: Option<i64>,
     ) -> Result<(), AppendError> {
-        if len as u64 > self.config.segment_bytes_max {
-            return Err(AppendError::LargerThanSegment {
-                bytes: len,
-                limit: self.config.segment_bytes_max,
-            });
-        }
+        self.check_fits_segment(len)?;
         if self.is_roll_due(len, now_ms, last_offset, timestamp_ms)? {
             self.roll_active(now_ms)?;
         }
         let written = self.active_mut().write_due_entries();
         written.map_err(|error| self.broken(error).into())
-    }
-
-    fn must_roll(&self, len: usize, now_ms: i64, head: &BatchHead) -> Result<bool, AppendError> {
-        let timestamp_ms = Some(head.max_timestamp);
-        Ok(self.is_roll_due(len, now_ms, head.last_offset(), timestamp_ms)?)
     }
 
     /// Copies a batch to the end; it is not visible yet.

@@ -42,18 +42,19 @@ pub(crate) fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
         match rustix::fs::fallocate(file.as_fd(), FallocateFlags::empty(), from, to - from) {
             Ok(()) => return Ok(()),
             Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::OPNOTSUPP) => return write_zeros(file, from, to),
+            Err(rustix::io::Errno::OPNOTSUPP) => {
+                return write_zeros(file, from.max(file.metadata()?.len()), to);
+            }
             Err(errno) => return Err(errno.into()),
         }
     }
 }
 
-/// What `posix_fallocate` does where the file system cannot: blocks come with the bytes.
-fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
+/// Zeros in `from..to`. For [`allocate`] where the file system cannot: blocks come with the bytes.
+pub(crate) fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
     use std::os::unix::fs::FileExt;
     let zeros = [0_u8; 16 << 10];
-    let start = from.max(file.metadata()?.len());
-    let mut at = start;
+    let mut at = from;
     while at < to {
         let count = usize::try_from(to - at).map_or(zeros.len(), |left| left.min(zeros.len()));
         file.write_all_at(zeros.get(..count).unwrap_or(&zeros), at)?;
@@ -129,28 +130,14 @@ impl Window {
 
     /// The bytes of `at..at + len`; empty when the window does not cover them.
     pub(crate) fn bytes_mut(&mut self, at: u64, len: usize) -> &mut [u8] {
-        let Some(offset) = self.offset(at, len) else {
+        let offset = usize::try_from(at.wrapping_sub(self.start));
+        let (true, Ok(offset)) = (self.covers(at, len), offset) else {
             return &mut [];
         };
         // SAFETY: offset + len lies within the mapping (checked above), which lives as long as self;
         // &mut self makes this the only Rust reference into it. The kernel may read the same pages for
         // sendfile, but only bytes before the committed end, which callers do not write (danger (c)).
         unsafe { std::slice::from_raw_parts_mut(self.map.as_mut_ptr().add(offset), len) }
-    }
-
-    /// As [`Self::bytes_mut`], to read.
-    pub(crate) fn bytes(&self, at: u64, len: usize) -> &[u8] {
-        let Some(offset) = self.offset(at, len) else {
-            return &[];
-        };
-        // SAFETY: within the mapping (checked above); &self keeps writers, who need &mut, away.
-        unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(offset), len) }
-    }
-
-    fn offset(&self, at: u64, len: usize) -> Option<usize> {
-        self.covers(at, len)
-            .then(|| usize::try_from(at - self.start).ok())
-            .flatten()
     }
 }
 

@@ -23,8 +23,8 @@
 //! log_start <= first_unstable <= high_watermark <= next_offset
 //!              recovery_point                   <= next_offset
 //!
-//! active .log  |== synced ==|== committed ==|~~ claim ~~|-- allocated, zero --|
-//!              0            recovery point  tail        window end            file size
+//! active .log  |== synced ==|== committed ==|-- window, zero --|-- allocated, zero --|
+//!              0            recovery point  tail               window end            file size
 //! ```
 //!
 //! Invariant: a store through a map only ever hits allocated file space (`mmap.rs`). Invariant: bytes
@@ -56,6 +56,7 @@ mod producers;
 mod properties;
 mod read;
 mod recovery;
+mod reservation;
 mod retention;
 mod roll;
 mod rounds;
@@ -85,5 +86,5 @@ pub use producers::Transactions;
 pub use properties::Identity;
 pub use read::{FileSlice, ReadAt, TimestampOffset};
 pub use recovery::RecoveryReport;
+pub use reservation::Reservation;
 pub use rounds::RoundReport;
-pub use tail::Reservation;

@@ -180,7 +180,7 @@ impl Run {
         bytes: &[u8],
         how: &super::super::AppendAs<'_>,
     ) -> Result<Appended, AppendError> {
-        let mut reservation = self.log.reserve(bytes.len(), how.now_ms)?;
+        let mut reservation = self.log.reserve(bytes.len())?;
         let half = self.chance.size(bytes.len());
         assert_eq!(reservation.fill(&bytes[..half]), half);
         if self.chance.below(2) == 0 {
@@ -190,12 +190,12 @@ impl Run {
         }
         if self.chance.below(8) == 0 {
             drop(reservation);
-            reservation = self.log.reserve(bytes.len(), how.now_ms)?;
+            reservation = self.log.reserve(bytes.len())?;
             reservation.fill(&bytes[..half]);
         }
         reservation.fill(&bytes[half..]);
-        assert_eq!(reservation.with_filled(<[u8]>::to_vec), bytes);
-        self.log.commit(reservation, how)
+        assert_eq!(reservation.filled(), bytes);
+        self.log.commit(&reservation, how)
     }
 
     fn step(&mut self) {

@@ -24,7 +24,7 @@ fn what_is_written_through_the_window_is_in_the_file() {
     let mut back = [0; 5];
     file.read_exact_at(&mut back, 5000).expect("read");
     assert_eq!(&back, b"hello");
-    assert_eq!(window.bytes(5000, 5), b"hello");
+    assert_eq!(window.bytes_mut(5000, 5), b"hello");
     assert!(!window.faulted());
 }
 

@@ -30,70 +30,81 @@ fn on_disk(dir: &tempfile::TempDir, at: usize, len: usize) -> Vec<u8> {
     bytes[at..at + len].to_vec()
 }
 
+/// A batch that is large enough to be written, of bytes `value`.
+fn large(value: u8) -> Vec<u8> {
+    vec![value; WRITE_BYTES_MIN]
+}
+
 #[test]
-fn a_claim_is_filled_in_place_and_settled() {
+fn a_small_batch_is_copied_and_stamped() {
     let (dir, tail) = tail();
-    let mut claim = tail.claim(0, 20, 0).expect("claimed");
-    assert_eq!(claim.fill(&[7; 15]), 15);
-    assert_eq!(claim.remaining(), 5);
-    assert_eq!(claim.fill(&[8; 15]), 5, "no more than was reserved");
-    assert!(tail.settle(&claim, 0, &STAMP, 0).expect("in place"));
+    tail.write(0, &[7; 20], &STAMP, 0).expect("written");
+    assert!(tail.state.lock().window.is_some());
     assert_eq!(on_disk(&dir, 0, 8), [1; 8]);
     assert_eq!(on_disk(&dir, 8, 4), [7; 4]);
     assert_eq!(on_disk(&dir, 12, 4), [2; 4]);
-    assert_eq!(on_disk(&dir, 16, 4), [8; 4]);
+    assert_eq!(on_disk(&dir, 16, 4), [7; 4]);
 }
 
 #[test]
-fn a_second_writer_moves_the_first_to_the_heap() {
+fn a_large_batch_is_written_and_stamped_and_nothing_is_mapped_for_it() {
     let (dir, tail) = tail();
-    let mut first = tail.claim(0, 20, 0).expect("claimed");
-    first.fill(&[7; 10]);
-    let mut second = tail.claim(0, 20, 0).expect("claimed");
-    second.fill(&[9; 4]);
-    tail.write(0, &[5; 16], &STAMP, 0).expect("goes ahead");
-    // Both go on where they were.
-    first.fill(&[8; 10]);
-    second.fill(&[9; 16]);
-    assert!(!tail.settle(&first, 0, &STAMP, 0).expect("moved"));
-    assert!(!tail.settle(&second, 16, &STAMP, 0).expect("moved"));
-    assert_eq!(first.into_bytes(), [[7; 10], [8; 10]].concat());
-    assert_eq!(second.with_filled(<[u8]>::to_vec), [9; 20]);
-    assert_eq!(on_disk(&dir, 8, 4), [5; 4]);
-    drop(second);
-    assert!(tail.state.lock().moved.is_empty());
+    tail.write(0, &large(7), &STAMP, 0).expect("written");
+    assert!(tail.state.lock().window.is_none());
+    assert_eq!(on_disk(&dir, 0, 8), [1; 8]);
+    assert_eq!(on_disk(&dir, 8, 4), [7; 4]);
+    assert_eq!(on_disk(&dir, 12, 4), [2; 4]);
+    assert_eq!(on_disk(&dir, 16, WRITE_BYTES_MIN - 16), large(7)[16..]);
+    assert_eq!(tail.state.lock().allocated, WRITE_BYTES_MIN as u64);
 }
 
 #[test]
-fn a_revoked_claim_keeps_its_bytes_before_it_is_touched_again() {
-    let (_dir, tail) = tail();
-    let mut claim = tail.claim(0, 6, 0).expect("claimed");
-    claim.fill(&[7; 6]);
-    tail.write(0, &[5; 16], &STAMP, 0).expect("goes ahead");
-    assert_eq!(claim.with_filled(<[u8]>::to_vec), [7; 6]);
-    assert_eq!(claim.into_bytes(), [7; 6]);
+fn mapped_and_written_batches_see_each_other() {
+    let (dir, tail) = tail();
+    let mut at = 0;
+    let sizes = [20, 70_000, 300, 65_536, 65_537, 30, 100_000, 40_000];
+    for (size, value) in sizes.into_iter().zip(10..) {
+        tail.write(at, &vec![value; size], &STAMP, 0)
+            .expect("written");
+        at += size as u64;
+    }
+    let mut at = 0;
+    for (size, value) in sizes.into_iter().zip(10..) {
+        assert_eq!(on_disk(&dir, at + 16, size - 16), vec![value; size - 16]);
+        assert_eq!(on_disk(&dir, at, 8), [1; 8]);
+        at += size;
+    }
 }
 
 #[test]
-fn a_dropped_claim_gives_its_room_back() {
-    let (_dir, tail) = tail();
-    let claim = tail.claim(0, 20, 0).expect("claimed");
-    assert!(!tail.is_idle());
-    drop(claim);
-    assert!(tail.is_idle());
-}
-
-#[test]
-fn fill_with_passes_errors_on_and_counts_nothing_then() {
-    let (_dir, tail) = tail();
-    let mut claim = tail.claim(0, 20, 0).expect("claimed");
-    assert_eq!(claim.fill_with(|_| Err::<usize, _>("later")), Err("later"));
-    let read = |room: &mut [u8]| {
-        room[..3].fill(1);
-        Ok::<_, ()>(3)
+fn a_large_batch_of_log_append_time_gets_its_checksum_in_the_map() {
+    let (dir, tail) = tail();
+    let stamp = Stamp {
+        log_append_time_ms: Some(5),
+        ..STAMP
     };
-    assert_eq!(claim.fill_with(read), Ok(3));
-    assert_eq!(claim.remaining(), 17);
+    tail.write(0, &large(7), &stamp, 0).expect("written");
+    assert!(tail.state.lock().window.is_some());
+    let mut expected = large(7);
+    stamp.put(&mut expected);
+    assert_eq!(on_disk(&dir, 0, WRITE_BYTES_MIN), expected);
+}
+
+#[test]
+fn a_failed_write_leaves_nothing_behind_the_end() {
+    let (dir, tail) = tail();
+    tail.write(0, &[7; 100], &STAMP, 0).expect("written");
+    let allocated = tail.state.lock().allocated;
+    // What a write that failed half-way has left, before and behind what is allocated.
+    let file = &tail.target.file;
+    file.write_all_at(&large(9), 161).expect("written");
+    let end = 161 + WRITE_BYTES_MIN as u64;
+    assert!(end > allocated);
+    tail.take_back(allocated, 100, end);
+    assert_eq!(file.metadata().expect("metadata").len(), allocated);
+    let rest = usize::try_from(allocated).expect("small") - 100;
+    assert_eq!(on_disk(&dir, 100, rest), vec![0; rest]);
+    assert_eq!(on_disk(&dir, 16, 84), [7; 84]);
 }
 
 #[test]
