@@ -41,7 +41,6 @@ pub(crate) fn beside(
         rate: 0,
         ..*workload
     };
-    // Not more than retention leaves alone.
     raw::run(address, &old.name, &flat_out, seconds.min(2.0))?;
     let log = OldLog::settle(&target.folder, &old.name)?;
     eprintln!("  {side}: {:.0} MB are cold", log.bytes() as f64 / 1e6);

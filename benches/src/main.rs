@@ -90,7 +90,7 @@ fn main() -> Result<()> {
     for workload in workload::ALL.iter().filter(wanted) {
         eprintln!("{}", workload.name);
         for target in &targets {
-            measure(target, workload, args.warm_up, usize::MAX)
+            measure(target, workload, args.warm_up, WARM_UP)
                 .with_context(|| format!("{}: {}", target.side.name(), workload.name))?;
         }
         for run in 0..args.runs {
@@ -157,6 +157,9 @@ fn compare_others(args: Args, out: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Number of the run that is not measured.
+const WARM_UP: usize = usize::MAX;
+
 /// One run of `workload` against `target` on a topic of its own.
 fn measure(target: &Target, workload: &Workload, seconds: f64, run: usize) -> Result<Row> {
     let topic = Topic::create(target, workload, run)?;
@@ -169,7 +172,6 @@ fn measure(target: &Target, workload: &Workload, seconds: f64, run: usize) -> Re
     let mut records = 0;
     match workload.kind {
         Kind::Consume => {
-            // Not more than retention leaves alone.
             let seconds = seconds.min(5.0);
             records = driver::produce(address, name, &fill(Kind::Produce), seconds)?.operations;
         }
@@ -215,10 +217,12 @@ fn position(workload: &Workload) -> usize {
         .unwrap_or(0)
 }
 
-/// A topic for one run, deleted after it: no run reads or fills another's log.
+/// A topic for one run, deleted after it: no run reads or fills another's log, or pays for its deletion.
 struct Topic {
     name: String,
     admin: AdminClient<DefaultClientContext>,
+    /// Of its broker.
+    folder: PathBuf,
 }
 
 impl Topic {
@@ -228,11 +232,14 @@ impl Topic {
             .create()?;
         let index = position(workload);
         let name = format!("compare-{index}-{}", run.wrapping_add(1));
-        // Both sides delete what is old while they run, so that a long comparison fits a small disk.
-        let topic = NewTopic::new(&name, workload.partitions, TopicReplication::Fixed(1))
-            .set("retention.bytes", "536870912")
-            .set("segment.bytes", "134217728")
-            .set("file.delete.delay.ms", "1000");
+        let mut topic = NewTopic::new(&name, workload.partitions, TopicReplication::Fixed(1));
+        if run == WARM_UP {
+            // Both sides delete what is old, so that a long warm-up fits a small disk. Not while it is
+            // measured: memory that was given back is dearer to touch than all else (`page_cache.rs`).
+            topic = topic
+                .set("retention.bytes", "536870912")
+                .set("segment.bytes", "134217728");
+        }
         let results = block_on(admin.create_topics([&topic], &AdminOptions::new()))?;
         for result in results {
             result.map_err(|(name, code)| anyhow::anyhow!("cannot create {name}: {code}"))?;
@@ -245,7 +252,12 @@ impl Topic {
                 .fetch_metadata(Some(&name), Duration::from_secs(10))?;
             let led = metadata.topics().iter().flat_map(|t| t.partitions());
             if led.filter(|p| p.leader() >= 0).count() == usize::try_from(workload.partitions)? {
-                return Ok(Self { name, admin });
+                let folder = target.folder.clone();
+                return Ok(Self {
+                    name,
+                    admin,
+                    folder,
+                });
             }
             anyhow::ensure!(
                 Instant::now() < deadline,
@@ -262,6 +274,10 @@ impl Drop for Topic {
             self.admin
                 .delete_topics(&[&self.name], &AdminOptions::new()),
         );
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while page_cache::has_logs(&self.folder, &self.name) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 

@@ -46,11 +46,12 @@ impl Filler {
         })
     }
 
-    /// Reads on through the file, from the start again at its end, until memory is full.
+    /// Reads on through the file, from the start again at its end, until memory is full. Twice all memory is
+    /// enough: what is read again and still there fills nothing.
     pub(crate) fn fill(&mut self) -> Result<()> {
         let mut buffer = vec![0; 1 << 20];
-        let mut left = memory("MemFree:")?.saturating_sub(LEFT_FREE_BYTES);
-        while left > 0 {
+        let mut left = 2 * self.bytes;
+        while left > 0 && memory("MemFree:")? > LEFT_FREE_BYTES {
             if self.read_up_to >= self.bytes {
                 self.read_up_to = 0;
             }
@@ -155,6 +156,13 @@ impl Piece<'_> {
         )?;
         Ok(())
     }
+}
+
+/// Whether a log of `topic` is still below `folder`, deleted or not.
+pub(crate) fn has_logs(folder: &Path, topic: &str) -> bool {
+    let mut found = Vec::new();
+    // A folder that goes away while it is looked through: look again.
+    find_logs(folder, &format!("{topic}-"), &mut found).is_err() || !found.is_empty()
 }
 
 fn find_logs(folder: &Path, prefix: &str, found: &mut Vec<File>) -> Result<()> {

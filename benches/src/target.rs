@@ -114,6 +114,7 @@ fn start_nyala(folder: PathBuf) -> Result<Target> {
         .arg(folder.join("data"))
         .args(["--override", "message.max.bytes=2000000"])
         .args(["--override", "log.retention.check.interval.ms=1000"])
+        .args(["--override", "log.segment.delete.delay.ms=1000"])
         .stdout(Stdio::piped())
         .stderr(fs::File::create(folder.join("log"))?)
         .spawn()?;
@@ -195,7 +196,8 @@ fn start_kafka(folder: PathBuf) -> Result<Target> {
     writeln!(
         file,
         "offsets.topic.replication.factor=1\ngroup.initial.rebalance.delay.ms=0\n\
-         log.retention.check.interval.ms=1000\nlog.initial.task.delay.ms=1000"
+         log.retention.check.interval.ms=1000\nlog.initial.task.delay.ms=1000\n\
+         log.segment.delete.delay.ms=1000"
     )?;
     let started = Instant::now();
     // Kafka's own start script uses these settings for the collector.
