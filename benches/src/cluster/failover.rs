@@ -20,7 +20,7 @@ const TOPIC: &str = "failover";
 /// Kills the leader again and again; from the kill to the first record that any other broker
 /// acknowledges with acks=all.
 pub(super) fn kills(trio: &mut Trio, sizes: &Sizes) -> Result<Vec<Figure>> {
-    trio.create_topic(TOPIC, 1)?;
+    trio.create_topic(TOPIC, 1, &[])?;
     let frame = produce_frame(TOPIC, 0, -1, &batch(1, 100));
     let mut gaps = Vec::new();
     for _ in 0..sizes.kills {
@@ -109,7 +109,7 @@ impl ProducerContext for Acks {
 
 /// Stops the leader by SIGTERM under an idempotent producer of 1,000 records a second, five times.
 pub(super) fn shutdowns(trio: &mut Trio, _sizes: &Sizes) -> Result<Vec<Figure>> {
-    trio.create_topic(TOPIC, 1)?;
+    trio.create_topic(TOPIC, 1, &[])?;
     let acks = Acks::default();
     let producer: ThreadedProducer<Acks> = ClientConfig::new()
         .set("bootstrap.servers", trio.bootstrap())

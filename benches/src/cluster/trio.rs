@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::SESSION;
 use super::metadata::Metadata;
 use crate::target::{Side, free_port, kafka_class_path, nyala_binary, wait_for_port, workspace};
-use crate::usage;
+use crate::{block_on, page_cache, usage};
 
 /// Patience with anything that ought to happen.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
@@ -95,7 +95,7 @@ impl Trio {
             "broker.id={id}\nlisteners=PLAINTEXT://{address}\nlog.dirs={}\nzookeeper.connect={}\n\
              zookeeper.session.timeout.ms={}\nmin.insync.replicas=2\nmessage.max.bytes=2000000\n\
              auto.leader.rebalance.enable=false\nlog.retention.check.interval.ms=1000\n\
-             log.initial.task.delay.ms=1000\n",
+             log.initial.task.delay.ms=1000\nlog.segment.delete.delay.ms=1000\n",
             self.folder.join(format!("logs-{id}")).display(),
             self.zookeeper_address,
             SESSION.as_millis()
@@ -190,17 +190,19 @@ impl Trio {
     }
 
     /// Creates a topic whose partitions all have broker 0 as their preferred leader and all three
-    /// as replicas.
-    pub(super) fn create_topic(&self, name: &str, partitions: usize) -> Result<()> {
+    /// as replicas; with `settings`, pairs of key and value.
+    pub(super) fn create_topic(
+        &self,
+        name: &str,
+        partitions: usize,
+        settings: &[(&str, &str)],
+    ) -> Result<()> {
         let assignment: Vec<&[i32]> = vec![&[0, 1, 2]; partitions];
-        let topic = NewTopic::new(
-            name,
-            i32::try_from(partitions)?,
-            TopicReplication::Variable(&assignment),
-        )
-        .set("retention.bytes", "268435456")
-        .set("segment.bytes", "67108864")
-        .set("file.delete.delay.ms", "1000");
+        let count = i32::try_from(partitions)?;
+        let mut topic = NewTopic::new(name, count, TopicReplication::Variable(&assignment));
+        for (key, value) in settings {
+            topic = topic.set(key, value);
+        }
         self.create(&topic)?;
         self.wait_for("the whole ISR", || {
             let seen = Metadata::of(self.address(0), name)?;
@@ -210,19 +212,27 @@ impl Trio {
 
     /// Creates a topic.
     pub(super) fn create(&self, topic: &NewTopic<'_>) -> Result<()> {
-        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-            .set("bootstrap.servers", self.bootstrap())
-            .create()?;
-        let options = AdminOptions::new()
-            .request_timeout(Some(PATIENCE))
-            .operation_timeout(Some(PATIENCE));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        for result in runtime.block_on(admin.create_topics([topic], &options))? {
+        let admin = self.admin()?;
+        for result in block_on(admin.create_topics([topic], &patiently()))? {
             result.map_err(|(name, code)| anyhow::anyhow!("cannot create {name}: {code}"))?;
         }
         Ok(())
+    }
+
+    /// Deletes a topic and waits until its files are gone.
+    pub(super) fn delete_topic(&self, name: &str) -> Result<()> {
+        let admin = self.admin()?;
+        for result in block_on(admin.delete_topics(&[name], &patiently()))? {
+            result.map_err(|(name, code)| anyhow::anyhow!("cannot delete {name}: {code}"))?;
+        }
+        self.wait_for("the end of a topic's files", || {
+            Ok(!page_cache::has_logs(&self.folder, name))
+        })
+    }
+
+    fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
+        let mut config = ClientConfig::new();
+        Ok(config.set("bootstrap.servers", self.bootstrap()).create()?)
     }
 
     /// Waits until broker `id` sees `count` brokers.
@@ -284,4 +294,10 @@ fn java(class_path: &str, settings: &[&str]) -> Command {
         .args(["-Djava.awt.headless=true", "-cp", class_path])
         .stdout(Stdio::null());
     command
+}
+
+fn patiently() -> AdminOptions {
+    AdminOptions::new()
+        .request_timeout(Some(PATIENCE))
+        .operation_timeout(Some(PATIENCE))
 }
