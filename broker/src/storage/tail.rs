@@ -138,7 +138,7 @@ impl Tail {
             .write_all_at(rest, rest_at)
             .and_then(|()| file.write_all_at(head, at));
         if let Err(error) = written {
-            self.take_back(state.allocated, at, end);
+            self.take_back(at, end);
             return Err(StorageError::io("write", &self.target.path, error));
         }
         if end > state.allocated {
@@ -148,13 +148,14 @@ impl Tail {
         Ok(())
     }
 
-    /// Clears what a failed write has left, lest recovery takes it for what follows a later batch. That it
-    /// fails as well changes nothing: the error that counts has been seen.
-    fn take_back(&self, allocated: u64, at: u64, end: u64) {
+    /// Clears what a failed write has left, lest recovery takes it for what follows a later batch. The file
+    /// is not cut: a worker may be mapping what comes next. That this fails as well changes nothing: the
+    /// error that counts has been seen.
+    fn take_back(&self, at: u64, end: u64) {
         let file = &self.target.file;
-        // No window reaches behind what is allocated: nothing mapped is cut.
-        let _ = file.set_len(allocated);
-        let _ = write_zeros(file, at, end.min(allocated));
+        if let Ok(metadata) = file.metadata() {
+            let _ = write_zeros(file, at, end.min(metadata.len()));
+        }
     }
 
     /// Drops all windows. The file may be cut afterwards.
