@@ -33,6 +33,8 @@ pub(crate) use pool::Purpose;
 
 /// How long one broker may think about a question that any other could answer as well.
 const ANY_BROKER_WAIT: Duration = Duration::from_secs(5);
+/// A topic that is not there after this long is worth a warning to whoever waits for it.
+const ALARM: Duration = Duration::from_secs(5);
 
 /// A handle; clones share the snapshot and the connections, which end with the last of them.
 #[derive(Clone, Debug)]
@@ -208,16 +210,24 @@ impl Cluster {
     ) -> Result<Arc<TopicTopology>, ClusterError> {
         self.want(topic);
         let deadline = Instant::now() + waited;
+        let mut alarm = Some(Instant::now() + ALARM);
         let mut snapshots = self.subscribe();
         loop {
             let snapshot = snapshots.borrow_and_update().clone();
             let found = snapshot.topics.get(topic);
+            let missing = || match found {
+                Some(_) => format!("topic {topic} has partitions without a leader"),
+                None => format!("the cluster has no topic {topic}"),
+            };
             if let Some(found) = found.filter(|t| !t.partitions.is_empty() && good(t)) {
                 return Ok(Arc::clone(found));
             }
             let refusal = snapshot.refusals.get(topic).filter(|c| !c.retriable());
             if let Some(code) = refusal {
                 return Err(ClusterError::refused(*code, None));
+            }
+            if alarm.take_if(|at| Instant::now() >= *at).is_some() {
+                tracing::warn!(refused = ?snapshot.refusals.get(topic), "{}, still trying", missing());
             }
             let retry = Instant::now() + self.shared.config.retry_backoff;
             if snapshots_changed(&mut snapshots, retry.min(deadline)).await {
@@ -231,10 +241,7 @@ impl Cluster {
                 Some(code) => ClusterError::refused(*code, None),
                 None => ClusterError::Timeout {
                     waited,
-                    reason: match found {
-                        Some(_) => format!("topic {topic} has partitions without a leader"),
-                        None => format!("the cluster has no topic {topic}"),
-                    },
+                    reason: missing(),
                 },
             });
         }

@@ -249,6 +249,21 @@ fn errors_say_what_happened_to_what_and_what_to_do() {
 }
 
 #[test]
+fn who_waits_for_a_topic_that_nobody_makes_is_told() {
+    let dev = Dev::start_with(DevOptions {
+        overrides: vec!["auto.create.topics.enable=false".to_owned()],
+        ..DevOptions::default()
+    });
+    std::fs::write(dev.folder().join("line"), "a\n").expect("writable");
+    let args = ["produce", "gone", "--file", "line", "--timeout", "7"];
+    for ended in [on(&dev, &args), natively(&dev, &args)] {
+        assert!(!ended.status.success());
+        let told = ended.stderr.matches("no topic gone, still trying").count();
+        assert_eq!(told, 1, "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn a_reader_that_goes_away_ends_the_command() {
     let dev = start();
     std::fs::write(dev.folder().join("three"), "a\nb\nc\n").expect("writable");
