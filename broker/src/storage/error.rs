@@ -66,6 +66,11 @@ impl StorageError {
         }
     }
 
+    /// Whether the file system has no such operation.
+    pub(crate) fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::Unsupported)
+    }
+
     /// Whether the disk (or the quota) is full: nothing is broken, a retry may succeed later.
     #[must_use]
     pub fn is_no_space(&self) -> bool {

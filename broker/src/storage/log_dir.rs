@@ -1,11 +1,13 @@
 //! One folder of `log.dirs`: its lock, its identity, its clean-shutdown marker, its checkpoints.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use nyala_coordinator::ids::{BrokerId, TopicPartition};
+use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
 
 use super::checkpoint::{self, PartitionOffsets};
@@ -35,6 +37,8 @@ pub(crate) struct LogDir {
     space: Arc<DirSpace>,
     offline: OnceLock<Arc<StorageError>>,
     lock: OnceLock<File>,
+    /// Partitions that the checkpoints on the disk name. Held while these are written.
+    checkpointed: Mutex<BTreeSet<TopicPartition>>,
     /// A log in it could not be opened: the next start must not take the folder for closed clean.
     tainted: AtomicBool,
 }
@@ -46,6 +50,18 @@ pub(crate) struct Checkpoints {
     pub(crate) recovery_points: PartitionOffsets,
     pub(crate) high_watermarks: PartitionOffsets,
     pub(crate) log_starts: PartitionOffsets,
+}
+
+impl Checkpoints {
+    /// All that one of them names.
+    fn partitions(&self) -> impl Iterator<Item = TopicPartition> {
+        let all = [
+            &self.recovery_points,
+            &self.high_watermarks,
+            &self.log_starts,
+        ];
+        all.into_iter().flat_map(PartitionOffsets::keys).cloned()
+    }
 }
 
 /// What lies in a folder.
@@ -63,6 +79,7 @@ impl LogDir {
             space: Arc::new(DirSpace::new(min_free_bytes)),
             offline: OnceLock::new(),
             lock: OnceLock::new(),
+            checkpointed: Mutex::default(),
             tainted: AtomicBool::new(false),
         };
         match dir.acquire() {
@@ -177,12 +194,20 @@ impl LogDir {
             durable::remove(&marker)?;
             durable::sync_dir(&self.path)?;
         }
-        Ok(Checkpoints {
+        let read = |name: &str| checkpoint::read_offsets(&self.path.join(name));
+        let found = Checkpoints {
             clean,
-            recovery_points: checkpoint::read_offsets(&self.path.join(names::RECOVERY_POINTS))?,
-            high_watermarks: checkpoint::read_offsets(&self.path.join(names::HIGH_WATERMARKS))?,
-            log_starts: checkpoint::read_offsets(&self.path.join(names::LOG_STARTS))?,
-        })
+            recovery_points: read(names::RECOVERY_POINTS)?,
+            high_watermarks: read(names::HIGH_WATERMARKS)?,
+            log_starts: read(names::LOG_STARTS)?,
+        };
+        self.checkpointed.lock().extend(found.partitions());
+        Ok(found)
+    }
+
+    /// Whether the checkpoints on the disk say something of this partition.
+    pub(crate) fn is_checkpointed(&self, partition: &TopicPartition) -> bool {
+        self.checkpointed.lock().contains(partition)
     }
 
     /// Lists the partitions' folders. Folders with other names are left alone.
@@ -205,12 +230,20 @@ impl LogDir {
         Ok(contents)
     }
 
-    /// Writes the three checkpoints.
-    pub(crate) fn write_checkpoints(&self, values: &Checkpoints) -> Result<(), StorageError> {
+    /// Writes the three checkpoints; their values are taken once nobody else writes them.
+    pub(crate) fn write_checkpoints(
+        &self,
+        values: impl FnOnce() -> Checkpoints,
+    ) -> Result<(), StorageError> {
+        let mut checkpointed = self.checkpointed.lock();
+        let values = values();
+        // Until all are written, those of before may be there still.
+        checkpointed.extend(values.partitions());
         let write = |name: &str, offsets| checkpoint::write_offsets(&self.path.join(name), offsets);
         write(names::RECOVERY_POINTS, &values.recovery_points)?;
         write(names::LOG_STARTS, &values.log_starts)?;
         write(names::HIGH_WATERMARKS, &values.high_watermarks)?;
+        *checkpointed = values.partitions().collect();
         let cleaner = self.path.join(names::CLEANER_OFFSETS);
         if !cleaner.exists() {
             checkpoint::write_offsets(&cleaner, &PartitionOffsets::new())?;

@@ -344,6 +344,10 @@ impl LogDirs {
         }
         let place = self.emptiest()?;
         let dir = Arc::clone(&place.dir);
+        if dir.is_checkpointed(partition) {
+            // Of a log that was deleted: after a crash the new one would start where that had.
+            self.checkpoint(&dir)?;
+        }
         let path = dir.path().join(partition.to_string());
         let made = self.make(&dir, &path, topic_id, config, now_ms)?;
         let log = Arc::new(Mutex::new(made));

@@ -33,7 +33,9 @@ const POPULATE_BYTES: usize = 256 << 10;
 /// Largest window that is brought in so gently.
 const GENTLE_BYTES_MAX: usize = 4 << 20;
 
-/// Gives `file` real blocks for `from..to` and makes it at least `to` long (fallocate mode 0).
+/// Gives `file` real blocks for `from..to` and makes it at least `to` long (fallocate mode 0). Some file
+/// systems (ext2, ext3, NFS before 4.2) cannot: an error of kind `Unsupported`. Zeros are no way out there:
+/// a batch that is written at the same time would be overwritten.
 pub(crate) fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
     if to <= from {
         return Ok(());
@@ -42,25 +44,9 @@ pub(crate) fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
         match rustix::fs::fallocate(file.as_fd(), FallocateFlags::empty(), from, to - from) {
             Ok(()) => return Ok(()),
             Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::OPNOTSUPP) => {
-                return write_zeros(file, from.max(file.metadata()?.len()), to);
-            }
             Err(errno) => return Err(errno.into()),
         }
     }
-}
-
-/// Zeros in `from..to`. For [`allocate`] where the file system cannot: blocks come with the bytes.
-pub(crate) fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
-    use std::os::unix::fs::FileExt;
-    let zeros = [0_u8; 16 << 10];
-    let mut at = from;
-    while at < to {
-        let count = usize::try_from(to - at).map_or(zeros.len(), |left| left.min(zeros.len()));
-        file.write_all_at(zeros.get(..count).unwrap_or(&zeros), at)?;
-        at += count as u64;
-    }
-    Ok(())
 }
 
 /// Brings all pages in. A small window comes a piece at a time: a kernel without preemption finishes each

@@ -125,6 +125,15 @@ impl LogDirs {
 
     fn write_checkpoints(&self, report: &mut RoundReport) {
         for dir in self.dirs.iter().filter(|dir| dir.offline().is_none()) {
+            if let Err(error) = self.checkpoint(dir) {
+                self.handle(dir, error, report);
+            }
+        }
+    }
+
+    /// Writes the checkpoints of a folder: of the logs that lie in it now.
+    pub(crate) fn checkpoint(&self, dir: &Arc<LogDir>) -> Result<(), StorageError> {
+        dir.write_checkpoints(|| {
             let mut values = Checkpoints::default();
             for (partition, placed) in self.placed() {
                 if !Arc::ptr_eq(&placed.dir, dir) {
@@ -139,10 +148,8 @@ impl LogDirs {
                     values.log_starts.insert(name(), log.log_start());
                 }
             }
-            if let Err(error) = dir.write_checkpoints(&values) {
-                self.handle(dir, error, report);
-            }
-        }
+            values
+        })
     }
 
     /// A full disk passes; a broken one takes the folder offline.
@@ -214,7 +221,7 @@ impl LogDirs {
             }
             let is_clean = !dir.is_tainted() && !unclean.iter().any(|d| Arc::ptr_eq(d, dir));
             let marked = if is_clean {
-                dir.write_checkpoints(&values)
+                dir.write_checkpoints(|| values)
                     .and_then(|()| dir.mark_clean())
             } else {
                 Ok(())

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use super::StorageError;
 use super::batch_head::{HEAD_BYTES, Stamp};
-use super::mmap::{PAGE_BYTES, Window, allocate, write_zeros};
+use super::mmap::{PAGE_BYTES, Window, allocate};
 use super::space::DirSpace;
 use super::workers::Workers;
 
@@ -60,6 +60,8 @@ pub(crate) struct Tail {
 
 #[derive(Debug)]
 struct State {
+    /// False once the file system has turned out to be one that cannot allocate: all is written then.
+    maps: bool,
     window: Option<Window>,
     next: Next,
     /// File space is allocated up to here.
@@ -85,6 +87,7 @@ impl Tail {
             target,
             workers,
             state: Mutex::new(State {
+                maps: true,
                 window: None,
                 next: Next::None,
                 allocated: size,
@@ -106,16 +109,20 @@ impl Tail {
     ) -> Result<(), StorageError> {
         let mut state = self.state.lock();
         let mapped = |window: &Window| window.covers(at, bytes.len());
-        if bytes.len() >= WRITE_BYTES_MIN
+        let large = bytes.len() >= WRITE_BYTES_MIN
             && !state.window.as_ref().is_some_and(mapped)
-            && stamp.log_append_time_ms.is_none()
-            && let Some((head, rest)) = bytes.split_first_chunk::<HEAD_BYTES>()
-        {
-            let mut head = *head;
-            stamp.put(&mut head);
-            return self.write_to_file(&mut state, at, &head, rest);
+            && stamp.log_append_time_ms.is_none();
+        if large || !state.maps {
+            return self.write_to_file(&mut state, at, bytes, stamp);
         }
-        let window = self.window(&mut state, at, bytes.len(), now_ms)?;
+        let window = match self.window(&mut state, at, bytes.len(), now_ms) {
+            Ok(window) => window,
+            Err(error) if error.is_unsupported() => {
+                state.maps = false;
+                return self.write_to_file(&mut state, at, bytes, stamp);
+            }
+            Err(error) => return Err(error),
+        };
         let room = window.bytes_mut(at, bytes.len());
         room.copy_from_slice(bytes);
         stamp.put(room);
@@ -129,11 +136,18 @@ impl Tail {
         &self,
         state: &mut State,
         at: u64,
-        head: &[u8],
-        rest: &[u8],
+        bytes: &[u8],
+        stamp: &Stamp,
     ) -> Result<(), StorageError> {
+        let (head, rest) = bytes.split_at(HEAD_BYTES.min(bytes.len()));
+        let head = match stamp.log_append_time_ms {
+            None => stamped(head, stamp),
+            // The checksum in the head covers all of it.
+            Some(_) => stamped(bytes, stamp),
+        };
+        let head = head.get(..HEAD_BYTES).unwrap_or(&head);
         let (file, rest_at) = (&self.target.file, at + head.len() as u64);
-        let end = rest_at + rest.len() as u64;
+        let end = at + bytes.len() as u64;
         let written = file
             .write_all_at(rest, rest_at)
             .and_then(|()| file.write_all_at(head, at));
@@ -293,6 +307,25 @@ impl Tail {
             state.next = Next::Wanted { from, to };
         }
     }
+}
+
+/// A stamped copy.
+fn stamped(bytes: &[u8], stamp: &Stamp) -> Vec<u8> {
+    let mut copy = bytes.to_vec();
+    stamp.put(&mut copy);
+    copy
+}
+
+/// Zeros in `from..to`, which is short.
+fn write_zeros(file: &File, from: u64, to: u64) -> std::io::Result<()> {
+    let zeros = [0_u8; 16 << 10];
+    let mut at = from;
+    while at < to {
+        let count = usize::try_from(to - at).map_or(zeros.len(), |left| left.min(zeros.len()));
+        file.write_all_at(zeros.get(..count).unwrap_or(&zeros), at)?;
+        at += count as u64;
+    }
+    Ok(())
 }
 
 /// Grows the step of a fast writer, shrinks that of a slow one.

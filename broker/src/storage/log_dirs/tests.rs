@@ -148,6 +148,47 @@ fn a_kill_means_recovery_from_the_checkpoint() {
 }
 
 #[test]
+fn a_topic_made_again_does_not_start_where_the_deleted_one_did() {
+    let root = tempfile::tempdir().expect("tempdir");
+    let partition = partition("t-0");
+    let fill = |dirs: &LogDirs| {
+        let log = dirs.create(&partition, Some(TopicId::random()), Arc::default(), 0);
+        let log = log.expect("created");
+        for at in 0..10 {
+            let appended = log.lock().append(&batch(1, 10, at), &as_leader(0, at));
+            appended.expect("appended");
+        }
+        log.lock().set_high_watermark(10);
+        log
+    };
+    // Deleted and made again, and made again only after a kill: the checkpoints are of before.
+    for kill_between in [false, true] {
+        let (mut dirs, _) = open(&[root.path()]);
+        let log = fill(&dirs);
+        log.lock().delete_before(7).expect("deleted");
+        drop(log);
+        clean(dirs.checkpoint_round(0));
+        dirs.delete(&partition, 0).expect("deleted");
+        if kill_between {
+            dirs.workers.stop();
+            drop(dirs);
+            (dirs, _) = open(&[root.path()]);
+        }
+        drop(fill(&dirs));
+        dirs.workers.stop();
+        drop(dirs);
+        let (dirs, report) = open(&[root.path()]);
+        let log = dirs.log(&partition).expect("there");
+        let offsets = |log: &Log| (log.log_start(), log.next_offset());
+        assert_eq!(offsets(&log.lock()), (0, 10));
+        assert!(report.synced_lost.is_empty(), "{:?}", report.synced_lost);
+        drop(log);
+        dirs.delete(&partition, 0).expect("deleted");
+        dirs.workers.stop();
+    }
+}
+
+#[test]
 fn a_second_process_is_kept_out() {
     let root = tempfile::tempdir().expect("tempdir");
     let (_dirs, _) = open(&[root.path()]);

@@ -91,6 +91,30 @@ fn a_large_batch_of_log_append_time_gets_its_checksum_in_the_map() {
 }
 
 #[test]
+fn where_nothing_can_be_allocated_all_is_written() {
+    let (dir, tail) = tail();
+    tail.state.lock().maps = false;
+    let stamp = Stamp {
+        log_append_time_ms: Some(5),
+        ..STAMP
+    };
+    tail.write(0, &[7; 20], &STAMP, 0).expect("written");
+    tail.write(20, &[8; 100], &stamp, 0).expect("written");
+    tail.write(120, &large(9), &stamp, 0).expect("written");
+    assert!(tail.state.lock().window.is_none());
+    let mut expected = vec![];
+    for (mut bytes, stamp) in [
+        (vec![7; 20], STAMP),
+        (vec![8; 100], stamp),
+        (large(9), stamp),
+    ] {
+        stamp.put(&mut bytes);
+        expected.extend(bytes);
+    }
+    assert_eq!(on_disk(&dir, 0, expected.len()), expected);
+}
+
+#[test]
 fn a_failed_write_leaves_nothing_behind_the_end() {
     let (dir, tail) = tail();
     tail.write(0, &[7; 100], &STAMP, 0).expect("written");
