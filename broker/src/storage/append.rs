@@ -1,7 +1,7 @@
 //! The way of an append: check the producer, make room, copy and stamp, note, publish.
 //!
-//! The hot path allocates nothing, and for small batches calls the system only when the window or the
-//! index memory is used up. An error before the copy changes nothing; a fault during it takes the log offline before the batch
+//! For a small batch the hot path allocates nothing and calls the system only when the window or the index
+//! memory is used up. An error before the copy changes nothing; a fault during it takes the log offline before the batch
 //! is published, so nothing behind a hole is ever acknowledged.
 
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //! all of it has come and it is committed.
 //!
 //! Receiving into the mapped window instead saves this buffer, but every page of it is first faulted in
-//! and zeroed by the kernel, which costs more than the copy that is saved (`tail.rs` has the figures).
+//! and zeroed by the kernel, which costs more than the copy that is saved (`tail.rs`).
 
 use bytes::BufMut;
 use bytes::buf::Limit;

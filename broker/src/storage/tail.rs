@@ -2,8 +2,8 @@
 //! and mapping run ahead of the writer; large ones are written to the file.
 //!
 //! A page of the map costs the kernel a fault and its zeroing before our copy overwrites it; a write costs
-//! a call, but fills whole pages at once. Measured here (2 connections, 8 partitions, per CPU second):
-//! batches of 16 KB 1080 MB mapped, 965 written; of 66 KB 700 and 860; of 1 MB 755 and 1023.
+//! a call, but fills whole pages at once. Which of them is dearer turns between 16 and 64 KB: to be seen with
+//! `cargo compare --only "raw produce"` and another [`WRITE_BYTES_MIN`].
 //!
 //! The window covers the pages around the end. When less than half a step of it is left, a worker
 //! allocates, maps and populates the next one (`workers.rs`) while the writer goes on; a writer that

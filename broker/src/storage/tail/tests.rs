@@ -90,6 +90,17 @@ fn a_large_batch_of_log_append_time_gets_its_checksum_in_the_map() {
     assert_eq!(on_disk(&dir, 0, WRITE_BYTES_MIN), expected);
 }
 
+/// What ext2 answers; nothing in a test's reach does.
+#[test]
+fn a_file_system_that_cannot_allocate_is_told_from_one_that_is_full() {
+    let error = |code| {
+        let source = std::io::Error::from_raw_os_error(code);
+        StorageError::io("allocate", std::path::Path::new("f"), source)
+    };
+    assert!(error(libc::EOPNOTSUPP).is_unsupported() && !error(libc::EOPNOTSUPP).is_no_space());
+    assert!(!error(libc::ENOSPC).is_unsupported() && error(libc::ENOSPC).is_no_space());
+}
+
 #[test]
 fn where_nothing_can_be_allocated_all_is_written() {
     let (dir, tail) = tail();
