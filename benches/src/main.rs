@@ -175,9 +175,7 @@ fn measure(target: &Target, workload: &Workload, seconds: f64, run: usize) -> Re
             let seconds = seconds.min(5.0);
             records = driver::produce(address, name, &fill(Kind::Produce), seconds)?.operations;
         }
-        Kind::RawFetch => {
-            raw::run(address, name, &fill(Kind::RawProduce), seconds.min(2.0))?;
-        }
+        Kind::RawFetch => raw::fill(address, name, &fill(Kind::RawProduce))?,
         _ => {}
     }
     let before = usage::of(target.pid);

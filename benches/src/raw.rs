@@ -30,18 +30,50 @@ pub(crate) struct Moved {
 /// Connections of every raw workload.
 const CONNECTIONS: i32 = 2;
 
+/// What is written for raw fetches: more than what they read of it fits into the cache of most CPUs.
+const FILLED_BYTES: u64 = 1 << 30;
+
+/// When a connection sends no more.
+#[derive(Clone, Copy, Debug)]
+enum Until {
+    Time(Instant),
+    /// So many requests were sent.
+    Requests(u64),
+}
+
+impl Until {
+    fn goes_on(self, sent: u64) -> bool {
+        match self {
+            Self::Time(end) => Instant::now() < end,
+            Self::Requests(limit) => sent < limit,
+        }
+    }
+}
+
 /// Runs a raw workload for `seconds` on two connections.
 pub(crate) fn run(address: &str, topic: &str, workload: &Workload, seconds: f64) -> Result<Moved> {
+    let end = Until::Time(Instant::now() + Duration::from_secs_f64(seconds));
+    on_connections(|connection| match workload.kind {
+        Kind::RawFetch => fetch(address, topic, workload, connection, end),
+        _ => produce(address, topic, workload, connection, end),
+    })
+}
+
+/// Writes what raw fetches are to read: the same on both sides. The faster producer would have the longer
+/// log, and reading it the fewer hits in the CPU's cache.
+pub(crate) fn fill(address: &str, topic: &str, workload: &Workload) -> Result<()> {
+    let bytes = batch(workload.batch_records, workload.record_bytes).len() as u64;
+    let each = Until::Requests(FILLED_BYTES / bytes / CONNECTIONS.unsigned_abs() as u64);
+    on_connections(|connection| produce(address, topic, workload, connection, each)).map(drop)
+}
+
+/// `work` on each connection at the same time.
+fn on_connections(work: impl Fn(i32) -> Result<Moved> + Sync) -> Result<Moved> {
     let started = Instant::now();
-    let end = started + Duration::from_secs_f64(seconds);
     let parts = std::thread::scope(|scope| {
+        let work = &work;
         let threads: Vec<_> = (0..CONNECTIONS)
-            .map(|connection| {
-                scope.spawn(move || match workload.kind {
-                    Kind::RawFetch => fetch(address, topic, workload, connection, end),
-                    _ => produce(address, topic, workload, connection, end),
-                })
-            })
+            .map(|connection| scope.spawn(move || work(connection)))
             .collect();
         threads
             .into_iter()
@@ -64,7 +96,7 @@ fn produce(
     topic: &str,
     workload: &Workload,
     connection: i32,
-    end: Instant,
+    until: Until,
 ) -> Result<Moved> {
     let mut socket = connect(address)?;
     let batch = batch(workload.batch_records, workload.record_bytes);
@@ -74,13 +106,14 @@ fn produce(
     let mut frames = frames.iter().cycle().skip(usize::try_from(connection)?);
     let gap = gap(workload);
     let (mut moved, mut answer, mut in_flight) = (Moved::default(), Vec::new(), VecDeque::new());
-    let mut due = Instant::now();
+    let (mut due, mut requests) = (Instant::now(), 0);
     loop {
-        let more = Instant::now() < end;
+        let more = until.goes_on(requests);
         if more && in_flight.len() < workload.pipeline {
             let begun = begin(due, workload.rate);
             socket.write_all(frames.next().expect("cycles over one frame or more"))?;
             in_flight.push_back(begun);
+            requests += 1;
             due += gap;
             continue;
         }
@@ -122,13 +155,13 @@ fn fetch(
     topic: &str,
     workload: &Workload,
     connection: i32,
-    end: Instant,
+    until: Until,
 ) -> Result<Moved> {
     let mut socket = connect(address)?;
     let partition = connection % workload.partitions;
     let (mut moved, mut answer, mut offset) = (Moved::default(), Vec::new(), 0);
     let mut due = Instant::now();
-    while Instant::now() < end {
+    while until.goes_on(moved.operations) {
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         due += gap(workload);
         let sent = Instant::now();
