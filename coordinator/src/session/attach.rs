@@ -368,17 +368,16 @@ impl Thread {
         End::Finished
     }
 
-    /// Ends the session: with the last handle gone the library sends `closeSession`.
+    /// Ends the session: with the last handle gone the library sends `closeSession`. What the session holds
+    /// is over before that: ZooKeeper may give it to others long before its answer is here.
     async fn close(&mut self, client: zk::Client) {
-        let mut states = client.state_watcher();
-        drop(client);
+        self.shared.lease.revoke();
         let state = SessionState::Lost {
             generation: self.generation,
         };
-        self.shared.phase.send_modify(|p| {
-            p.state = state;
-            p.attached = None;
-        });
+        self.publish(state, None, false);
+        let mut states = client.state_watcher();
+        drop(client);
         let closed = async { while ended(states.changed().await).is_none() {} };
         if timeout(CLOSE_MAX, closed).await.is_err() {
             warn!("ZooKeeper did not confirm the end of the session; it will time out");
