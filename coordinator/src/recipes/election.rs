@@ -103,7 +103,7 @@ impl Election {
         self.line.entrants().await
     }
 
-    /// The leader, if there is one.
+    /// The leader, if there is one. It may just have resigned: if it matters, compare fences.
     pub async fn leader(&self) -> Result<Option<Entrant>, RecipeError> {
         let (leader, _) = read_leader(&self.line.session, &self.line.path).await?;
         Ok(leader)
@@ -172,7 +172,8 @@ impl Candidate {
         }
     }
 
-    /// Gives leadership, or the place in line, up; the next one can lead when this returns.
+    /// Gives leadership up: the next one can lead when this returns. A place in line is given up in the
+    /// background.
     pub async fn resign(self) -> Result<(), RecipeError> {
         self.resign.send_replace(true);
         // An error means that the runtime ends, and with it the session.

@@ -7,8 +7,8 @@
 //!
 //! A successor that only sees a node go has to list the line: who went may have left it without ever
 //! having held, with others still before it. The event of the second name says that it *held* until
-//! now, so that nobody is left before it, nor before us: the turn is ours without another question. The
-//! name has the holder's UUID in it, nobody else makes it, and nobody ever sees the node in a list.
+//! now, so that nobody before it holds or will hold, nor before us (a node of one who has let go may still
+//! be on its way out): the turn is ours without another question. The name has the holder's UUID in it, nobody else makes it, and nobody ever sees the node in a list.
 //!
 //! It is a hint for speed: without one (kazoo and Curator give none, nor does a session that ends) the
 //! successor lists the line. Only who holds alone gives it: a reader leaves other readers behind.

@@ -7,7 +7,8 @@
 //! it is released.
 //!
 //! *Invariant*: `is_valid` implies that the node was there one lease ago at most and that the session
-//! lived; nobody who holds the same thing has a smaller fence and is valid.
+//! lived; nobody who holds the same thing has a smaller fence and is valid. The exception: who deletes the
+//! nodes of others breaks into what they hold, and they notice it after [`WATCH_AFTER`] and an answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,8 +65,17 @@ pub(super) struct Contender {
     runtime: Handle,
     /// It is to be removed when this is dropped.
     stands: bool,
-    /// What it says when it goes, and since when it holds.
-    farewell: Option<(Farewell, Instant)>,
+    /// How it goes, once it holds.
+    parting: Option<Parting>,
+}
+
+/// What is said at the end of a hold.
+#[derive(Debug)]
+struct Parting {
+    farewell: Farewell,
+    /// Since when it is held.
+    since: Instant,
+    stage: watch::Receiver<Stage>,
 }
 
 /// A create on its way. Dropped before its answer, it finds and removes what may have been made.
@@ -109,14 +119,15 @@ impl Contender {
         Ok((Self::adopt(session, own), listed))
     }
 
-    /// Takes care of a node that is ours. To be called on a tokio runtime.
+    /// Takes care of a node that is ours. To be called on the tokio runtime that is to remove it: one that
+    /// ends before the session leaves the node until the session ends, too.
     pub(super) fn adopt(session: &Session, own: Own) -> Self {
         Self {
             session: session.clone(),
             own: Arc::new(own),
             runtime: Handle::current(),
             stands: true,
-            farewell: None,
+            parting: None,
         }
     }
 
@@ -176,7 +187,11 @@ impl Contender {
             Arc::clone(&stages),
         );
         self.runtime.spawn(keeping);
-        self.farewell = Some((farewell, Instant::now()));
+        self.parting = Some(Parting {
+            farewell,
+            since: Instant::now(),
+            stage: stages.subscribe(),
+        });
         Some(Hold {
             contender: self,
             validity,
@@ -188,14 +203,23 @@ impl Contender {
     /// Removes the node and waits until that is done.
     pub(super) async fn leave(mut self) -> Result<(), ZkError> {
         // Given up halfway, it is dropped, and removed all the same.
-        let removed = remove(&self.session, &self.own, self.tells()).await;
+        let tells = self.hand_over();
+        let removed = remove(&self.session, &self.own, tells).await;
         self.stands = false;
         removed
     }
 
-    fn tells(&self) -> bool {
-        let due = |(farewell, since): (Farewell, Instant)| farewell.is_due(since);
-        self.farewell.is_some_and(due)
+    /// Gives the turn to the next in line, if that one shares our session; if not, whether it is to be told
+    /// through ZooKeeper.
+    fn hand_over(&self) -> bool {
+        let Some(parting) = &self.parting else {
+            return false;
+        };
+        // One that was lost in another way has no turn to give.
+        let released = *parting.stage.borrow() == Stage::Lost(Loss::Released);
+        let gives = released && parting.farewell != Farewell::Never;
+        let told = gives && self.session.neighbours().tell(&self.own.path);
+        gives && !told && parting.farewell.is_due(parting.since)
     }
 }
 
@@ -203,7 +227,7 @@ impl Drop for Contender {
     fn drop(&mut self) {
         if self.stands && !self.own.is_over(&self.session) {
             let (session, own) = (self.session.clone(), Arc::clone(&self.own));
-            let tells = self.tells();
+            let tells = self.hand_over();
             self.runtime
                 .spawn(async move { remove_at_last(&session, &own, tells).await });
         }

@@ -11,7 +11,8 @@
 //! *On session loss*: the hold ends at once, or when the lease runs out while ZooKeeper is out of reach; who
 //! waits goes on waiting, with a new session from the end of the line.
 //! *Costs*: three requests and no watch, uncontended; five and two events for one of many who wait; one more
-//! each time that one before us leaves without a farewell (`farewell.rs`), as kazoo's and Curator's do.
+//! each time that one before us leaves without a farewell (`farewell.rs`), as kazoo's and Curator's do. Who
+//! waits right behind a holder of its own session has it before ZooKeeper has heard of the release.
 //!
 //! ```no_run
 //! # async fn example(session: nyala_coordinator::session::Session) -> Result<(), Box<dyn std::error::Error>> {
@@ -79,7 +80,8 @@ impl Lock {
         self.line.try_acquire(Kind::Lock).await
     }
 
-    /// The holder, then those who wait, in order.
+    /// The holder, then those who wait, in order. The first may just have let go: if it matters, compare
+    /// fences.
     pub async fn entrants(&self) -> Result<Vec<Entrant>, RecipeError> {
         self.line.entrants().await
     }

@@ -8,16 +8,18 @@
 //! Met or handed over: `barrier`, `double_barrier` (begin and end together), `queue` (each item to one
 //! consumer), `fanout` (each item to all), `sync_queue` (opens when all have come).
 //! Under them: `presence` (a write that is sent twice happens once), `inlet` (items into a queue),
-//! `tree_view` (a tree kept current), `claim` (a fixed name), `own` (an ephemeral node that is certainly ours), `hold` (the guard and the task that
-//! keeps it honest), `line` (who is before whom, pure), `turn` (waiting for the one before),
-//! `farewell` (how the next is told), `fence` (the token that makes late writers harmless).
+//! `tree_view` (a tree kept current), `claim` (a fixed name), `own` (an ephemeral node that is certainly
+//! ours), `fence` (the token that makes late writers harmless). The way of a lock: `line` (who is before
+//! whom, pure), `turn` (waiting for the one before), `hold` (the guard and the task that keeps it honest),
+//! and how the next is told: `farewell` through ZooKeeper, `session/neighbours.rs` within one session.
 //!
 //! A recipe takes a [`Session`](crate::session::Session) and a path below its chroot. Every wait may be
 //! dropped at any point and leaves nothing behind. Everything held is a [`Hold`]: it has a [`Fence`],
-//! knows by itself when it is not valid any more, and is let go by `release` or by dropping it.
+//! knows by itself when it is not valid any more, and is let go by `release` or by dropping it. The tokio
+//! runtime that took it also removes it: let go, or close the session, before you shut that down.
 //!
-//! *Invariant*: at no time are two holds of the same thing valid, as long as clocks run equally fast
-//! and no session is ended by force; and whoever holds it later has the larger fence, whatever happens.
+//! *Invariant*: at no time are two holds of the same thing valid, as long as clocks run equally fast,
+//! no session is ended by force and nobody deletes the nodes of others; and whoever holds it later has the larger fence, whatever happens.
 
 pub mod balance;
 pub mod barrier;

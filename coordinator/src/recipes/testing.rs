@@ -300,6 +300,10 @@ async fn pass(
                 return;
             }
         }
+        // That the server has closed the connection is an answer, too.
+        if answers.borrow().mode == Mode::LoseAnswers {
+            std::future::pending::<()>().await;
+        }
     };
     tokio::select! {
         () = up => {}

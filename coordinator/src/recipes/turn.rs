@@ -2,7 +2,8 @@
 //!
 //! Only the node right before a contender is watched, so one that leaves wakes one (no herd). Unless it
 //! says that it held until now (`farewell.rs`), a list is read again before anything is taken: the one
-//! before may have left without ever having held.
+//! before may have left without ever having held. Who shares our session says so to us itself
+//! (`session/neighbours.rs`): nobody stands between us, so that it need not be written first.
 
 use std::time::Duration;
 
@@ -192,14 +193,24 @@ impl Line {
     /// Waits until something happened to the node of this name.
     async fn leaves(&self, name: &str) -> Result<Left, RecipeError> {
         let path = child(&self.path, name);
+        let mut neighbour = self.session.neighbours().listen(&path);
+        tokio::select! {
+            biased;
+            () = neighbour.heard() => Ok(Left::Told),
+            left = self.leaves_zookeeper(name, &path) => left,
+        }
+    }
+
+    /// As [`leaves`](Self::leaves), told by ZooKeeper only.
+    async fn leaves_zookeeper(&self, name: &str, path: &str) -> Result<Left, RecipeError> {
         // The second leaves after the first: a farewell that comes between is missed, and the line listed.
         let farewell = async {
             match line::is_reader(name) {
                 true => None,
-                false => farewell::watch(&self.session, &path).await,
+                false => farewell::watch(&self.session, path).await,
             }
         };
-        let (before, farewell) = tokio::join!(self.session.exists_watch(&path), farewell);
+        let (before, farewell) = tokio::join!(self.session.exists_watch(path), farewell);
         match before {
             Ok((Some(_), before)) => tokio::select! {
                 // Its event comes before that of the node's end.
@@ -209,11 +220,12 @@ impl Line {
             },
             Ok((None, _)) => Ok(Left::Unknown),
             Err(e) if e.is_transient() => Ok(Left::Unknown),
-            Err(e) => Err(RecipeError::at(&path)(e)),
+            Err(e) => Err(RecipeError::at(path)(e)),
         }
     }
 
-    /// All in line, in order, the first of them first.
+    /// All in line, in order, the first of them first. It may be one that has let go, and whose node is on
+    /// its way out.
     pub(super) async fn entrants(&self) -> Result<Vec<Entrant>, RecipeError> {
         let names = match self.session.children(&self.path).await {
             Ok(names) => names,

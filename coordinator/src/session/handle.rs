@@ -19,6 +19,7 @@ use super::attach;
 use super::config::{ConnectString, SessionConfig};
 use super::error::{SessionError, ZkError};
 use super::lease::Lease;
+use super::neighbours::Neighbours;
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +103,7 @@ pub(super) struct Shared {
     pub(super) timeout_ms: AtomicU64,
     /// Ids of all sessions that this handle has had.
     pub(super) own_ids: Mutex<Vec<i64>>,
+    pub(super) neighbours: Neighbours,
     in_flight: Semaphore,
 }
 
@@ -152,6 +154,7 @@ impl Session {
             lease: Lease::new(),
             timeout_ms: AtomicU64::new(timeout_ms),
             own_ids: Mutex::new(Vec::new()),
+            neighbours: Neighbours::default(),
             in_flight: Semaphore::new(config.in_flight_max.clamp(1, Semaphore::MAX_PERMITS)),
             config,
         });
@@ -191,6 +194,11 @@ impl Session {
     #[must_use]
     pub fn is_former_session(&self, id: i64) -> bool {
         self.session_id() != Some(id) && self.shared.own_ids.lock().contains(&id)
+    }
+
+    /// What the callers of this session tell each other.
+    pub(crate) fn neighbours(&self) -> &Neighbours {
+        &self.shared.neighbours
     }
 
     /// The self-fencing clock: act on what the session holds only while it [`holds`](Lease::holds).

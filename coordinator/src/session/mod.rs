@@ -12,6 +12,7 @@ mod attach;
 mod config;
 mod error;
 mod lease;
+mod neighbours;
 mod ops;
 
 pub use config::{DigestAuth, SessionConfig};

@@ -57,6 +57,89 @@ async fn holders_come_in_the_order_of_asking_with_growing_fences() {
 }
 
 #[tokio::test]
+async fn who_shares_the_session_has_it_before_zookeeper_has_heard() {
+    let place = Place::start().await;
+    let (shared, other) = (place.proxied().await, place.session().await);
+    let hold = lock(&shared).acquire().await.expect("it is free");
+    let next = lock(&shared);
+    let next = tokio::spawn(async move { next.acquire().await });
+    until("the next one waits", || async {
+        shared.neighbours().listening(hold.path()) == 1
+    })
+    .await;
+    let third = lock(&other);
+    let third = tokio::spawn(async move { third.acquire().await });
+    until_children(&other, PATH, 3).await;
+    place.proxy.lose_requests();
+    let (fence, validity) = (hold.fence(), hold.validity());
+    let release = tokio::spawn(hold.release());
+    let next = soon("the next hold", next).await.expect("no panic");
+    let next = next.expect("its turn came");
+    assert!(next.is_valid() && next.fence() > fence && !validity.is_valid());
+    let names = other.children(PATH).await.expect("they can be read");
+    assert_eq!(names.len(), 3, "ZooKeeper has not heard of it: {names:?}");
+    assert!(!release.is_finished(), "so it is not done");
+    place.proxy.cut();
+    place.proxy.heal();
+    let released = soon("the release", release).await.expect("no panic");
+    released.expect("it is ours");
+    until_children(&other, PATH, 2).await;
+    assert!(next.is_valid() && !third.is_finished());
+    next.release().await.expect("it is ours");
+    let third = soon("the third", third).await.expect("no panic");
+    assert!(third.expect("its turn came").is_valid());
+}
+
+#[tokio::test]
+async fn a_hold_that_was_deleted_gives_its_turn_to_nobody() {
+    let place = Place::start().await;
+    let (shared, other) = (place.session().await, place.session().await);
+    let hold = lock(&shared).acquire().await.expect("it is free");
+    let next = lock(&shared);
+    let next = tokio::spawn(async move { next.acquire().await });
+    until("the next one waits", || async {
+        shared.neighbours().listening(hold.path()) == 1
+    })
+    .await;
+    // It is held so long that it watches its node.
+    assert_eq!(
+        soon("the loss", deletion_of(&other, &hold)).await,
+        Loss::Deleted
+    );
+    let path = hold.path().to_owned();
+    let heard = shared.neighbours().listen(&path);
+    drop(hold);
+    let next = soon("the next hold", next).await.expect("no panic");
+    assert!(next.expect("it is the first in the list").is_valid());
+    assert_eq!(shared.neighbours().listening(&path), 1, "not told");
+    drop(heard);
+}
+
+async fn deletion_of(other: &Session, hold: &Hold) -> Loss {
+    let deleted = other.delete(hold.path(), None).await;
+    deleted.expect("nobody protects it");
+    hold.lost().await
+}
+
+#[tokio::test]
+async fn what_a_closing_session_holds_is_over_before_others_can_have_it() {
+    let place = Place::start().await;
+    let (closing, other) = (place.proxied().await, place.session().await);
+    let hold = lock(&closing).acquire().await.expect("it is free");
+    let next = lock(&other);
+    let next = tokio::spawn(async move { next.acquire().await });
+    until_children(&other, PATH, 2).await;
+    place.proxy.lose_answers();
+    let close = tokio::spawn(async move { closing.close().await });
+    let next = soon("the next hold", next).await.expect("no panic");
+    assert!(next.expect("its turn came").is_valid());
+    assert!(!close.is_finished(), "the answer was lost");
+    assert!(!hold.is_valid(), "two holders");
+    assert_eq!(soon("the loss", hold.lost()).await, Loss::SessionEnded);
+    soon("the close", close).await.expect("no panic");
+}
+
+#[tokio::test]
 async fn time_runs_out_and_leaves_nothing_behind() {
     let place = Place::start().await;
     let (one, two) = (place.session().await, place.session().await);
@@ -393,12 +476,21 @@ async fn a_hold_costs_three_operations_and_a_handover_wakes_one() {
     let codes: Vec<i32> = seen.iter().map(|(code, _)| *code).collect();
     assert_eq!(codes, [CREATE, CHILDREN_AND_STAT, DELETE], "{seen:?}");
 
-    let mut hold = lock(&session).acquire().await.expect("it is free");
+    let sessions = [session, place.proxied().await];
+    handovers_ask_nothing(&place, &sessions, MULTI).await;
+    let [session, _] = sessions;
+    handovers_ask_nothing(&place, &[session], DELETE).await;
+}
+
+/// Contenders of these sessions by turns; `end`: what a hold ends with.
+async fn handovers_ask_nothing(place: &Place, sessions: &[Session], end: i32) {
+    let session = &sessions[0];
+    let mut hold = lock(session).acquire().await.expect("it is free");
     let mut waiting = Vec::new();
     for number in 0..20 {
-        let lock = lock(&session);
+        let lock = lock(&sessions[(number + 1) % sessions.len()]);
         waiting.push(tokio::spawn(async move { lock.acquire().await }));
-        until_children(&session, PATH, number + 2).await;
+        until_children(session, PATH, number + 2).await;
     }
     for next in waiting {
         until("a quiet line", || async {
@@ -412,13 +504,15 @@ async fn a_hold_costs_three_operations_and_a_handover_wakes_one() {
             .expect("its turn");
         let seen = place.proxy.seen_below(PATH);
         let count = |codes: &[i32]| seen.iter().filter(|(code, _)| codes.contains(code)).count();
-        assert_eq!(count(&[MULTI]), 1, "{seen:?}");
-        assert_eq!(
-            count(&[CHILDREN, CHILDREN_AND_STAT, DELETE]),
-            0,
-            "a herd, or a question: {seen:?}"
-        );
+        assert_eq!(count(&[MULTI, DELETE]), 1, "{seen:?}");
+        assert_eq!(count(&[end]), 1, "{seen:?}");
+        let questions = count(&[CHILDREN, CHILDREN_AND_STAT]);
+        assert_eq!(questions, 0, "a herd, or a question: {seen:?}");
     }
+    // The last one has nobody to tell it to, and has waited: it is a multi all the same.
+    hold.release().await.expect("it is ours");
+    until_children(session, PATH, 0).await;
+    place.proxy.seen_below(PATH);
 }
 
 #[tokio::test]

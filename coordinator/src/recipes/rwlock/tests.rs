@@ -112,3 +112,41 @@ async fn curators_names_are_written_when_asked_for() {
     let writing = soon("the writer", theirs().write()).await.expect("free");
     assert!(writing.path().contains("-__WRIT__"), "{}", writing.path());
 }
+
+#[tokio::test]
+async fn all_readers_of_the_writers_session_have_it_before_zookeeper_has_heard() {
+    let place = Place::start().await;
+    let (shared, other) = (place.proxied().await, place.session().await);
+    let hold = table(&shared).write().await.expect("it is free");
+    let mut readers = Vec::new();
+    for count in 1..4 {
+        let reader = table(&shared);
+        readers.push(tokio::spawn(async move { reader.read().await }));
+        until("the next one waits", || async {
+            shared.neighbours().listening(hold.path()) == count
+        })
+        .await;
+    }
+    let writer = table(&other);
+    let writer = tokio::spawn(async move { writer.write().await });
+    until_children(&other, PATH, 5).await;
+    place.proxy.lose_requests();
+    let release = tokio::spawn(hold.release());
+    let mut reads = Vec::new();
+    for reader in readers {
+        let hold = soon("a reader", reader).await.expect("no panic");
+        reads.push(hold.expect("its turn came"));
+    }
+    assert!(reads.iter().all(Hold::is_valid));
+    assert!(!release.is_finished() && !writer.is_finished());
+    place.proxy.cut();
+    place.proxy.heal();
+    let released = soon("the release", release).await.expect("no panic");
+    released.expect("it is ours");
+    assert!(!writer.is_finished(), "readers hold it");
+    for read in reads {
+        read.release().await.expect("it is ours");
+    }
+    let writer = soon("the writer", writer).await.expect("no panic");
+    assert!(writer.expect("its turn came").is_valid());
+}
