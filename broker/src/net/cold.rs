@@ -128,11 +128,6 @@ fn to_usize(bytes: u64) -> usize {
 pub(super) struct ColdReads(VecDeque<(Weak<File>, u64)>);
 
 impl ColdReads {
-    /// Whether nothing of late had to be waited for.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Takes in how the last piece was found.
     pub(super) fn note(&mut self, warmed: Warmed) {
         self.0.retain(|(file, _)| !file.ptr_eq(&warmed.file));

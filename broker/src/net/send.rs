@@ -21,10 +21,7 @@ use crate::api::{CloseReason, Later, LaterKind, Payload};
 /// File bytes that are checked for residence at once.
 const PIECE_BYTES: u64 = 1024 * 1024;
 /// After this much, other connections of the thread get their turn; no system call sends more.
-const TURN_BYTES: u64 = 1024 * 1024;
-/// The same for who reads from the disk: the disk holds it up more than short turns do, and the others
-/// not at all.
-const COLD_TURN_BYTES: u64 = 256 * 1024;
+const TURN_BYTES: u64 = 256 * 1024;
 /// Memory that an empty outbox keeps.
 const KEEP_BYTES: usize = 64 * 1024;
 
@@ -122,8 +119,9 @@ impl Outbox {
             && let Poll::Ready(done) = std::pin::Pin::new(warming).poll(cx)
         {
             self.warming = None;
+            let warmed = done.map_err(io::Error::other)??;
             self.resident = PIECE_BYTES;
-            self.cold.note(done.map_err(io::Error::other)??);
+            self.cold.note(warmed);
             progress = true;
         }
         loop {
@@ -176,7 +174,7 @@ impl Outbox {
             return Ok((Sent::Warming, sent));
         }
         while !self.front.is_empty() {
-            if sent >= self.turn_bytes() {
+            if sent >= TURN_BYTES {
                 return Ok((Sent::Turn, sent));
             }
             let step = match self.front.front_range() {
@@ -211,14 +209,6 @@ impl Outbox {
         Ok((Sent::All, sent))
     }
 
-    fn turn_bytes(&self) -> u64 {
-        if self.cold.is_empty() {
-            TURN_BYTES
-        } else {
-            COLD_TURN_BYTES
-        }
-    }
-
     fn send_bytes(&mut self, stream: &TcpStream) -> io::Result<u64> {
         let (bytes, more) = self.front.front_bytes();
         // A head goes into the same segment as the records behind it.
@@ -235,11 +225,11 @@ impl Outbox {
     }
 
     fn send_range(&mut self, stream: &TcpStream) -> io::Result<u64> {
-        let (resident, turn) = (self.resident, self.turn_bytes());
+        let resident = self.resident;
         let Some(range) = self.front.front_range() else {
             return Ok(0);
         };
-        let bytes = range.remaining.min(resident).min(turn);
+        let bytes = range.remaining.min(resident).min(TURN_BYTES);
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         let mut position = range.position;
         let sent = stream.try_io(Interest::WRITABLE, || {
