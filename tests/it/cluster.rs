@@ -135,7 +135,7 @@ impl Member {
 
     async fn stop(self) {
         self.cluster.leave().await;
-        self.logs.close(clock::wall_ms());
+        self.logs.close();
         self.session.close().await;
     }
 
@@ -143,7 +143,7 @@ impl Member {
     async fn die(self) {
         self.session.abandon().await;
         drop(self.cluster);
-        self.logs.close(clock::wall_ms());
+        self.logs.close();
     }
 }
 

@@ -206,7 +206,7 @@ fn copies_from_a_real_leader(release: &str) {
         tokio::task::block_in_place(|| await_end(&small, 500));
         assert_eq!(small.log().lock().log_start(), 450);
         follower.fetchers.close().await;
-        follower.logs.close(0);
+        follower.logs.close();
     });
 }
 

@@ -39,7 +39,7 @@ fn open(folder: &Path) -> (Arc<LogDirs>, OpenReport) {
 }
 
 fn close(dirs: &LogDirs) {
-    let report = dirs.close(clock::wall_ms());
+    let report = dirs.close();
     assert!(report.failed.is_empty(), "{:?}", report.failed);
 }
 

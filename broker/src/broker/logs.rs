@@ -171,7 +171,7 @@ fn tell(name: &str, report: RoundReport) {
 /// Closes every log and leaves the marks of a clean stop.
 pub(super) async fn close(logs: &Arc<LogDirs>) {
     let logs = Arc::clone(logs);
-    let closed = tokio::task::spawn_blocking(move || logs.close(clock::wall_ms()));
+    let closed = tokio::task::spawn_blocking(move || logs.close());
     match closed.await {
         Ok(report) => tell("close", report),
         Err(error) => tracing::error!(%error, "closing the logs was cut short"),

@@ -1,8 +1,8 @@
-//! The way of an append: check the producer, make room, copy and stamp, note, publish.
+//! The way of an append: check the producer, make room, put and stamp, note, publish.
 //!
 //! For a small batch the hot path allocates nothing and calls the system only when the window or the index
-//! memory is used up. An error before the copy changes nothing; a fault during it takes the log offline before the batch
-//! is published, so nothing behind a hole is ever acknowledged.
+//! memory is used up. An error before the batch is put changes nothing; a fault meanwhile takes the log
+//! offline before it is published, so nothing behind a hole is ever acknowledged.
 
 use std::sync::Arc;
 
@@ -72,7 +72,7 @@ impl Log {
     /// Appends one batch as its leader: checks the producer's sequence, gives offsets, stamps base offset
     /// and leader epoch while the bytes are copied to their place. The caller has checked the CRC.
     pub fn append(&mut self, batch: &[u8], how: &AppendAs<'_>) -> Result<Appended, AppendError> {
-        let admitted = match self.admit(batch, batch.len(), how)? {
+        let admitted = match self.admit(batch, how)? {
             Admission::New(admitted) => admitted,
             Admission::Known(appended) => return Ok(appended),
         };
@@ -153,15 +153,10 @@ impl Log {
     }
 
     /// Checks a batch against the log's state; changes nothing.
-    fn admit(
-        &self,
-        batch: &[u8],
-        len: usize,
-        how: &AppendAs<'_>,
-    ) -> Result<Admission, AppendError> {
+    fn admit(&self, batch: &[u8], how: &AppendAs<'_>) -> Result<Admission, AppendError> {
         self.syncer.ok()?;
         let mut head = parse(batch)?;
-        if head.size != len {
+        if head.size != batch.len() {
             return Err(AppendError::Malformed(
                 "batch length is not that of the bytes given",
             ));
@@ -233,7 +228,7 @@ impl Log {
         written.map_err(|error| self.broken(error).into())
     }
 
-    /// Copies a batch to the end; it is not visible yet.
+    /// Puts a batch to the end; it is not visible yet.
     fn put(
         &mut self,
         batch: &[u8],

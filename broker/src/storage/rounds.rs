@@ -182,7 +182,7 @@ impl LogDirs {
     }
 
     /// Closes every log and marks each folder whose logs all closed clean. Later calls on logs fail.
-    pub fn close(&self, _now_ms: i64) -> RoundReport {
+    pub fn close(&self) -> RoundReport {
         let placed = self.placed();
         let offsets = self.final_offsets(&placed);
         let report = Mutex::new(RoundReport::default());

@@ -2,8 +2,7 @@
 //! and mapping run ahead of the writer; large ones are written to the file.
 //!
 //! A page of the map costs the kernel a fault and its zeroing before our copy overwrites it; a write costs
-//! a call, but fills whole pages at once. Which of them is dearer turns between 16 and 64 KB: to be seen with
-//! `cargo compare --only "raw produce"` and another [`WRITE_BYTES_MIN`].
+//! a call, but fills whole pages at once: large batches are cheaper written, small ones mapped.
 //!
 //! The window covers the pages around the end. When less than half a step of it is left, a worker
 //! allocates, maps and populates the next one (`workers.rs`) while the writer goes on; a writer that
@@ -11,6 +10,7 @@
 //! All windows are dropped before the file is cut ([`Tail::release`]).
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ const STEP_TOO_SMALL_MS: i64 = 500;
 /// ... and one that lasts longer than this too large.
 const STEP_TOO_LARGE_MS: i64 = 10_000;
 
-/// Batches of this size and more are written, unless they fit what is mapped already.
+/// Batches of this size and more are written, unless they fit what is mapped already or get their
+/// timestamps from us.
 const WRITE_BYTES_MIN: usize = 64 << 10;
 
 /// What a tail writes to.
@@ -111,15 +112,18 @@ impl Tail {
         let mapped = |window: &Window| window.covers(at, bytes.len());
         let large = bytes.len() >= WRITE_BYTES_MIN
             && !state.window.as_ref().is_some_and(mapped)
+            // Its checksum is made anew, which takes a copy: the map is one.
             && stamp.log_append_time_ms.is_none();
         if large || !state.maps {
-            return self.write_to_file(&mut state, at, bytes, stamp);
+            drop(state);
+            return self.write_to_file(at, bytes, stamp);
         }
         let window = match self.window(&mut state, at, bytes.len(), now_ms) {
             Ok(window) => window,
             Err(error) if error.is_unsupported() => {
                 state.maps = false;
-                return self.write_to_file(&mut state, at, bytes, stamp);
+                drop(state);
+                return self.write_to_file(at, bytes, stamp);
             }
             Err(error) => return Err(error),
         };
@@ -131,14 +135,9 @@ impl Tail {
         self.check(faulted)
     }
 
-    /// Writes a batch. Its head goes last: until that is there, recovery sees the end of the log.
-    fn write_to_file(
-        &self,
-        state: &mut State,
-        at: u64,
-        bytes: &[u8],
-        stamp: &Stamp,
-    ) -> Result<(), StorageError> {
+    /// Writes a batch. Its head goes last: until that is there, recovery sees the end of the log. The log's
+    /// own lock keeps others from the range; a worker that prepares what comes next is not held up.
+    fn write_to_file(&self, at: u64, bytes: &[u8], stamp: &Stamp) -> Result<(), StorageError> {
         let (head, rest) = bytes.split_at(HEAD_BYTES.min(bytes.len()));
         let head = match stamp.log_append_time_ms {
             None => stamped(head, stamp),
@@ -152,9 +151,14 @@ impl Tail {
             .write_all_at(rest, rest_at)
             .and_then(|()| file.write_all_at(head, at));
         if let Err(error) = written {
-            self.take_back(at, end);
+            let error = match self.take_back(at, end) {
+                Ok(()) => error,
+                // What is left would be taken for records: not even a full disk is that any more.
+                Err(left) => io::Error::other(format!("{error}; then, to clear that: {left}")),
+            };
             return Err(StorageError::io("write", &self.target.path, error));
         }
+        let mut state = self.state.lock();
         if end > state.allocated {
             self.target.space.take(end - state.allocated);
             state.allocated = end;
@@ -163,13 +167,10 @@ impl Tail {
     }
 
     /// Clears what a failed write has left, lest recovery takes it for what follows a later batch. The file
-    /// is not cut: a worker may be mapping what comes next. That this fails as well changes nothing: the
-    /// error that counts has been seen.
-    fn take_back(&self, at: u64, end: u64) {
+    /// is not cut: a worker may be mapping what comes next.
+    fn take_back(&self, at: u64, end: u64) -> io::Result<()> {
         let file = &self.target.file;
-        if let Ok(metadata) = file.metadata() {
-            let _ = write_zeros(file, at, end.min(metadata.len()));
-        }
+        write_zeros(file, at, end.min(file.metadata()?.len()))
     }
 
     /// Drops all windows. The file may be cut afterwards.
@@ -231,9 +232,12 @@ impl Tail {
             let next = match std::mem::replace(&mut state.next, Next::None) {
                 Next::Ready(window) if window.covers(at, len) => window,
                 other => {
-                    if matches!(other, Next::Wanted { .. }) {
+                    match (other, &self.workers) {
                         // Goes on in the background; the writer helps itself in small steps.
-                        state.next = other;
+                        (wanted @ Next::Wanted { .. }, _) => state.next = wanted,
+                        // Written batches have gone past it.
+                        (Next::Ready(window), Some(workers)) => workers.drop_window(window),
+                        (Next::Ready(_) | Next::None, _) => {}
                     }
                     self.grow_in_line(state, at, len, now_ms)?
                 }
@@ -316,8 +320,8 @@ fn stamped(bytes: &[u8], stamp: &Stamp) -> Vec<u8> {
     copy
 }
 
-/// Zeros in `from..to`, which is short.
-fn write_zeros(file: &File, from: u64, to: u64) -> std::io::Result<()> {
+/// Zeros in `from..to`.
+fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
     let zeros = [0_u8; 16 << 10];
     let mut at = from;
     while at < to {

@@ -59,7 +59,7 @@ fn logs_outlive_a_clean_stop_without_being_read() {
     assert_eq!(in_a.count(), 3, "spread over the folders");
     dirs.set_identity(BrokerId(4), "abc").expect("written");
     clean(dirs.checkpoint_round(0));
-    clean(dirs.close(0));
+    clean(dirs.close());
     let log = dirs.log(&partition("t-0")).expect("there");
     let error = log
         .lock()
@@ -330,7 +330,7 @@ fn thousands_of_quiet_logs_are_cheap() {
         target.is_some_and(|t| t.starts_with(root.path()))
     });
     assert!(ours.count() < 10, "quiet logs hold no descriptors");
-    clean(dirs.close(0));
+    clean(dirs.close());
     let offline = dirs.health().offline;
     assert!(offline.is_empty(), "closed is not ill: {}", offline.len());
 }
@@ -481,7 +481,7 @@ fn a_disk_filled_to_the_brim_is_an_error_that_passes() {
         }
         assert!(read_everything(&log) >= end + 20);
     }
-    clean(dirs.close(0));
+    clean(dirs.close());
 }
 
 #[test]
@@ -519,7 +519,7 @@ fn min_free_bytes_holds_producers_back_and_lets_them_go_on() {
         assert!(nyala_coordinator::clock::now() < deadline, "still: {error}");
         std::thread::yield_now();
     }
-    clean(dirs.close(0));
+    clean(dirs.close());
 }
 
 #[test]
@@ -543,5 +543,5 @@ fn many_waiters_share_a_sync() {
     let served = runtime.block_on(futures::future::join_all(waits));
     assert!(served.iter().all(Result::is_ok));
     assert_eq!(log.lock().recovery_point(), 100);
-    clean(dirs.close(0));
+    clean(dirs.close());
 }

@@ -134,7 +134,7 @@ fn a_failed_write_leaves_nothing_behind_the_end() {
     file.write_all_at(&large(9), 161).expect("written");
     let len = 161 + WRITE_BYTES_MIN;
     assert!(len as u64 > tail.state.lock().allocated);
-    tail.take_back(100, len as u64 + 1000);
+    tail.take_back(100, len as u64 + 1000).expect("cleared");
     assert_eq!(on_disk(&dir, 100, len - 100), vec![0; len - 100]);
     assert_eq!(file.metadata().expect("metadata").len(), len as u64);
     assert_eq!(on_disk(&dir, 16, 84), [7; 84]);
