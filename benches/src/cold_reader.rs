@@ -13,6 +13,7 @@ use crate::Topic;
 use crate::page_cache::{OldLog, Piece};
 use crate::raw::{self, Moved};
 use crate::target::Target;
+use crate::usage;
 use crate::workload::{Kind, Workload};
 
 /// Reads per second, of a mebibyte each: about what a disk gives. Flat out, a reader would compete with
@@ -26,43 +27,50 @@ const READ_BYTES: usize = 64 << 10;
 /// reader comes again: faster than it reads, and a little at a time.
 const DROPS_PER_SECOND: u32 = 2 * READS_PER_SECOND;
 
-/// Runs `workload` three times; gives what it moved beside the consumer, and prints the rest.
+/// Beside a log of `old_bytes`, runs `workload` three times; gives what it moved beside the consumer, and prints the rest.
 pub(crate) fn beside(
     target: &Target,
     workload: &Workload,
     topic: &str,
     seconds: f64,
+    old_bytes: u64,
 ) -> Result<Moved> {
     let (address, side) = (target.address.as_str(), target.side.name());
     let old = Topic::create(target, workload, usize::MAX - 1)?;
     let flat_out = Workload {
-        kind: Kind::RawProduce,
         pipeline: 4,
         rate: 0,
         ..*workload
     };
-    raw::run(address, &old.name, &flat_out, seconds.min(2.0))?;
+    raw::fill(address, &old.name, &flat_out, old_bytes)?;
     let log = OldLog::settle(&target.folder, &old.name)?;
     eprintln!("  {side}: {:.0} MB are cold", log.bytes() as f64 / 1e6);
 
-    let run = || raw::run(address, topic, workload, seconds);
-    tell(side, "alone", &run()?);
-    let plain = with_reader(&log, run, |done| read_plainly(&log, done))?;
-    tell(side, "beside plain reads of the files", &plain);
+    let run = |how| {
+        let before = usage::stolen_s();
+        let moved = raw::run(address, topic, workload, seconds)?;
+        tell(side, how, &moved, usage::stolen_s() - before);
+        Ok(moved)
+    };
+    run("alone")?;
+    let beside_plain = || run("beside plain reads of the files");
+    with_reader(&log, beside_plain, |done| read_plainly(&log, done))?;
     let reader = Workload {
         kind: Kind::RawFetch,
         rate: READS_PER_SECOND,
         ..*workload
     };
     let fetch = |_: &AtomicBool| raw::run(address, &old.name, &reader, seconds).map(|m| m.bytes);
-    let moved = with_reader(&log, run, fetch)?;
-    tell(side, "beside a consumer", &moved);
-    Ok(moved)
+    with_reader(&log, || run("beside a consumer"), fetch)
 }
 
-fn tell(side: &str, how: &str, moved: &Moved) {
+/// `stolen_s`: of the CPUs meanwhile, by the hypervisor. It is in the latencies of whoever was at work.
+fn tell(side: &str, how: &str, moved: &Moved, stolen_s: f64) {
     let (p50_ms, p99_ms) = moved.latencies.p50_p99_ms();
-    eprintln!("  {side} {how}: p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms");
+    eprintln!(
+        "  {side} {how}: p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms; {:.0} ms of CPU went to other guests",
+        1000.0 * stolen_s
+    );
 }
 
 /// Runs `work` beside `read`, which gives the bytes that it got; the log stays cold meanwhile.

@@ -16,7 +16,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::histogram::Latencies;
 use crate::raw::Moved;
-use crate::workload::Workload;
+use crate::workload::{Until, Workload};
 
 /// How long a whole run may stand still before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -67,19 +67,18 @@ fn producer(
     Ok((producer, deliveries))
 }
 
-/// Produces flat out, or at the workload's rate, for `seconds`.
+/// Produces flat out, or at the workload's rate, until all is sent.
 pub(crate) fn produce(
     address: &str,
     topic: &str,
     workload: &Workload,
-    seconds: f64,
+    until: Until,
 ) -> Result<Moved> {
     let (producer, deliveries) = producer(address, workload)?;
     let payload = vec![b'x'; workload.record_bytes];
     let started = Instant::now();
-    let end = started + Duration::from_secs_f64(seconds);
     let mut sent = 0_u64;
-    while Instant::now() < end {
+    while until.goes_on(sent) {
         if workload.rate > 0 {
             let due = started + Duration::from_secs_f64(sent as f64 / f64::from(workload.rate));
             std::thread::sleep(due.saturating_duration_since(Instant::now()));

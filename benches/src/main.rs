@@ -31,7 +31,7 @@ use rdkafka::config::ClientConfig;
 
 use report::Row;
 use target::{Side, Target};
-use workload::{Kind, Workload};
+use workload::{Kind, Until, Workload};
 
 /// Compares Nyala with a real Apache Kafka 3.9.1 (fetched through Maven when missing).
 #[derive(Debug, Parser)]
@@ -48,7 +48,7 @@ struct Args {
     /// Only workloads whose name contains this text.
     #[arg(long)]
     only: Option<String>,
-    /// A quick look at whether all of it works: half-second runs; the figures mean nothing.
+    /// A quick look at whether all of it works: half-second runs of little data; the figures mean nothing.
     #[arg(long)]
     smoke: bool,
     /// Instead of one broker of each side: three, and what a cluster is for - failover, shutdown,
@@ -71,8 +71,10 @@ struct Args {
 
 fn main() -> Result<()> {
     let mut args = Args::parse();
+    let mut read_bytes = READ_BYTES;
     if args.smoke {
         (args.seconds, args.warm_up, args.runs) = (0.5, 0.5, 1);
+        read_bytes /= 64;
     }
     fs::create_dir_all(&args.out)?;
     let out = args.out.canonicalize()?;
@@ -90,7 +92,7 @@ fn main() -> Result<()> {
     for workload in workload::ALL.iter().filter(wanted) {
         eprintln!("{}", workload.name);
         for target in &targets {
-            measure(target, workload, args.warm_up, WARM_UP)
+            measure(target, workload, args.warm_up, read_bytes, WARM_UP)
                 .with_context(|| format!("{}: {}", target.side.name(), workload.name))?;
         }
         for run in 0..args.runs {
@@ -98,7 +100,7 @@ fn main() -> Result<()> {
                 if !args.smoke {
                     page_cache.fill()?;
                 }
-                let row = measure(target, workload, args.seconds, run)
+                let row = measure(target, workload, args.seconds, read_bytes, run)
                     .with_context(|| format!("{}: {}", target.side.name(), workload.name))?;
                 eprintln!(
                     "  {} run {run}: {:.0} operations/s, {:.0} MB per CPU s, {:.0} operations per CPU s",
@@ -157,36 +159,46 @@ fn compare_others(args: Args, out: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What is written to be read: raw fetches read two partitions of eight, consumers all.
+const READ_BYTES: u64 = 1 << 30;
+
 /// Number of the run that is not measured.
 const WARM_UP: usize = usize::MAX;
 
-/// One run of `workload` against `target` on a topic of its own.
-fn measure(target: &Target, workload: &Workload, seconds: f64, run: usize) -> Result<Row> {
+/// One run of `workload` against `target` on a topic of its own, which has `read_bytes` if it is to be read.
+fn measure(
+    target: &Target,
+    workload: &Workload,
+    seconds: f64,
+    read_bytes: u64,
+    run: usize,
+) -> Result<Row> {
     let topic = Topic::create(target, workload, run)?;
     let (address, name) = (target.address.as_str(), topic.name.as_str());
-    let fill = |kind| Workload {
-        kind,
-        batch_records: workload.batch_records,
-        ..*workload
-    };
-    let mut records = 0;
+    // What is read has the same length on both sides. The faster one would have the longer log otherwise,
+    // and reading it the fewer hits in the CPU's cache.
+    let records = read_bytes / workload.record_bytes as u64;
     match workload.kind {
-        Kind::Consume => {
-            let seconds = seconds.min(5.0);
-            records = driver::produce(address, name, &fill(Kind::Produce), seconds)?.operations;
-        }
-        Kind::RawFetch => raw::fill(address, name, &fill(Kind::RawProduce))?,
+        Kind::Consume => drop(driver::produce(
+            address,
+            name,
+            workload,
+            Until::Sent(records),
+        )?),
+        Kind::RawFetch => raw::fill(address, name, workload, read_bytes)?,
         _ => {}
     }
     let before = usage::of(target.pid);
     let moved = match workload.kind {
-        Kind::Produce => driver::produce(address, name, workload, seconds)?,
+        Kind::Produce => driver::produce(address, name, workload, Until::after(seconds))?,
         Kind::Consume => driver::consume(address, name, workload, records)?,
         Kind::Latency => driver::end_to_end(address, name, workload, seconds)?,
         Kind::RawProduce | Kind::RawLatency | Kind::RawFetch => {
             raw::run(address, name, workload, seconds)?
         }
-        Kind::RawBesideColdReader => cold_reader::beside(target, workload, name, seconds)?,
+        Kind::RawBesideColdReader => {
+            cold_reader::beside(target, workload, name, seconds, 2 * read_bytes)?
+        }
     };
     let after = usage::of(target.pid);
     let cpu_s = after.cpu_s - before.cpu_s;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use crate::histogram::Latencies;
-use crate::workload::{Kind, Workload};
+use crate::workload::{Kind, Until, Workload};
 
 /// What one run has moved.
 #[derive(Debug, Default)]
@@ -30,40 +30,19 @@ pub(crate) struct Moved {
 /// Connections of every raw workload.
 const CONNECTIONS: i32 = 2;
 
-/// What is written for raw fetches: more than what they read of it fits into the cache of most CPUs.
-const FILLED_BYTES: u64 = 1 << 30;
-
-/// When a connection sends no more.
-#[derive(Clone, Copy, Debug)]
-enum Until {
-    Time(Instant),
-    /// So many requests were sent.
-    Requests(u64),
-}
-
-impl Until {
-    fn goes_on(self, sent: u64) -> bool {
-        match self {
-            Self::Time(end) => Instant::now() < end,
-            Self::Requests(limit) => sent < limit,
-        }
-    }
-}
-
 /// Runs a raw workload for `seconds` on two connections.
 pub(crate) fn run(address: &str, topic: &str, workload: &Workload, seconds: f64) -> Result<Moved> {
-    let end = Until::Time(Instant::now() + Duration::from_secs_f64(seconds));
+    let end = Until::after(seconds);
     on_connections(|connection| match workload.kind {
         Kind::RawFetch => fetch(address, topic, workload, connection, end),
         _ => produce(address, topic, workload, connection, end),
     })
 }
 
-/// Writes what raw fetches are to read: the same on both sides. The faster producer would have the longer
-/// log, and reading it the fewer hits in the CPU's cache.
-pub(crate) fn fill(address: &str, topic: &str, workload: &Workload) -> Result<()> {
-    let bytes = batch(workload.batch_records, workload.record_bytes).len() as u64;
-    let each = Until::Requests(FILLED_BYTES / bytes / CONNECTIONS.unsigned_abs() as u64);
+/// Writes so many bytes of batches, over all partitions, for raw fetches.
+pub(crate) fn fill(address: &str, topic: &str, workload: &Workload, bytes: u64) -> Result<()> {
+    let batch_bytes = batch(workload.batch_records, workload.record_bytes).len() as u64;
+    let each = Until::Sent(bytes / batch_bytes / CONNECTIONS.unsigned_abs() as u64);
     on_connections(|connection| produce(address, topic, workload, connection, each)).map(drop)
 }
 

@@ -9,6 +9,17 @@ pub(crate) struct Usage {
     pub(crate) anonymous_mib: f64,
 }
 
+/// CPU time that the hypervisor has given to other guests while this one wanted it, seconds over all CPUs;
+/// 0 on bare metal.
+pub(crate) fn stolen_s() -> f64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let total = stat.lines().next().unwrap_or_default();
+    // cpu, user, nice, system, idle, iowait, irq, softirq, steal.
+    let ticks = total.split_whitespace().nth(8);
+    let ticks = ticks.and_then(|t| t.parse::<f64>().ok()).unwrap_or(0.0);
+    ticks / rustix::param::clock_ticks_per_second() as f64
+}
+
 /// Reads the usage of `pid`; zeros when the process is gone.
 pub(crate) fn of(pid: u32) -> Usage {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

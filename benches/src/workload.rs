@@ -3,6 +3,8 @@
 //! Pure data. `rdkafka` workloads show what a user of a real client gets; `raw` workloads send
 //! prebuilt frames, so that the broker is the limit and not the client.
 
+use std::time::{Duration, Instant};
+
 /// How a workload is driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -21,6 +23,29 @@ pub(crate) enum Kind {
     /// [`Kind::RawLatency`], first alone, then beside a consumer that reads an old log from the disk.
     /// Its row is the latter; what it is alone is printed while it runs.
     RawBesideColdReader,
+}
+
+/// When a load ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Until {
+    Time(Instant),
+    /// So many requests (raw) or records (librdkafka) were sent.
+    Sent(u64),
+}
+
+impl Until {
+    /// So long from now.
+    pub(crate) fn after(seconds: f64) -> Self {
+        Self::Time(Instant::now() + Duration::from_secs_f64(seconds))
+    }
+
+    /// Whether there is more to send.
+    pub(crate) fn goes_on(self, sent: u64) -> bool {
+        match self {
+            Self::Time(end) => Instant::now() < end,
+            Self::Sent(limit) => sent < limit,
+        }
+    }
 }
 
 /// One workload. Sizes in bytes.

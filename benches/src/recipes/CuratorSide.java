@@ -3,6 +3,7 @@
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
@@ -21,6 +22,7 @@ import org.apache.curator.retry.RetryForever;
 public class CuratorSide {
     static final int BATCH = 100;
     static final int WINDOW = 100;
+    static final int CALLERS = 50;
     static final byte[] ITEM = "x".repeat(100).getBytes();
     static final List<CuratorFramework> clients = new ArrayList<>();
 
@@ -71,14 +73,24 @@ public class CuratorSide {
     static volatile long released;
 
     static Taken contend(String path, double seconds) throws Exception {
+        List<InterProcessMutex> each = new ArrayList<>();
+        for (CuratorFramework zk : clients) each.add(new InterProcessMutex(zk, path));
+        return contend(each, seconds);
+    }
+
+    /** One mutex for all threads, as its documentation shows. */
+    static Taken share(String path, double seconds) throws Exception {
+        return contend(Collections.nCopies(CALLERS, new InterProcessMutex(clients.get(0), path)), seconds);
+    }
+
+    static Taken contend(List<InterProcessMutex> mutexes, double seconds) throws Exception {
         Taken taken = new Taken();
         released = 0;
         long begun = System.nanoTime();
         List<Thread> threads = new ArrayList<>();
-        for (CuratorFramework zk : clients) {
+        for (InterProcessMutex mutex : mutexes) {
             threads.add(new Thread(() -> {
                 try {
-                    InterProcessMutex mutex = new InterProcessMutex(zk, path);
                     while (since(begun) < seconds) {
                         mutex.acquire();
                         // Under the lock, so one thread at a time.
@@ -190,6 +202,7 @@ public class CuratorSide {
         return switch (words[0]) {
             case "lock" -> lock(words[1], seconds);
             case "contend" -> contend(words[1], seconds);
+            case "share" -> share(words[1], seconds);
             case "put" -> put(words[1], seconds);
             case "batch" -> batch(words[1], seconds);
             case "leased" -> leased(words[1], seconds);

@@ -19,7 +19,7 @@ pub(super) struct Workload {
 }
 
 /// In the order of the table.
-pub(super) const ALL: [Workload; 6] = [
+pub(super) const ALL: [Workload; 7] = [
     Workload {
         command: "lock",
         sessions: 1,
@@ -31,6 +31,12 @@ pub(super) const ALL: [Workload; 6] = [
         sessions: 50,
         operation: "hand-over, 50 contenders in 50 sessions",
         by: "the same",
+    },
+    Workload {
+        command: "share",
+        sessions: 1,
+        operation: "hand-over, 50 contenders in one session",
+        by: "a `Lock` each, a `Lock` each, one `InterProcessMutex`",
     },
     Workload {
         command: "put",

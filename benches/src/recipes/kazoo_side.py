@@ -12,6 +12,7 @@ from kazoo.recipe.queue import LockingQueue, Queue
 
 BATCH = 100
 WINDOW = 100
+CALLERS = 50
 ITEM = b"x" * 100
 now = time.perf_counter
 clients = []
@@ -45,6 +46,14 @@ def lock(path, seconds):
 
 
 def contend(path, seconds):
+    return contended(path, seconds, clients)
+
+
+def share(path, seconds):
+    return contended(path, seconds, clients[:1] * CALLERS)
+
+
+def contended(path, seconds, sessions):
     end = now() + seconds
     released = [None]
     took = []
@@ -59,7 +68,7 @@ def contend(path, seconds):
             held.release()
 
     begun = now()
-    threads = [threading.Thread(target=contender, args=(zk,)) for zk in clients]
+    threads = [threading.Thread(target=contender, args=(zk,)) for zk in sessions]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -127,7 +136,7 @@ def closed():
     return 0, 0, []
 
 
-MEASURES = {"lock": lock, "contend": contend, "put": put, "batch": batch, "leased": leased, "unleased": unleased}
+MEASURES = {"lock": lock, "contend": contend, "share": share, "put": put, "batch": batch, "leased": leased, "unleased": unleased}
 for line in sys.stdin:
     words = line.split()
     if words[0] == "open":

@@ -19,6 +19,8 @@ use super::Taken;
 
 const BATCH: usize = 100;
 const WINDOW: usize = 100;
+/// Callers that share a session.
+const CALLERS: usize = 50;
 const ITEM: &[u8] = &[b'x'; 100];
 
 /// Our sessions, and the runtime that their callers run on.
@@ -67,6 +69,10 @@ impl Ours {
         let task = match command {
             "lock" => self.runtime.spawn(lock(path, sessions, time)),
             "contend" => self.runtime.spawn(contend(path, sessions, time)),
+            "share" => {
+                let shared = vec![sessions[0].clone(); CALLERS];
+                self.runtime.spawn(contend(path, shared, time))
+            }
             "put" => self.runtime.spawn(put(path, sessions, time, 1)),
             "batch" => self.runtime.spawn(put(path, sessions, time, BATCH)),
             "leased" | "unleased" => self.runtime.spawn(pass(path, sessions, time)),
