@@ -17,6 +17,18 @@ pub fn wall_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// Monotonic time that all processes of this machine share, in milliseconds from some moment before they
+/// began: a deadline for another process.
+#[must_use]
+pub fn monotonic_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let (seconds, millis) = (
+        u64::try_from(now.tv_sec),
+        u64::try_from(now.tv_nsec / 1_000_000),
+    );
+    seconds.unwrap_or(0) * 1000 + millis.unwrap_or(0)
+}
+
 /// Monotonic time, for deadlines.
 #[must_use]
 pub fn now() -> Instant {

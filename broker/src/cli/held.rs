@@ -5,7 +5,7 @@
 //!
 //! *Invariant*: the command, with all that it has started, does not outlive the hold by more than the grace:
 //! not when ZooKeeper is out of reach (the lease ends the hold), nor when this process is killed or stands
-//! still (`guard.rs`, a process of its own, minds that). What pauses both, such as a machine that sleeps,
+//! still (`guard.rs`, a process of its own, minds that). Who kills the guard itself breaks that. What pauses both, such as a machine that sleeps,
 //! pauses the command too, and it is stopped when they wake; what it does until then only its token refuses.
 
 mod guard;
@@ -26,6 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::process;
 use super::zookeeper::{How, NotHad, ZooKeeperArgs, left, seconds};
+use guard::millis;
 pub(super) use guard::{BoundArgs, GuardArgs, run_bound, run_guarded};
 use running::Running;
 
@@ -300,10 +301,15 @@ async fn attend(
     let (lease, session_timeout) = (session.lease(), session.session_timeout());
     // So much longer than the lease: who can speak of its end speaks first.
     let slack = session_timeout / 12;
-    let good_for = || lease.until().saturating_duration_since(clock::now()) + slack;
+    let good_until_ms = || {
+        // In this order: what stands still in between makes it shorter, not longer.
+        let now_ms = clock::monotonic_ms();
+        let left = lease.until().saturating_duration_since(clock::now()) + slack;
+        now_ms.saturating_add(millis(left))
+    };
     let mut beats = interval((session_timeout / 6).max(BEAT_MIN));
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut running = Running::start(under, &held.variables(), good_for())?;
+    let mut running = Running::start(under, &held.variables(), good_until_ms())?;
     let mut seen = None;
     loop {
         tokio::select! {
@@ -325,7 +331,7 @@ async fn attend(
                 }
                 seen = Some(signal);
             }
-            _ = beats.tick() => running.beat(good_for()),
+            _ = beats.tick() => running.beat(good_until_ms()),
         }
     }
 }

@@ -1,7 +1,13 @@
 //! What becomes of a command, and of what it has started, when `nyala` is killed or stands still.
 
+use std::fs::File;
+use std::process::Command;
+
+use harness::cluster::nyala_binary;
+use harness::process::Process;
 use harness::wait;
-use rustix::process::{Signal, kill_process};
+use nyala_coordinator::clock;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Place, is_alive, on_both, process, until_dead};
 
@@ -14,7 +20,7 @@ fn family(place: &Place<'_>) -> [i64; 3] {
 }
 
 /// The three commands that run another one.
-fn start(place: &Place<'_>, kind: &str, script: &str) -> harness::process::Process {
+fn start(place: &Place<'_>, kind: &str, script: &str) -> Process {
     let path = format!("/{kind}");
     let words: &[&str] = match kind {
         "lock" => &["lock", &path],
@@ -31,6 +37,14 @@ fn forget(place: &Place<'_>) {
     for file in ["pid", "grandchild", "stranger"] {
         let _ = std::fs::remove_file(place.folder.join(file));
     }
+}
+
+/// The guard of the command `pid`: its parent.
+fn guard_of(pid: i64) -> Pid {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let rest = stat.rsplit(") ").next();
+    let parent = rest.and_then(|rest| rest.split(' ').nth(1));
+    process(parent.and_then(|pid| pid.parse().ok()).expect("a parent"))
 }
 
 #[test]
@@ -79,6 +93,48 @@ fn a_command_is_stopped_while_its_holder_stands_still() {
 }
 
 #[test]
+fn nothing_outlives_a_lost_hold_whose_guard_stood_still() {
+    on_both(|place| {
+        let session = place.session();
+        let mut holder = start(place, "lock", FAMILY);
+        let family = family(place);
+        let guard = guard_of(family[0]);
+        kill_process(guard, Signal::STOP).expect("it is ours");
+        holder.pause();
+        place.until_children(&session, "/lock", 0);
+        // The guard is left as it is: it stands still when its orders come.
+        holder.signal(Signal::CONT);
+        let ended = holder.wait(wait::SOON);
+        assert_eq!(ended.status.code(), Some(123), "{}", ended.stderr);
+        for pid in family {
+            assert!(!is_alive(pid), "{}", ended.stderr);
+        }
+        forget(place);
+    });
+}
+
+#[test]
+fn a_guard_that_comes_late_starts_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let orders = folder.path().join("orders");
+    let made = Command::new("mkfifo").arg(&orders).status();
+    assert!(made.expect("mkfifo").success());
+    let open = File::options().read(true).write(true).open(&orders);
+    let _open = open.expect("a pipe with somebody at its other end");
+    let now_ms = clock::monotonic_ms();
+    for (until_ms, code, begun) in [(now_ms - 1, 123, false), (now_ms + 600_000, 0, true)] {
+        let mut guard = Command::new(nyala_binary());
+        guard.current_dir(folder.path()).arg("run-guarded");
+        guard.arg(format!("--orders={}", orders.display()));
+        guard.arg(format!("--good-until-ms={until_ms}"));
+        guard.args(["--group=0", "--grace-ms=0", "--", "touch", "begun"]);
+        let ended = Process::start("guard", folder.path(), &mut guard).wait(wait::SOON);
+        assert_eq!(ended.status.code(), Some(code), "{}", ended.stderr);
+        assert_eq!(folder.path().join("begun").exists(), begun);
+    }
+}
+
+#[test]
 fn a_command_that_is_busy_for_longer_than_a_lease_is_left_alone() {
     on_both(|place| {
         let script = "(true &); sleep 5; exit 4";
@@ -120,12 +176,7 @@ fn a_paused_holder_cannot_use_its_token_when_it_wakes() {
         let mut next = place.start("next", &next);
         place.until_children(&session, "/l", 2);
         // Longer than its session: the whole of it stands still, its command and its guard too.
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
-        let guard = stat
-            .rsplit(") ")
-            .next()
-            .and_then(|rest| rest.split(' ').nth(1));
-        let guard = process(guard.and_then(|pid| pid.parse().ok()).expect("a parent"));
+        let guard = guard_of(pid);
         kill_process(guard, Signal::STOP).expect("it is ours");
         holder.pause();
         let command = process(pid);

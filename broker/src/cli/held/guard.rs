@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::running::{code_of, starter};
 use super::{FAILED, LOST, Signals};
+use nyala_coordinator::clock;
 
 /// Between looks at what is killed and has not ended.
 const KILL_EVERY: Duration = Duration::from_millis(5);
@@ -34,8 +35,8 @@ const FAR: Duration = Duration::from_secs(365 * 86_400);
 /// What `nyala` tells its guard, a line each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// The hold is good for so long.
-    Beat(Duration),
+    /// The hold is good until then, by [`clock::monotonic_ms`]: read late, it says nothing else.
+    Beat(u64),
     /// Stop the command: this signal first, then so much time.
     Stop(Signal, Duration),
 }
@@ -43,7 +44,7 @@ pub(super) enum Order {
 impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Beat(good_for) => writeln!(f, "beat {}", millis(*good_for)),
+            Self::Beat(until_ms) => writeln!(f, "beat {until_ms}"),
             Self::Stop(signal, grace) => {
                 writeln!(f, "stop {} {}", signal.as_raw(), millis(*grace))
             }
@@ -61,7 +62,7 @@ impl Order {
         let words: Vec<&str> = line.split(' ').collect();
         let millis = |text: &str| text.parse().ok().map(Duration::from_millis);
         match words.as_slice() {
-            ["beat", good_for] => Some(Self::Beat(millis(good_for)?)),
+            ["beat", until_ms] => Some(Self::Beat(until_ms.parse().ok()?)),
             ["stop", signal, grace] => {
                 let signal = Signal::from_named_raw(signal.parse().ok()?)?;
                 Some(Self::Stop(signal, millis(grace)?))
@@ -80,8 +81,9 @@ pub(in crate::cli) struct GuardArgs {
     /// Process group of the command; 0 is a new one
     #[arg(long)]
     group: i32,
+    /// As in a beat
     #[arg(long)]
-    good_for_ms: u64,
+    good_until_ms: u64,
     #[arg(long)]
     grace_ms: u64,
     #[arg(last = true, required = true)]
@@ -107,15 +109,18 @@ async fn guard(args: &GuardArgs) -> std::io::Result<i32> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let mut signals = Signals::new()?;
     let mut children = signal(SignalKind::child())?;
+    let mut good_until_ms = args.good_until_ms;
+    if clock::monotonic_ms() >= good_until_ms {
+        eprintln!("nyala: the hold was over before the command could be started");
+        return Ok(LOST);
+    }
     let mut command = Guarded::start(args)?;
     let grace = Duration::from_millis(args.grace_ms);
-    let until = |good_for: Duration| Instant::now() + good_for.min(FAR);
-    let mut good_until = until(Duration::from_millis(args.good_for_ms));
     loop {
         tokio::select! {
             biased;
             order = orders.next_line() => match order.ok().flatten().as_deref().map(Order::parse) {
-                Some(Some(Order::Beat(good_for))) => good_until = until(good_for),
+                Some(Some(Order::Beat(until_ms))) => good_until_ms = good_until_ms.max(until_ms),
                 Some(Some(Order::Stop(signal, grace))) => return command.stop(signal, grace).await,
                 // Nobody is left to hold anything.
                 Some(None) | None => {
@@ -124,7 +129,7 @@ async fn guard(args: &GuardArgs) -> std::io::Result<i32> {
                 }
             },
             ended = command.child.wait() => return ended.map(code_of),
-            () = sleep_until(good_until) => {
+            () = sleep_until(instant(good_until_ms)) => {
                 eprintln!("nyala: the process that holds stands still; stopping the command");
                 command.stop(Signal::TERM, grace).await?;
                 return Ok(LOST);
@@ -135,6 +140,12 @@ async fn guard(args: &GuardArgs) -> std::io::Result<i32> {
             _ = signals.next() => {}
         }
     }
+}
+
+/// When it is so late by [`clock::monotonic_ms`].
+fn instant(monotonic_ms: u64) -> Instant {
+    let left = monotonic_ms.saturating_sub(clock::monotonic_ms());
+    Instant::now() + Duration::from_millis(left).min(FAR)
 }
 
 /// The command as the guard has it.
@@ -250,7 +261,7 @@ mod tests {
     #[test]
     fn orders_are_read_as_they_are_written() {
         let second = Duration::from_millis(1234);
-        for order in [Order::Beat(second), Order::Stop(Signal::HUP, second)] {
+        for order in [Order::Beat(1234), Order::Stop(Signal::HUP, second)] {
             assert_eq!(Order::parse(order.to_string().trim_end()), Some(order));
         }
         for bad in ["", "beat", "beat x", "stop 15", "stop 0 1", "stop 15 -1"] {

@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -27,11 +27,11 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts it; the hold is good for so long, unless the guard hears of more.
+    /// Starts it; the hold is good until then ([`Order::Beat`]), unless the guard hears of more.
     pub(super) fn start(
         under: &Under<'_>,
         variables: &[(&str, String)],
-        good_for: Duration,
+        good_until_ms: u64,
     ) -> std::io::Result<Self> {
         let (reader, orders) = std::io::pipe()?;
         // A guard that stands still must not make us wait.
@@ -47,7 +47,7 @@ impl Running {
             "run-guarded",
             &format!("--orders={pipe}"),
             &format!("--group={group}"),
-            &format!("--good-for-ms={}", millis(good_for)),
+            &format!("--good-until-ms={good_until_ms}"),
             &format!("--grace-ms={}", millis(under.grace)),
             "--",
         ];
@@ -68,9 +68,9 @@ impl Running {
         self.on_terminal
     }
 
-    /// The hold is good for so long from now.
-    pub(super) fn beat(&mut self, good_for: Duration) {
-        self.order(Order::Beat(good_for));
+    /// The hold is good until then.
+    pub(super) fn beat(&mut self, good_until_ms: u64) {
+        self.order(Order::Beat(good_until_ms));
     }
 
     /// Resolves with its exit code. Cancel-safe.
@@ -81,11 +81,16 @@ impl Running {
     /// Asks it to end, then makes it; gives its exit code.
     pub(super) async fn stop(&mut self, first: Signal, grace: Duration) -> i32 {
         self.order(Order::Stop(first, grace));
+        // One that stands still hears nothing.
+        let guard = self.guard.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(guard) = guard.and_then(Pid::from_raw) {
+            let _ = kill_process(guard, Signal::CONT);
+        }
         let limit = grace.saturating_add(GUARD_MAX);
         if let Ok(Ok(status)) = timeout(limit, self.guard.wait()).await {
             return code_of(status);
         }
-        // The guard stands still; the kernel kills the command with it.
+        // Nothing moves it; the kernel kills the command with it.
         let _ = self.guard.kill().await;
         code_of(ExitStatus::from_raw(Signal::KILL.as_raw()))
     }
