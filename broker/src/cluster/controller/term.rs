@@ -238,7 +238,7 @@ impl<'a> Term<'a> {
     async fn lead(&mut self, snapshots: &mut Snapshots) -> Result<bool, TermError> {
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
         let mut plan = plan_states(&snapshot, &self.facts());
-        self.refusals.spare(&mut plan, Instant::now());
+        self.refusals.spare(&mut plan, &snapshot, Instant::now());
         if !plan.is_empty() {
             // A snapshot that lags behind the registrations would take live leaders for dead ones.
             let alive = self.registry.broker_ids().await?;
@@ -250,7 +250,8 @@ impl<'a> Term<'a> {
                 }
             }
             let refused = self.registry.write_states(&self.proof, &plan).await?;
-            self.refusals.note(&mut plan, refused, Instant::now());
+            let now = Instant::now();
+            self.refusals.note(&mut plan, &snapshot, refused, now);
             if !plan.is_empty() {
                 info!("{}", news::of_plan(&snapshot, &plan));
             }
@@ -371,7 +372,8 @@ impl<'a> Term<'a> {
     /// Waits until there is something to do.
     async fn wait(&mut self, snapshots: &mut Snapshots, again: bool) {
         let mut configs = self.seat.configs.changes();
-
+        let next_try = self.refusals.next_try().unwrap_or(self.balance_at);
+        let due = self.balance_at.min(next_try);
         tokio::select! {
             _ = snapshots.changed() => {}
             Some(ask) = self.asks.recv() => {
@@ -388,7 +390,7 @@ impl<'a> Term<'a> {
             }
             () = self.nodes.fired() => {}
             _ = configs.changed() => {}
-            () = tokio::time::sleep_until(self.balance_at) => {}
+            () = tokio::time::sleep_until(due) => {}
             () = tokio::time::sleep(RETRY_EVERY), if again => {}
         }
     }
