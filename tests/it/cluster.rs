@@ -243,6 +243,14 @@ async fn topics_are_made_led_extended_and_deleted(place: String) {
     a.create("t", 1).await;
     a.leads("t", 0, 0).await;
     assert_ne!(a.table.get("t", 0).and_then(|p| p.topic_id()), Some(id));
+    // However soon: what is left of the one before says nothing of the next.
+    for partitions in [5, 1].repeat(15) {
+        let t = TopicRef::Name("t".to_owned());
+        let gone = a.cluster.delete_topics(vec![t], SOON).await;
+        assert!(gone[0].is_ok(), "{gone:?}");
+        a.create("t", partitions).await;
+        a.leads("t", partitions - 1, 0).await;
+    }
     let made = a
         .cluster
         .auto_create("__consumer_offsets")

@@ -57,14 +57,14 @@ impl Deletions {
         }
     }
 
-    /// Topics of which no replica has data any more.
-    pub(super) fn finished(&self, snapshot: &ClusterSnapshot) -> Vec<TopicName> {
+    /// Topics of which no replica has data any more, with their ids.
+    pub(super) fn finished(&self, snapshot: &ClusterSnapshot) -> Vec<(TopicName, Option<TopicId>)> {
         let gone = |topic: &TopicName, confirmed: &Confirmed| {
             let info = snapshot.topics.get(topic);
             info.is_some_and(|info| info.id == confirmed.id && all_gone(info, &confirmed.replicas))
         };
         let topics = self.topics.iter().filter(|(topic, c)| gone(topic, c));
-        topics.map(|(topic, _)| topic.clone()).collect()
+        topics.map(|(topic, c)| (topic.clone(), c.id)).collect()
     }
 }
 
@@ -120,7 +120,7 @@ mod tests {
             "another topic's data"
         );
         deletions.confirm(BrokerId(1), &tp, id);
-        assert_eq!(deletions.finished(&snapshot), std::slice::from_ref(&topic));
+        assert_eq!(deletions.finished(&snapshot), [(topic.clone(), id)]);
         // Made anew under the name: nothing is confirmed of the new one.
         info.id = Some(TopicId([3; 16]));
         snapshot.topics.insert(topic.clone(), Arc::new(info));

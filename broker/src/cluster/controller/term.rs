@@ -342,7 +342,7 @@ impl<'a> Term<'a> {
     }
 
     /// Removes what is left of topics whose replicas are gone; whether some have to be tried again.
-    async fn delete(&mut self, snapshots: &Snapshots) -> Result<bool, TermError> {
+    async fn delete(&mut self, snapshots: &mut Snapshots) -> Result<bool, TermError> {
         let snapshot = Arc::clone(&snapshots.borrow());
         let enabled = self.seat.configs.live().get().delete_topic_enable;
         for topic in &self.nodes.marked.value {
@@ -353,10 +353,19 @@ impl<'a> Term<'a> {
                 self.registry.forget_deletion(&self.proof, topic).await?;
             }
         }
-        let mut again = false;
-        for topic in self.deletions.finished(&snapshot) {
+        let (mut again, mut gone) = (false, Vec::new());
+        for (topic, id) in self.deletions.finished(&snapshot) {
+            // The name may be another topic's already. If not now, then not before we have deleted it:
+            // nobody else does.
+            let stored = self.registry.topic(&topic).await?;
+            if stored.is_none_or(|stored| stored.assignment.id != id) {
+                continue;
+            }
             match self.registry.delete_topic(&self.proof, &topic).await {
-                Ok(()) => info!("topic {topic} is deleted"),
+                Ok(()) => {
+                    info!("topic {topic} is deleted");
+                    gone.push((topic, id));
+                }
                 // Something was made or removed below it meanwhile: the next round looks again.
                 Err(FencedError::Failed(e))
                     if matches!(e.error, ZkError::NotEmpty | ZkError::NoNode) =>
@@ -365,6 +374,17 @@ impl<'a> Term<'a> {
                 }
                 Err(e) => return Err(e.into()),
             }
+        }
+        if !gone.is_empty() {
+            // What the next round decides for these names is about topics that were made anew.
+            self.nodes.marked = Default::default();
+            let is_gone = |snapshot: &ClusterSnapshot, topic: &TopicName, id| {
+                snapshot.topics.get(topic).is_none_or(|info| info.id != id)
+            };
+            self.await_shown(snapshots, |snapshot| {
+                gone.iter().all(|(topic, id)| is_gone(snapshot, topic, *id))
+            })
+            .await;
         }
         Ok(again)
     }
