@@ -27,7 +27,8 @@ const READ_BYTES: usize = 64 << 10;
 /// reader comes again: faster than it reads, and a little at a time.
 const DROPS_PER_SECOND: u32 = 2 * READS_PER_SECOND;
 
-/// Beside a log of `old_bytes`, runs `workload` three times; gives what it moved beside the consumer, and prints the rest.
+/// Runs `workload` three times; gives what it moved beside the consumer of a log of `old_bytes`, and prints
+/// the rest.
 pub(crate) fn beside(
     target: &Target,
     workload: &Workload,

@@ -39,7 +39,7 @@ pub(crate) fn run(address: &str, topic: &str, workload: &Workload, seconds: f64)
     })
 }
 
-/// Writes so many bytes of batches, over all partitions, for raw fetches.
+/// Writes so many bytes of batches, over all partitions, to be read.
 pub(crate) fn fill(address: &str, topic: &str, workload: &Workload, bytes: u64) -> Result<()> {
     let batch_bytes = batch(workload.batch_records, workload.record_bytes).len() as u64;
     let each = Until::Sent(bytes / batch_bytes / CONNECTIONS.unsigned_abs() as u64);

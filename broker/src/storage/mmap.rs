@@ -5,7 +5,8 @@
 //!     SIGBUS, not an error (measured). [`allocate`] comes first, and fails like any other call.
 //! (b) a file is never cut while a window over it lives: `tail.rs` drops its windows first.
 //! (c) who may write which range: only the owner of the [`Window`] (`&mut`), or `tail.rs` by a call, both
-//!     under the log's lock and only behind the last committed byte. Other processes are kept out by the log dir's `.lock`.
+//!     under the log's lock and only behind the last committed byte. Other processes are kept out by the
+//!     log dir's `.lock`.
 //!
 //! What still slips through (an outsider cuts the file, the device fails) arrives as SIGBUS: the handler
 //! finds the window in a registry, raises its fault flag and puts anonymous zero pages in its place.

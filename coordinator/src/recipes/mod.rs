@@ -19,7 +19,8 @@
 //! runtime that took it also removes it: let go, or close the session, before you shut that down.
 //!
 //! *Invariant*: at no time are two holds of the same thing valid, as long as clocks run equally fast,
-//! no session is ended by force and nobody deletes the nodes of others; and whoever holds it later has the larger fence, whatever happens.
+//! no session is ended by force and nobody deletes the nodes of others; and whoever holds it later has the
+//! larger fence.
 
 pub mod balance;
 pub mod barrier;

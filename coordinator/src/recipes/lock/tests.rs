@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use tokio::task::JoinHandle;
+
 use super::super::hold::Loss;
 use super::super::own::{Own, Plan};
 use super::super::testing::*;
@@ -61,12 +63,7 @@ async fn who_shares_the_session_has_it_before_zookeeper_has_heard() {
     let place = Place::start().await;
     let (shared, other) = (place.proxied().await, place.session().await);
     let hold = lock(&shared).acquire().await.expect("it is free");
-    let next = lock(&shared);
-    let next = tokio::spawn(async move { next.acquire().await });
-    until("the next one waits", || async {
-        shared.neighbours().listening(hold.path()) == 1
-    })
-    .await;
+    let next = neighbour(&shared, &hold).await;
     let third = lock(&other);
     let third = tokio::spawn(async move { third.acquire().await });
     until_children(&other, PATH, 3).await;
@@ -95,12 +92,7 @@ async fn a_hold_that_was_deleted_gives_its_turn_to_nobody() {
     let place = Place::start().await;
     let (shared, other) = (place.session().await, place.session().await);
     let hold = lock(&shared).acquire().await.expect("it is free");
-    let next = lock(&shared);
-    let next = tokio::spawn(async move { next.acquire().await });
-    until("the next one waits", || async {
-        shared.neighbours().listening(hold.path()) == 1
-    })
-    .await;
+    let next = neighbour(&shared, &hold).await;
     // It is held so long that it watches its node.
     assert_eq!(
         soon("the loss", deletion_of(&other, &hold)).await,
@@ -113,6 +105,17 @@ async fn a_hold_that_was_deleted_gives_its_turn_to_nobody() {
     assert!(next.expect("it is the first in the list").is_valid());
     assert_eq!(shared.neighbours().listening(&path), 1, "not told");
     drop(heard);
+}
+
+/// One that waits right behind `hold`, in its session.
+async fn neighbour(session: &Session, hold: &Hold) -> JoinHandle<Result<Hold, RecipeError>> {
+    let next = lock(session);
+    let next = tokio::spawn(async move { next.acquire().await });
+    until("the next one waits", || async {
+        session.neighbours().listening(hold.path()) == 1
+    })
+    .await;
+    next
 }
 
 async fn deletion_of(other: &Session, hold: &Hold) -> Loss {
