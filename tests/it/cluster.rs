@@ -176,6 +176,7 @@ fn brokers_on_both_servers() {
         a_restart_alone_changes_no_leader,
         files_outlive_a_zookeeper_that_forgot_them,
         a_mark_set_while_the_broker_was_away_deletes_its_files,
+        a_marked_topic_that_cannot_be_read_keeps_nobody_waiting,
         a_missing_log_is_not_made_anew_while_a_folder_is_offline,
         partitions_wait_for_their_broker,
         a_lost_session_leads_to_a_new_registration,
@@ -340,6 +341,43 @@ async fn a_mark_set_while_the_broker_was_away_deletes_its_files(place: String) {
     assert_eq!(a.logs.logs().len(), 0);
     a.stop().await;
     other.session().close().await;
+}
+
+async fn a_marked_topic_that_cannot_be_read_keeps_nobody_waiting(place: String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let a = Member::start(&place, 1, folder.path()).await;
+    a.create("read-once", 1).await;
+    let other = Registry::new(connect(&place).await);
+    for topic in ["read-once", "never-read"] {
+        let (node, name) = (format!("/brokers/topics/{topic}"), tp(topic, 0).topic);
+        let session = other.session();
+        session.ensure_path(&node).await.expect("connected");
+        session.set(&node, b"{", None).await.expect("it is there");
+        other.mark_for_deletion(&name).await.expect("connected");
+    }
+    // The controller answers, and deletes what it can read.
+    a.create("t", 1).await;
+    let gone = a
+        .cluster
+        .delete_topics(vec![TopicRef::Name("t".to_owned())], SOON)
+        .await;
+    assert!(gone[0].is_ok(), "{gone:?}");
+    let node = other.session().exists("/brokers/topics/read-once").await;
+    assert!(node.expect("connected").is_some(), "it is left alone");
+    // One that goes takes its mark with it, and the name is free.
+    let session = other.session();
+    let removed = session.delete("/brokers/topics/never-read", None).await;
+    removed.expect("nothing is below it");
+    until_async("its mark to go", async || {
+        match session.exists("/admin/delete_topics/never-read").await {
+            Ok(None) => Ok(()),
+            other => Err(other.map(drop)),
+        }
+    })
+    .await;
+    a.create("never-read", 1).await;
+    other.session().close().await;
+    a.stop().await;
 }
 
 async fn a_missing_log_is_not_made_anew_while_a_folder_is_offline(place: String) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use nyala_coordinator::cluster::ClusterSnapshot;
 use nyala_coordinator::ids::{BrokerEpoch, BrokerId, TopicId, TopicName, TopicPartition};
 use nyala_coordinator::registry::{
-    Controllership, FencedError, NewState, Registry, RegistryError, paths,
+    Controllership, FencedError, NewState, Registry, RegistryError, StoredTopic, paths,
 };
 use nyala_coordinator::session::ZkError;
 use tokio::sync::{mpsc, oneshot};
@@ -42,6 +42,15 @@ pub(super) type Leaving = (
     oneshot::Sender<Result<Vec<TopicPartition>, ControllerError>>,
 );
 
+/// What is stored under a topic's name.
+enum Standing {
+    Nothing,
+    Topic(StoredTopic),
+    /// Something that nobody can understand: an operator's slip, say. It is no reason to keep everybody
+    /// else waiting.
+    Unreadable,
+}
+
 /// What a term remembers.
 pub(super) struct Term<'a> {
     pub(super) seat: &'a Controller,
@@ -61,6 +70,8 @@ pub(super) struct Term<'a> {
     refusals: Refusals,
     deletions: Deletions,
     deleting: BTreeSet<TopicName>,
+    /// Topics of which it was said that they cannot be read.
+    unreadable: BTreeSet<TopicName>,
     pub(super) stopping: BTreeMap<BrokerId, BrokerEpoch>,
     stopping_ids: BTreeSet<BrokerId>,
     offline: BTreeSet<(BrokerId, TopicPartition)>,
@@ -108,6 +119,7 @@ impl<'a> Term<'a> {
             refusals: Refusals::default(),
             deletions: Deletions::default(),
             deleting: BTreeSet::new(),
+            unreadable: BTreeSet::new(),
             stopping: BTreeMap::new(),
             stopping_ids: BTreeSet::new(),
             offline: BTreeSet::new(),
@@ -218,10 +230,10 @@ impl<'a> Term<'a> {
     }
 
     /// Topics from before KIP-516 get their ids, as Kafka's controller gives them.
-    async fn give_ids(&self, snapshot: &ClusterSnapshot) -> Result<(), TermError> {
+    async fn give_ids(&mut self, snapshot: &ClusterSnapshot) -> Result<(), TermError> {
         let without = snapshot.topics.iter().filter(|(_, info)| info.id.is_none());
         for (topic, _) in without {
-            if let Some(mut stored) = self.registry.topic(topic).await?
+            if let Standing::Topic(mut stored) = self.standing(topic).await?
                 && stored.assignment.id.is_none()
             {
                 stored.assignment.id = Some(TopicId::random());
@@ -232,6 +244,23 @@ impl<'a> Term<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What stands under a name, read now.
+    async fn standing(&mut self, topic: &TopicName) -> Result<Standing, RegistryError> {
+        let standing = match self.registry.topic(topic).await {
+            Ok(None) => Standing::Nothing,
+            Ok(Some(stored)) => Standing::Topic(stored),
+            Err(e @ RegistryError::Payload { .. }) => {
+                if self.unreadable.insert(topic.clone()) {
+                    warn!("{e}: topic {topic} is left alone until that node is written anew");
+                }
+                return Ok(Standing::Unreadable);
+            }
+            Err(e) => return Err(e),
+        };
+        self.unreadable.remove(topic);
+        Ok(standing)
     }
 
     /// Gives every partition the leader that it should have. `false`: the facts have to catch up.
@@ -345,21 +374,29 @@ impl<'a> Term<'a> {
     async fn delete(&mut self, snapshots: &mut Snapshots) -> Result<bool, TermError> {
         let snapshot = Arc::clone(&snapshots.borrow());
         let enabled = self.seat.configs.live().get().delete_topic_enable;
-        for topic in &self.nodes.marked.value {
+        let (mut again, mut gone) = (false, Vec::new());
+        for topic in self.nodes.marked.value.clone() {
             // Not there in the snapshot may be not there yet: only what is read now counts.
-            let idle =
-                !snapshot.topics.contains_key(topic) && self.registry.topic(topic).await?.is_none();
+            let idle = !snapshot.topics.contains_key(&topic)
+                && match self.standing(&topic).await? {
+                    Standing::Nothing => true,
+                    Standing::Topic(_) => false,
+                    // The snapshot will not tell when it goes.
+                    Standing::Unreadable => {
+                        again = true;
+                        false
+                    }
+                };
             if idle || !enabled {
-                self.registry.forget_deletion(&self.proof, topic).await?;
+                self.registry.forget_deletion(&self.proof, &topic).await?;
             }
         }
-        let (mut again, mut gone) = (false, Vec::new());
         for (topic, id) in self.deletions.finished(&snapshot) {
             // The name may be another topic's already. If not now, then not before we have deleted it:
             // nobody else does.
-            let stored = self.registry.topic(&topic).await?;
-            if stored.is_none_or(|stored| stored.assignment.id != id) {
-                continue;
+            match self.standing(&topic).await? {
+                Standing::Topic(stored) if stored.assignment.id == id => {}
+                Standing::Topic(_) | Standing::Nothing | Standing::Unreadable => continue,
             }
             match self.registry.delete_topic(&self.proof, &topic).await {
                 Ok(()) => {

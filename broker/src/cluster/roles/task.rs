@@ -347,9 +347,17 @@ impl Task {
                 continue;
             }
             // The mark goes with the topic: if it is still there, the id just read is the one meant.
-            if let Some(stored) = self.parts.registry.topic(&topic).await? {
-                info!("topic {topic} is marked for deletion");
-                self.memory.marked.insert(topic, stored.assignment.id);
+            match self.parts.registry.topic(&topic).await {
+                Ok(Some(stored)) => {
+                    info!("topic {topic} is marked for deletion");
+                    self.memory.marked.insert(topic, stored.assignment.id);
+                }
+                Ok(None) => {}
+                // All others go on; what the controller orders for it is done.
+                Err(e @ RegistryError::Payload { .. }) => {
+                    warn!("topic {topic} is marked for deletion, but {e}");
+                }
+                Err(e) => return Err(e),
             }
         }
         Ok(watch)
