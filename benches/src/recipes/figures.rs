@@ -60,7 +60,7 @@ pub(super) const ALL: [Workload; 7] = [
         command: "unleased",
         sessions: 2,
         operation: "put, take without a lease",
-        by: "`Queue` (leases all the same), `Queue`, `SimpleDistributedQueue`",
+        by: "`Queue::pop`, `Queue`, `SimpleDistributedQueue`",
     },
 ];
 

@@ -1,7 +1,6 @@
 //! Our own side: the recipes in this process, each session with its own connection and thread.
 //!
-//! It does what `peer.rs` says; our queue leases whatever is taken from it, so `leased` and `unleased`
-//! are the same here.
+//! It does what `peer.rs` says.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -75,7 +74,8 @@ impl Ours {
             }
             "put" => self.runtime.spawn(put(path, sessions, time, 1)),
             "batch" => self.runtime.spawn(put(path, sessions, time, BATCH)),
-            "leased" | "unleased" => self.runtime.spawn(pass(path, sessions, time)),
+            "leased" => self.runtime.spawn(pass(path, sessions, time, true)),
+            "unleased" => self.runtime.spawn(pass(path, sessions, time, false)),
             other => bail!("no measurement {other}"),
         };
         self.runtime.block_on(task)?
@@ -159,7 +159,7 @@ async fn put(path: String, sessions: Vec<Session>, time: Duration, many: usize) 
     Ok(taken(latencies.len() * many, begun, latencies))
 }
 
-async fn pass(path: String, sessions: Vec<Session>, time: Duration) -> Result<Taken> {
+async fn pass(path: String, sessions: Vec<Session>, time: Duration, leased: bool) -> Result<Taken> {
     let (into, out) = (
         queue(&path, &sessions[0]).await?,
         queue(&path, &sessions[1]).await?,
@@ -180,10 +180,20 @@ async fn pass(path: String, sessions: Vec<Session>, time: Duration) -> Result<Ta
             anyhow::Ok(())
         })
     };
+    let take = async || {
+        let wait = Some(Duration::from_millis(200));
+        if !leased {
+            return anyhow::Ok(out.pop(wait).await?.is_some());
+        }
+        match out.take(wait).await? {
+            Some(item) => item.ack().await?,
+            None => return Ok(false),
+        }
+        Ok(true)
+    };
     let mut done = 0;
     while !ended.load(Ordering::SeqCst) || done < put.load(Ordering::SeqCst) {
-        if let Some(item) = out.take(Some(Duration::from_millis(200))).await? {
-            item.ack().await?;
+        if take().await? {
             done += 1;
             room.add_permits(1);
         }

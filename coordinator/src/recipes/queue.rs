@@ -11,6 +11,7 @@
 //! it is gone then. A put that returns `Ok` happened once, whatever became of the connection.
 //! **On session loss** the holder's leases go with the session and their items are taken by others; an
 //! `ack` that comes too late is refused with [`AckError::Lost`]. Waiting goes on under the next session.
+//! An item that may be lost with its consumer costs half the writes: [`pop`](Queue::pop) takes it for good.
 //!
 //! ```no_run
 //! # async fn example(session: nyala_coordinator::session::Session) -> Result<(), Box<dyn std::error::Error>> {
@@ -32,6 +33,7 @@ mod ack;
 mod give_back;
 mod lease;
 mod listing;
+mod pop;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +84,14 @@ pub enum QueueError {
     /// Not all items were put.
     #[error(transparent)]
     Put(#[from] PutError),
+    /// Items were to leave the queue as they were taken, and what became of that is not known.
+    #[error(
+        "queue {path}: the session ended while items were taken for good: they are still there, or lost"
+    )]
+    Unknown {
+        /// The queue.
+        path: String,
+    },
     /// ZooKeeper refused, or could not be reached.
     #[error("queue {path}: {source}")]
     Zk {
@@ -96,6 +106,17 @@ pub enum QueueError {
 #[derive(Clone, Debug)]
 pub struct Queue {
     shared: Arc<Shared>,
+}
+
+/// Why items were not taken.
+enum TakeError {
+    /// This one is leased by another, or gone.
+    NotFree(String),
+    /// One was rewritten meanwhile: try again.
+    Changed,
+    /// They may be taken: the session ended before the answer.
+    Unknown,
+    Zk(ZkError),
 }
 
 /// What the handles and the leases of a queue share.
@@ -197,26 +218,45 @@ impl Queue {
 
     /// Takes up to `max` items that nobody holds now, in their order; at most 128 at a time.
     pub async fn poll_many(&self, max: usize) -> Result<Vec<Taken>, QueueError> {
+        let lease = |names| lease::take(&self.shared, names);
+        self.first_free(max.min(BATCH_MAX), lease).await
+    }
+
+    /// Gives the first `max` items that nobody holds now to `take`, which takes all of them or none.
+    async fn first_free<T, F>(
+        &self,
+        max: usize,
+        take: impl Fn(Arc<[String]>) -> F,
+    ) -> Result<Vec<T>, QueueError>
+    where
+        F: Future<Output = Result<Vec<T>, TakeError>>,
+    {
         let q = &self.shared;
         let mut listing = q.listing.lock().await;
         loop {
             listing.refresh(q).await.map_err(|e| q.zk(e))?;
-            let names = listing.first(max.min(BATCH_MAX));
+            let names: Arc<[String]> = listing.first(max).into();
             if names.is_empty() {
                 return Ok(Vec::new());
             }
-            match lease::take(q, &names).await {
+            match take(Arc::clone(&names)).await {
                 Ok(taken) => {
                     listing.forget(&names);
                     return Ok(taken);
                 }
                 // Whoever makes the queue makes it node by node.
-                Err(lease::TakeError::Zk(ZkError::NoNode)) => {
+                Err(TakeError::Zk(ZkError::NoNode)) => {
                     let made = q.session.ensure_path(&q.taken).await;
                     made.map_err(|e| q.zk(e))?;
                 }
-                Err(lease::TakeError::NotFree(name)) => listing.forget(&[name]),
-                Err(lease::TakeError::Zk(e)) => return Err(q.zk(e)),
+                Err(TakeError::NotFree(name)) => listing.forget(&[name]),
+                Err(TakeError::Changed) => {}
+                Err(TakeError::Unknown) => {
+                    listing.forget_all();
+                    let path = q.path.clone();
+                    return Err(QueueError::Unknown { path });
+                }
+                Err(TakeError::Zk(e)) => return Err(q.zk(e)),
             }
         }
     }
@@ -237,10 +277,43 @@ impl Queue {
         max: usize,
         timeout: Option<Duration>,
     ) -> Result<Vec<Taken>, QueueError> {
+        self.wait(timeout, || self.poll_many(max)).await
+    }
+
+    /// Waits for an item that nobody holds and takes it out of the queue for good; `None` when the time is
+    /// over. A `timeout` of `None`: however long it takes.
+    ///
+    /// At most once: a consumer that dies has lost the item. With [`QueueError::Unknown`], or when the future
+    /// is dropped, it may be lost, too. In return it is one write instead of [`take`](Self::take)'s and
+    /// [`ack`](Taken::ack)'s two.
+    pub async fn pop(&self, timeout: Option<Duration>) -> Result<Option<Vec<u8>>, QueueError> {
+        Ok(self.pop_many(1, timeout).await?.pop())
+    }
+
+    /// As [`pop`](Self::pop), up to `max` items that are there, at most 64, all in one write.
+    pub async fn pop_many(
+        &self,
+        max: usize,
+        timeout: Option<Duration>,
+    ) -> Result<Vec<Vec<u8>>, QueueError> {
+        let pop = |names| pop::pop(&self.shared, names);
+        let max = max.min(BATCH_MAX / 2);
+        self.wait(timeout, || self.first_free(max, pop)).await
+    }
+
+    /// Polls until something comes, or the time is over.
+    async fn wait<T, F>(
+        &self,
+        timeout: Option<Duration>,
+        poll: impl Fn() -> F,
+    ) -> Result<Vec<T>, QueueError>
+    where
+        F: Future<Output = Result<Vec<T>, QueueError>>,
+    {
         let q = &self.shared;
         let patience = Patience::new(timeout);
         loop {
-            match self.poll_many(max).await {
+            match poll().await {
                 Ok(taken) if taken.is_empty() => {}
                 Err(QueueError::Zk { source, .. }) if source.is_transient() => {
                     if patience.of(until_connected(&q.session)).await.is_none() {

@@ -176,7 +176,7 @@ fn ops(items: &[(usize, &Taken)]) -> Vec<Op> {
 }
 
 /// Deletes what somebody put below an item that was handled: it would keep the item for ever.
-async fn clear(q: &Shared, name: &str) -> Result<(), ZkError> {
+pub(super) async fn clear(q: &Shared, name: &str) -> Result<(), ZkError> {
     let path = child(&q.entries, name);
     tracing::warn!(
         path,

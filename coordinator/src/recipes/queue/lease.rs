@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Shared;
 use super::ack::{AckError, AckErrors, acknowledge};
 use super::give_back::{Undo, give_back};
+use super::{Shared, TakeError};
 use crate::recipes::Fence;
 use crate::recipes::inlet::BATCH_MAX;
 use crate::recipes::own::child;
@@ -19,13 +19,6 @@ use crate::session::{Acl, CreateMode, MultiError, Op, OpResult, ZkError};
 
 /// Distinguishes the attempts of this process.
 static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
-
-/// Why a batch was not taken.
-pub(super) enum TakeError {
-    /// This one is leased by another, or gone.
-    NotFree(String),
-    Zk(ZkError),
-}
 
 /// A taken item. Dropping it gives it back in the background.
 #[derive(Debug)]
@@ -40,9 +33,9 @@ pub struct Taken {
 }
 
 /// Takes all items of `names`, or none of them.
-pub(super) async fn take(q: &Arc<Shared>, names: &[String]) -> Result<Vec<Taken>, TakeError> {
+pub(super) async fn take(q: &Arc<Shared>, names: Arc<[String]>) -> Result<Vec<Taken>, TakeError> {
     let attempt = ATTEMPTS.fetch_add(1, Ordering::Relaxed);
-    let undo = Undo::new(q, names, attempt);
+    let undo = Undo::new(q, &names, attempt);
     let ops = |mark: &Mark| {
         let lease = |name: &String| {
             let create = Op::Create {
@@ -87,7 +80,7 @@ pub(super) async fn take(q: &Arc<Shared>, names: &[String]) -> Result<Vec<Taken>
         read = q.session.get_many(&paths).await;
     }
     let data = read.unwrap_or_default().into_iter().flatten();
-    let fences = fences(q, names, &done).await.map_err(TakeError::Zk)?;
+    let fences = fences(q, &names, &done).await.map_err(TakeError::Zk)?;
     undo.disarm();
     let taken = names.iter().zip(data).zip(fences);
     let taken = taken.map(|((name, node), fence)| Taken {

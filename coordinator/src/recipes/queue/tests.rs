@@ -396,3 +396,83 @@ async fn copied_items_whose_numbers_are_to_come_do_not_stop_what_is_put() {
     }
     assert_eq!(drain(&queue).await, ["", "a", "b"]);
 }
+
+#[tokio::test]
+async fn popped_items_leave_in_their_order_and_each_to_one() {
+    let place = Place::start().await;
+    let (one, two) = (
+        open(&place.session().await).await,
+        open(&place.session().await).await,
+    );
+    let items: Vec<String> = (0..200).map(|n| format!("{n:03}")).collect();
+    let bytes: Vec<&[u8]> = items.iter().map(String::as_bytes).collect();
+    let put = one.put_all(&bytes, Priority::default()).await;
+    put.expect("room");
+    let held = one.poll().await.expect("no refusal").expect("the first");
+    let mut takers = Vec::new();
+    for queue in [one.clone(), two] {
+        takers.push(tokio::spawn(async move {
+            let mut got = Vec::new();
+            loop {
+                let limit = Some(Duration::from_millis(100));
+                let items = queue.pop_many(3, limit).await.expect("no refusal");
+                if items.is_empty() {
+                    return got;
+                }
+                got.extend(
+                    items
+                        .into_iter()
+                        .map(|i| String::from_utf8(i).expect("text")),
+                );
+            }
+        }));
+    }
+    let mut all = Vec::new();
+    for taker in takers {
+        let got = soon("the end", taker).await.expect("no panic");
+        assert!(got.is_sorted(), "{got:?}");
+        all.extend(got);
+    }
+    all.sort();
+    assert_eq!(all, items[1..], "each once; the leased one stays");
+    held.release().await.expect("ours");
+    let last = one.pop(None).await.expect("no refusal");
+    assert_eq!(last.as_deref(), Some(b"000".as_slice()));
+    assert_eq!(one.is_empty().await, Ok(true));
+    let none = one.pop(Some(Duration::from_millis(30))).await;
+    assert_eq!(none, Ok(None));
+}
+
+#[tokio::test]
+async fn nothing_is_popped_twice_or_lost_when_answers_are() {
+    let place = Place::start().await;
+    let queue = open(&place.proxied().await).await;
+    for round in 0..40_u64 {
+        put(&queue, &round.to_string()).await;
+        let popping = {
+            let queue = queue.clone();
+            tokio::spawn(async move { queue.pop(None).await })
+        };
+        // Before, between and after the requests and their answers.
+        tokio::time::sleep(Duration::from_micros(round * 50)).await;
+        place.proxy.cut();
+        place.proxy.heal();
+        let popped = soon("an item", popping).await.expect("no panic");
+        let expected = round.to_string().into_bytes();
+        assert_eq!(popped, Ok(Some(expected)));
+        assert_eq!(queue.is_empty().await, Ok(true));
+    }
+}
+
+#[tokio::test]
+async fn an_item_with_nodes_below_it_is_popped_all_the_same() {
+    let place = Place::start().await;
+    let session = place.session().await;
+    let queue = open(&session).await;
+    put(&queue, "work").await;
+    let below = "/q/entries/entry-100-0000000000/note";
+    session.ensure_path(below).await.expect("connected");
+    let popped = soon("an item", queue.pop(None)).await;
+    assert_eq!(popped, Ok(Some(b"work".to_vec())));
+    assert_eq!(queue.is_empty().await, Ok(true));
+}
