@@ -27,6 +27,25 @@ pub(crate) struct Moved {
     pub(crate) seconds: f64,
 }
 
+impl Moved {
+    /// As one: what was moved in several runs.
+    pub(crate) fn one_after_another(runs: impl IntoIterator<Item = Self>) -> Self {
+        let nothing = Self {
+            operations: 0,
+            bytes: 0,
+            latencies: Latencies::default(),
+            seconds: 0.0,
+        };
+        runs.into_iter().fold(nothing, |mut all, run| {
+            all.operations += run.operations;
+            all.bytes += run.bytes;
+            all.latencies.add(&run.latencies);
+            all.seconds += run.seconds;
+            all
+        })
+    }
+}
+
 /// Connections of every raw workload.
 const CONNECTIONS: i32 = 2;
 
