@@ -1,9 +1,10 @@
 //! A producer beside a consumer that reads an old log from the disk: what the one costs the other.
 //!
-//! Measured by turns: alone, beside this process reading the same old files at the same pace by
-//! itself, and beside a consumer. The second says what the disk alone costs a producer on this machine;
-//! only what the third has on top is the broker's. In short windows, because one pause of a virtual
-//! machine is the p99 of the window that it falls into: medians of many windows leave it out.
+//! Measured by turns: alone, beside this process reading the old files at the same pace by itself, and
+//! beside a consumer. The second says what the disk alone costs a producer on this machine; what the
+//! third has on top is the broker's and the consumer's own work, on the same CPUs. In short windows, because
+//! one pause of a virtual machine is the p99 of the window that it falls into: the median of many windows
+//! leaves it out.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,10 +12,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::Topic;
-use crate::page_cache::{OldLog, Piece};
+use crate::page_cache::OldLog;
 use crate::raw::{self, Moved};
 use crate::target::Target;
-use crate::usage;
+use crate::usage::{self, Usage};
 use crate::workload::{Kind, Workload};
 
 /// Reads per second, of a mebibyte each: about what a disk gives. Flat out, a reader would compete with
@@ -24,12 +25,12 @@ const READS_PER_SECOND: u32 = 200;
 /// Bytes of a plain read, as the broker reads to warm a piece.
 const READ_BYTES: usize = 64 << 10;
 
-/// Pieces dropped from the page cache per second, round and round, so that what was read is cold when the
-/// reader comes again: faster than it reads, and a little at a time.
-const DROPS_PER_SECOND: u32 = 2 * READS_PER_SECOND;
-
 /// Windows of each kind.
 const ROUNDS: usize = 9;
+
+/// Longest window: so long that 1% of it is 20 requests, and shorter than a consumer needs to come to the
+/// end of what is cold.
+const WINDOW_S: f64 = 2.0;
 
 /// Whom the producer has beside it.
 #[derive(Clone, Copy, Debug)]
@@ -62,16 +63,17 @@ struct Windows {
     stolen_s: f64,
 }
 
-/// Runs `workload` for `seconds` at a time by turns, and prints what each kind of window gave; returns what it
-/// moved beside the consumer of a log of `old_bytes`.
+/// Runs `workload` by turns, in windows of `seconds` or [`WINDOW_S`], and prints what each kind of window gave;
+/// returns what it moved beside the consumer of a log of `old_bytes`, and what the broker used meanwhile.
 pub(crate) fn beside(
     target: &Target,
     workload: &Workload,
     topic: &str,
     seconds: f64,
     old_bytes: u64,
-) -> Result<Moved> {
+) -> Result<(Moved, Usage)> {
     let (address, side) = (target.address.as_str(), target.side.name());
+    let seconds = seconds.min(WINDOW_S);
     let old = Topic::create(target, workload, usize::MAX - 1)?;
     let flat_out = Workload {
         pipeline: 4,
@@ -90,22 +92,26 @@ pub(crate) fn beside(
     let produce = || raw::run(address, topic, workload, seconds);
     let fetch = |_: &AtomicBool| raw::run(address, &old.name, &reader, seconds).map(|m| m.bytes);
     let (mut windows, mut beside_consumer) = (KINDS.map(|_| Windows::default()), Vec::new());
+    let mut used = Usage::default();
     for round in 0..ROUNDS {
-        // Each kind comes first, second and last as often.
+        // Each kind is first, second and last as often.
         for turn in 0..KINDS.len() {
             let at = (round + turn) % KINDS.len();
-            let before = usage::stolen_s();
+            let (stolen_before, before) = (usage::stolen_s(), usage::of(target.pid));
             let (moved, read) = match KINDS[at] {
                 Beside::Nobody => (produce()?, 0),
                 Beside::PlainReads => with_reader(&log, produce, |done| read_plainly(&log, done))?,
                 Beside::Consumer => with_reader(&log, produce, fetch)?,
             };
-            windows[at].stolen_s += usage::stolen_s() - before;
+            windows[at].stolen_s += usage::stolen_s() - stolen_before;
             windows[at].read_bytes += read;
             let (p50_ms, p99_ms) = moved.latencies.p50_p99_ms();
             windows[at].p50_ms.push(p50_ms);
             windows[at].p99_ms.push(p99_ms);
             if matches!(KINDS[at], Beside::Consumer) {
+                let meanwhile = usage::of(target.pid).since(before);
+                used.cpu_s += meanwhile.cpu_s;
+                used.anonymous_mib = meanwhile.anonymous_mib;
                 beside_consumer.push(moved);
             }
         }
@@ -118,7 +124,7 @@ pub(crate) fn beside(
         let ratio = median(&mut windows.p99_ms) / alone_ms;
         eprintln!("  {side} {}: p99 {ratio:.2} times that alone", kind.name());
     }
-    Ok(Moved::one_after_another(beside_consumer))
+    Ok((Moved::one_after_another(beside_consumer), used))
 }
 
 fn tell(side: &str, how: &str, windows: &mut Windows) {
@@ -137,7 +143,7 @@ fn median(values: &mut [f64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// Runs `work` beside `read`, which gives the bytes that it got, too; the log stays cold meanwhile.
+/// Runs `work` beside `read`, which finds the log cold and gives the bytes that it got, too.
 fn with_reader(
     log: &OldLog,
     work: impl Fn() -> Result<Moved>,
@@ -147,7 +153,6 @@ fn with_reader(
     let done = AtomicBool::new(false);
     let (moved, read) = std::thread::scope(|scope| {
         let reading = scope.spawn(|| read(&done));
-        scope.spawn(|| at_a_pace(DROPS_PER_SECOND, &done, log, |piece| piece.drop_pages()));
         let moved = work();
         done.store(true, Ordering::Relaxed);
         (moved, reading.join().expect("a load thread panicked"))
@@ -155,23 +160,10 @@ fn with_reader(
     Ok((moved?, read?))
 }
 
+/// One [`READ_BYTES`] after another, a piece at a time, at the consumer's pace, until `done`; gives their bytes.
 fn read_plainly(log: &OldLog, done: &AtomicBool) -> Result<u64> {
     let (mut bytes, mut buffer) = (0, vec![0; READ_BYTES]);
-    at_a_pace(READS_PER_SECOND, done, log, |piece| {
-        bytes += piece.read(&mut buffer)?;
-        Ok(())
-    })?;
-    Ok(bytes)
-}
-
-/// Does `work` on piece after piece, so many in a second, until `done`.
-fn at_a_pace(
-    per_second: u32,
-    done: &AtomicBool,
-    log: &OldLog,
-    mut work: impl FnMut(Piece<'_>) -> Result<()>,
-) -> Result<()> {
-    let gap = Duration::from_secs(1) / per_second;
+    let gap = Duration::from_secs(1) / READS_PER_SECOND;
     let mut due = Instant::now();
     for piece in log.pieces() {
         if done.load(Ordering::Relaxed) {
@@ -179,7 +171,7 @@ fn at_a_pace(
         }
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         due += gap;
-        work(piece)?;
+        bytes += piece.read(&mut buffer)?;
     }
-    Ok(())
+    Ok(bytes)
 }

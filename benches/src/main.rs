@@ -31,6 +31,7 @@ use rdkafka::config::ClientConfig;
 
 use report::Row;
 use target::{Side, Target};
+use usage::Usage;
 use workload::{Kind, Until, Workload};
 
 /// Compares Nyala with a real Apache Kafka 3.9.1 (fetched through Maven when missing).
@@ -189,6 +190,7 @@ fn measure(
         _ => {}
     }
     let before = usage::of(target.pid);
+    let mut used = None;
     let moved = match workload.kind {
         Kind::Produce => driver::produce(address, name, workload, Until::after(seconds))?,
         Kind::Consume => driver::consume(address, name, workload, records)?,
@@ -197,11 +199,17 @@ fn measure(
             raw::run(address, name, workload, seconds)?
         }
         Kind::RawBesideColdReader => {
-            cold_reader::beside(target, workload, name, seconds, 2 * read_bytes)?
+            let old_bytes = 2 * read_bytes;
+            let (moved, meanwhile) =
+                cold_reader::beside(target, workload, name, seconds, old_bytes)?;
+            used = Some(meanwhile);
+            moved
         }
     };
-    let after = usage::of(target.pid);
-    let cpu_s = after.cpu_s - before.cpu_s;
+    let Usage {
+        cpu_s,
+        anonymous_mib,
+    } = used.unwrap_or_else(|| usage::of(target.pid).since(before));
     let mb = moved.bytes as f64 / 1e6;
     let (p50_ms, p99_ms) = moved.latencies.p50_p99_ms();
     let index = position(workload);
@@ -216,7 +224,7 @@ fn measure(
         cpu_s,
         operations_per_cpu_s: moved.operations as f64 / cpu_s,
         mb_per_cpu_s: mb / cpu_s,
-        anonymous_mib: after.anonymous_mib,
+        anonymous_mib,
     })
 }
 

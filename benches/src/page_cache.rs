@@ -7,7 +7,6 @@
 //! once, and from then on pages are reused. So it is filled before every run.
 
 use std::fs::{self, File};
-use std::num::NonZero;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -77,9 +76,8 @@ fn memory(name: &str) -> Result<u64> {
     Ok(kib.unwrap_or("0").parse::<u64>()? << 10)
 }
 
-/// Bytes that are dropped at once: few enough that nobody who needs the CPU notices. A kernel without
-/// preemption finishes a whole `fadvise` first (of 20 MB: 5 ms, seen with `perf sched`).
-pub(crate) const PIECE_BYTES: usize = 1 << 20;
+/// Bytes of a piece: what a consumer gets by one fetch.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// The log files of a topic that nobody writes any more.
 #[derive(Debug)]
@@ -144,17 +142,6 @@ impl Piece<'_> {
             std::thread::yield_now();
         }
         Ok(read)
-    }
-
-    /// Drops it from the page cache.
-    pub(crate) fn drop_pages(&self) -> Result<()> {
-        fadvise(
-            self.file,
-            self.at,
-            NonZero::new(PIECE_BYTES as u64),
-            Advice::DontNeed,
-        )?;
-        Ok(())
     }
 }
 

@@ -9,6 +9,16 @@ pub(crate) struct Usage {
     pub(crate) anonymous_mib: f64,
 }
 
+impl Usage {
+    /// What was used since `before`, and the memory now.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            cpu_s: self.cpu_s - before.cpu_s,
+            anonymous_mib: self.anonymous_mib,
+        }
+    }
+}
+
 /// CPU time that the hypervisor has given to other guests while this one wanted it, seconds over all CPUs;
 /// 0 on bare metal.
 pub(crate) fn stolen_s() -> f64 {

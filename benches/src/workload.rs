@@ -20,8 +20,8 @@ pub(crate) enum Kind {
     RawLatency,
     /// Fetch v11 requests over plain sockets.
     RawFetch,
-    /// [`Kind::RawLatency`], first alone, then beside a consumer that reads an old log from the disk.
-    /// Its row is the latter; what it is alone is printed while it runs.
+    /// [`Kind::RawLatency`], by turns alone and beside a consumer that reads an old log from the disk.
+    /// Its row is all of the latter; what each window gave is printed when it is over.
     RawBesideColdReader,
 }
 
