@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::debug;
 
-use crate::session::{Children, Session, ZkError};
+use crate::session::{Children, Session, Word, ZkError};
 
 use super::error::RecipeError;
 use super::farewell::{self, Farewell};
@@ -122,6 +122,7 @@ impl Contender {
     /// Takes care of a node that is ours. To be called on the tokio runtime that is to remove it: one that
     /// ends before the session leaves the node until the session ends, too.
     pub(super) fn adopt(session: &Session, own: Own) -> Self {
+        session.neighbours().stand(&own.path);
         Self {
             session: session.clone(),
             own: Arc::new(own),
@@ -209,25 +210,33 @@ impl Contender {
         removed
     }
 
-    /// Gives the turn to the next in line, if that one shares our session; if not, whether it is to be told
-    /// through ZooKeeper.
+    /// Gives the turn to the next in line, if there is one to give and that one shares our session; if not,
+    /// whether it is to be told through ZooKeeper.
     fn hand_over(&self) -> bool {
-        let Some(parting) = &self.parting else {
-            return false;
+        let gives = |parting: &&Parting| {
+            // One that was lost in another way has no turn to give.
+            *parting.stage.borrow() == Stage::Lost(Loss::Released)
+                && parting.farewell != Farewell::Never
+                && !self.own.is_over(&self.session)
         };
-        // One that was lost in another way has no turn to give.
-        let released = *parting.stage.borrow() == Stage::Lost(Loss::Released);
-        let gives = released && parting.farewell != Farewell::Never;
-        let told = gives && self.session.neighbours().tell(&self.own.path);
-        gives && !told && parting.farewell.is_due(parting.since)
+        let parting = self.parting.as_ref().filter(gives);
+        let word = match parting {
+            Some(_) => Word::Held,
+            None => Word::Left,
+        };
+        let told = self.session.neighbours().tell(&self.own.path, word);
+        parting.is_some_and(|parting| !told && parting.farewell.is_due(parting.since))
     }
 }
 
 impl Drop for Contender {
     fn drop(&mut self) {
-        if self.stands && !self.own.is_over(&self.session) {
+        if !self.stands {
+            return;
+        }
+        let tells = self.hand_over();
+        if !self.own.is_over(&self.session) {
             let (session, own) = (self.session.clone(), Arc::clone(&self.own));
-            let tells = self.hand_over();
             self.runtime
                 .spawn(async move { remove_at_last(&session, &own, tells).await });
         }

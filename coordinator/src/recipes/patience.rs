@@ -31,10 +31,9 @@ impl Patience {
 /// Pause between looks at something that fails while the session says that it is connected.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Waits until calls go through again; a moment at least.
+/// Waits until calls go through again, a moment at least; or until the session was closed, which the next
+/// call says.
 pub(super) async fn until_connected(session: &Session) {
     tokio::time::sleep(PAUSE).await;
-    let mut states = session.states();
-    // An error means that the session was closed: the next call says so.
-    let _ = states.wait_for(|state| state.is_connected()).await;
+    session.connected_or_closed().await;
 }

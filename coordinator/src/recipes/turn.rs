@@ -3,11 +3,11 @@
 //! Only the node right before a contender is watched, so one that leaves wakes one (no herd). Unless it
 //! says that it held until now (`farewell.rs`), a list is read again before anything is taken: the one
 //! before may have left without ever having held. Who shares our session says so to us itself
-//! (`session/neighbours.rs`): nobody stands between us, so that it need not be written first.
+//! (`session/neighbours.rs`): nobody stands between us, so that it need be neither written first nor watched.
 
 use std::time::Duration;
 
-use crate::session::{Children, Node, Session, ZkError};
+use crate::session::{Children, Node, Session, Word, ZkError};
 
 use super::error::{RecipeError, usable_path, within};
 use super::farewell::{self, Farewell};
@@ -15,6 +15,10 @@ use super::fence::Fence;
 use super::hold::{Busy, Contender, Hold};
 use super::line::{self, Kind, Layout, Turn};
 use super::own::{Plan, child};
+
+/// Who shares our session says itself when it goes. Only then is its node watched too: somebody else may
+/// have deleted it.
+pub(super) const NEIGHBOUR_FIRST: Duration = Duration::from_millis(100);
 
 /// One who holds or waits, as others see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,10 +198,20 @@ impl Line {
     async fn leaves(&self, name: &str) -> Result<Left, RecipeError> {
         let path = child(&self.path, name);
         let mut neighbour = self.session.neighbours().listen(&path);
+        let stands = neighbour.stands();
+        let by_zookeeper = async {
+            if stands {
+                tokio::time::sleep(NEIGHBOUR_FIRST).await;
+            }
+            self.leaves_zookeeper(name, &path).await
+        };
         tokio::select! {
             biased;
-            () = neighbour.heard() => Ok(Left::Told),
-            left = self.leaves_zookeeper(name, &path) => left,
+            word = neighbour.heard() => Ok(match word {
+                Word::Held => Left::Told,
+                Word::Left => Left::Unknown,
+            }),
+            left = by_zookeeper => left,
         }
     }
 

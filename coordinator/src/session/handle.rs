@@ -213,6 +213,14 @@ impl Session {
         Duration::from_millis(self.shared.timeout_ms.load(Ordering::Relaxed))
     }
 
+    /// Resolves when calls go through, or never will again: the session was closed.
+    pub(crate) async fn connected_or_closed(&self) {
+        let mut phases = self.shared.phase.subscribe();
+        let settled = |p: &Phase| p.closed || p.state.is_connected();
+        // An error means that the sender is gone; this has it.
+        let _ = phases.wait_for(settled).await;
+    }
+
     /// Settings that the session was made with.
     #[must_use]
     pub fn config(&self) -> &SessionConfig {

@@ -18,6 +18,7 @@ mod ops;
 pub use config::{DigestAuth, SessionConfig};
 pub use error::{MultiError, SessionError, ZkError};
 pub use lease::Lease;
+pub(crate) use neighbours::Word;
 pub use ops::{
     Acl, Children, CreateMode, Created, Node, Op, OpResult, Stat, TreeEvent, TreeEventKind,
     TreeWatch, Watch,

@@ -3,13 +3,16 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::super::hold::Loss;
+use super::super::line::sequence;
 use super::super::own::{Own, Plan};
 use super::super::testing::*;
+use super::super::turn::NEIGHBOUR_FIRST;
 use super::super::{Fence, RecipeError};
 use super::*;
-use crate::session::{Acl, CreateMode, Op, SessionState};
+use crate::session::{Acl, CreateMode, Op, SessionState, Word};
 
 const PATH: &str = "/locks/one";
 
@@ -99,12 +102,73 @@ async fn a_hold_that_was_deleted_gives_its_turn_to_nobody() {
         Loss::Deleted
     );
     let path = hold.path().to_owned();
-    let heard = shared.neighbours().listen(&path);
+    let mut heard = shared.neighbours().listen(&path);
     drop(hold);
+    let word = soon("a word", heard.heard()).await;
+    assert_eq!(word, Word::Left, "it has nothing to give");
     let next = soon("the next hold", next).await.expect("no panic");
     assert!(next.expect("it is the first in the list").is_valid());
-    assert_eq!(shared.neighbours().listening(&path), 1, "not told");
-    drop(heard);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_neighbour_only_enters_and_looks() {
+    let place = Place::start().await;
+    let shared = place.proxied().await;
+    for _ in 0..50 {
+        let hold = lock(&shared).acquire().await.expect("it is free");
+        place.proxy.seen_below(PATH);
+        let begun = Instant::now();
+        let next = neighbour(&shared, &hold).await;
+        hold.release().await.expect("it is ours");
+        let next = soon("the next hold", next).await.expect("no panic");
+        let seen = place.proxy.seen_below(PATH);
+        let in_time = begun.elapsed() < NEIGHBOUR_FIRST;
+        next.expect("its turn came").release().await.expect("ours");
+        if in_time {
+            let codes: Vec<i32> = seen.iter().map(|(code, _)| *code).collect();
+            assert_eq!(codes, [CREATE, CHILDREN_AND_STAT, DELETE], "{seen:?}");
+            return;
+        }
+    }
+    panic!("nothing is done in {NEIGHBOUR_FIRST:?} here");
+}
+
+#[tokio::test]
+async fn who_waits_for_a_neighbour_notices_that_it_was_deleted() {
+    let place = Place::start().await;
+    let (shared, other) = (place.session().await, place.session().await);
+    let hold = lock(&shared).acquire().await.expect("it is free");
+    let next = neighbour(&shared, &hold).await;
+    let deleted = other.delete(hold.path(), None).await;
+    deleted.expect("nobody protects it");
+    let next = soon("the next hold", next).await.expect("no panic");
+    assert!(next.expect("nobody is before it").is_valid());
+    drop(hold);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_neighbour_that_gives_up_goes_on_waiting_for_the_holder() {
+    let place = Place::start().await;
+    let (shared, other) = (place.session().await, place.session().await);
+    let hold = lock(&other).acquire().await.expect("it is free");
+    let waiting = lock(&shared);
+    let waiting = tokio::spawn(async move { waiting.acquire().await });
+    until_children(&other, PATH, 2).await;
+    let names = other.children(PATH).await.expect("they can be read");
+    let second = names.iter().max_by_key(|name| sequence(name));
+    let path = format!("{PATH}/{}", second.expect("there are two"));
+    let last = lock(&shared);
+    let last = tokio::spawn(async move { last.acquire().await });
+    until("the last one waits", || async {
+        shared.neighbours().listening(&path) == 1
+    })
+    .await;
+    waiting.abort();
+    until_children(&other, PATH, 2).await;
+    assert!(!last.is_finished(), "two holders");
+    hold.release().await.expect("it is ours");
+    let last = soon("the last hold", last).await.expect("no panic");
+    assert!(last.expect("its turn came").is_valid());
 }
 
 /// One that waits right behind `hold`, in its session.
