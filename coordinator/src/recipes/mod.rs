@@ -14,7 +14,8 @@
 //! and how the next is told: `farewell` through ZooKeeper, `session/neighbours.rs` within one session.
 //!
 //! A recipe takes a [`Session`](crate::session::Session) and a path below its chroot. Every wait may be
-//! dropped at any point and leaves nothing behind. Everything held is a [`Hold`]: it has a [`Fence`],
+//! dropped at any point and leaves nothing behind (but for `queue::Queue::pop`, which has no second chance
+//! to offer: what it was taking may be lost). Everything held is a [`Hold`]: it has a [`Fence`],
 //! knows by itself when it is not valid any more, and is let go by `release` or by dropping it. The tokio
 //! runtime that took it also removes it: let go, or close the session, before you shut that down.
 //!

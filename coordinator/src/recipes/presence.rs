@@ -120,6 +120,7 @@ impl Presence {
                             return Err(ZkError::Unknown.into());
                         }
                     }
+                    _ if sent.is_some() => return Err(ZkError::Unknown.into()),
                     error => return Err(error.into()),
                 },
                 Err(e) if e.error == ZkError::Unknown => {

@@ -3,7 +3,7 @@
 //! ```text
 //!   PATH/entries/entry-<priority, 3 digits>-<10 digits>   persistent, the item     } as kazoo's
 //!   PATH/taken/<name of the entry>                        ephemeral, the lease     } LockingQueue
-//!   PATH/sessions/<guid>                                  ephemeral, one a handle and session
+//!   PATH/sessions/<guid>                                  ephemeral, of a handle that puts or takes
 //! ```
 //!
 //! **Guarantee.** Items of one priority come out in the order they went in, those of a lower number
@@ -84,9 +84,10 @@ pub enum QueueError {
     /// Not all items were put.
     #[error(transparent)]
     Put(#[from] PutError),
-    /// Items were to leave the queue as they were taken, and what became of that is not known.
+    /// Items were to leave the queue as they were taken; the session ended, or ZooKeeper stayed away, before
+    /// the answer came.
     #[error(
-        "queue {path}: the session ended while items were taken for good: they are still there, or lost"
+        "queue {path}: no answer while items were taken for good: they are still there, another's, or lost"
     )]
     Unknown {
         /// The queue.
@@ -110,11 +111,13 @@ pub struct Queue {
 
 /// Why items were not taken.
 enum TakeError {
-    /// This one is leased by another, or gone.
-    NotFree(String),
+    /// These are leased by others, or gone.
+    NotFree(Vec<String>),
     /// One was rewritten meanwhile: try again.
     Changed,
-    /// They may be taken: the session ended before the answer.
+    /// This one has nodes below it, which keep it from being deleted.
+    Burdened(String),
+    /// They may be taken: no answer came.
     Unknown,
     Zk(ZkError),
 }
@@ -249,8 +252,13 @@ impl Queue {
                     let made = q.session.ensure_path(&q.taken).await;
                     made.map_err(|e| q.zk(e))?;
                 }
-                Err(TakeError::NotFree(name)) => listing.forget(&[name]),
+                Err(TakeError::NotFree(names)) => listing.forget(&names),
                 Err(TakeError::Changed) => {}
+                Err(TakeError::Burdened(name)) => {
+                    self.unburden(&name).await?;
+                    // It comes back with the lease.
+                    listing.forget(&[name]);
+                }
                 Err(TakeError::Unknown) => {
                     listing.forget_all();
                     let path = q.path.clone();
@@ -258,6 +266,17 @@ impl Queue {
                 }
                 Err(TakeError::Zk(e)) => return Err(q.zk(e)),
             }
+        }
+    }
+
+    /// Removes what somebody has put below an item; under a lease, so that it is not taken from a holder.
+    async fn unburden(&self, name: &str) -> Result<(), QueueError> {
+        let q = &self.shared;
+        match lease::take(q, Arc::new([name.to_owned()])).await {
+            // The lease goes in the background when it is dropped.
+            Ok(_leased) => ack::clear(q, name).await.map_err(|e| q.zk(e)),
+            Err(TakeError::Zk(e)) => Err(q.zk(e)),
+            Err(_) => Ok(()),
         }
     }
 
@@ -277,15 +296,15 @@ impl Queue {
         max: usize,
         timeout: Option<Duration>,
     ) -> Result<Vec<Taken>, QueueError> {
-        self.wait(timeout, || self.poll_many(max)).await
+        self.wait(max, timeout, || self.poll_many(max)).await
     }
 
     /// Waits for an item that nobody holds and takes it out of the queue for good; `None` when the time is
     /// over. A `timeout` of `None`: however long it takes.
     ///
     /// At most once: a consumer that dies has lost the item. With [`QueueError::Unknown`], or when the future
-    /// is dropped, it may be lost, too. In return it is one write instead of [`take`](Self::take)'s and
-    /// [`ack`](Taken::ack)'s two.
+    /// is dropped, it may be lost, too: give a `timeout` rather than drop it. In return it is one write instead
+    /// of [`take`](Self::take)'s and [`ack`](Taken::ack)'s two. Nodes that somebody has put below an item go.
     pub async fn pop(&self, timeout: Option<Duration>) -> Result<Option<Vec<u8>>, QueueError> {
         Ok(self.pop_many(1, timeout).await?.pop())
     }
@@ -298,12 +317,13 @@ impl Queue {
     ) -> Result<Vec<Vec<u8>>, QueueError> {
         let pop = |names| pop::pop(&self.shared, names);
         let max = max.min(BATCH_MAX / 2);
-        self.wait(timeout, || self.first_free(max, pop)).await
+        self.wait(max, timeout, || self.first_free(max, pop)).await
     }
 
-    /// Polls until something comes, or the time is over.
+    /// Polls until something comes, or the time is over; at once if nothing is wanted.
     async fn wait<T, F>(
         &self,
+        max: usize,
         timeout: Option<Duration>,
         poll: impl Fn() -> F,
     ) -> Result<Vec<T>, QueueError>
@@ -312,6 +332,9 @@ impl Queue {
     {
         let q = &self.shared;
         let patience = Patience::new(timeout);
+        if max == 0 {
+            return Ok(Vec::new());
+        }
         loop {
             match poll().await {
                 Ok(taken) if taken.is_empty() => {}

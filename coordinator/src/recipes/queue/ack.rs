@@ -180,7 +180,7 @@ pub(super) async fn clear(q: &Shared, name: &str) -> Result<(), ZkError> {
     let path = child(&q.entries, name);
     tracing::warn!(
         path,
-        "an item that was handled has nodes below it: they go with it"
+        "an item that is taken out has nodes below it: they go with it"
     );
     let names = match q.session.children(&path).await {
         Err(ZkError::NoNode) => return Ok(()),

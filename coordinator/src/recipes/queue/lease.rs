@@ -64,7 +64,7 @@ pub(super) async fn take(q: &Arc<Shared>, names: Arc<[String]>) -> Result<Vec<Ta
                 undo.disarm();
             }
             return Err(match busy {
-                Some(name) => TakeError::NotFree(name.clone()),
+                Some(name) => TakeError::NotFree(vec![name.clone()]),
                 None => TakeError::Zk(error),
             });
         }

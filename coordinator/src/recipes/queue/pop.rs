@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use super::ack::clear;
 use super::{Shared, TakeError};
 use crate::recipes::own::child;
 use crate::session::{Acl, CreateMode, MultiError, Op, ZkError};
@@ -18,9 +17,10 @@ const OPS: usize = 3;
 pub(super) async fn pop(q: &Shared, names: Arc<[String]>) -> Result<Vec<Vec<u8>>, TakeError> {
     let paths: Vec<String> = names.iter().map(|name| child(&q.entries, name)).collect();
     let read = q.session.get_many(&paths).await.map_err(TakeError::Zk)?;
-    let gone = names.iter().zip(&read).find(|(_, node)| node.is_none());
-    if let Some((name, _)) = gone {
-        return Err(TakeError::NotFree(name.clone()));
+    let gone = names.iter().zip(&read).filter(|(_, node)| node.is_none());
+    let gone: Vec<String> = gone.map(|(name, _)| name.clone()).collect();
+    if !gone.is_empty() {
+        return Err(TakeError::NotFree(gone));
     }
     let items: Vec<(Vec<u8>, i32)> = read
         .into_iter()
@@ -50,14 +50,10 @@ pub(super) async fn pop(q: &Shared, names: Arc<[String]>) -> Result<Vec<Vec<u8>>
     Err(match (at, error) {
         (_, ZkError::Unknown) => TakeError::Unknown,
         (Some((name, 0)), ZkError::NodeExists) | (Some((name, 2)), ZkError::NoNode) => {
-            TakeError::NotFree(name.clone())
+            TakeError::NotFree(vec![name.clone()])
         }
         (Some((_, 2)), ZkError::BadVersion) => TakeError::Changed,
-        // Not ours to keep, and it would keep the item for ever.
-        (Some((name, 2)), ZkError::NotEmpty) => match clear(q, name).await {
-            Ok(()) => TakeError::Changed,
-            Err(error) => TakeError::Zk(error),
-        },
+        (Some((name, 2)), ZkError::NotEmpty) => TakeError::Burdened(name.clone()),
         (_, error) => TakeError::Zk(error),
     })
 }

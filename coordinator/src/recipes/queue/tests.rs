@@ -444,6 +444,35 @@ async fn popped_items_leave_in_their_order_and_each_to_one() {
 }
 
 #[tokio::test]
+async fn who_wants_nothing_is_answered_at_once() {
+    let place = Place::start().await;
+    let queue = open(&place.session().await).await;
+    put(&queue, "work").await;
+    let popped = soon("nothing", queue.pop_many(0, None)).await;
+    assert_eq!(popped, Ok(Vec::new()));
+    let taken = soon("nothing", queue.take_many(0, None)).await;
+    assert!(taken.expect("no refusal").is_empty());
+    assert_eq!(queue.len().await, Ok(1));
+}
+
+#[tokio::test]
+async fn who_waits_hears_that_the_session_was_closed() {
+    let mut place = Place::start().await;
+    let session = place.session().await;
+    let queue = open(&session).await;
+    let waiting = {
+        let queue = queue.clone();
+        tokio::spawn(async move { queue.pop(None).await })
+    };
+    place.stop().await;
+    session.close().await;
+    let popped = soon("the end", waiting).await.expect("no panic");
+    let closed =
+        |e: &QueueError| matches!(e, QueueError::Zk { source, .. } if *source == ZkError::Closed);
+    assert!(popped.as_ref().is_err_and(closed), "{popped:?}");
+}
+
+#[tokio::test]
 async fn nothing_is_popped_twice_or_lost_when_answers_are() {
     let place = Place::start().await;
     let queue = open(&place.proxied().await).await;
