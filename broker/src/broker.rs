@@ -162,11 +162,15 @@ fn fetch_sessions(settings: &Settings) -> FetchSessions {
     FetchSessions::new(listening::count(slots))
 }
 
+/// The ZooKeeper that the settings name: the one setting that has no default.
+pub(crate) fn zookeeper(settings: &Settings) -> Result<&str, StartError> {
+    let given = settings.zookeeper_connect.as_deref();
+    let named = given.filter(|text| !text.is_empty());
+    named.ok_or(StartError::NoZooKeeper)
+}
+
 async fn connect(settings: &Settings) -> Result<Session, StartError> {
-    let given = settings.zookeeper_connect.clone();
-    let Some(connect) = given.filter(|text| !text.is_empty()) else {
-        return Err(StartError::NoZooKeeper);
-    };
+    let connect = zookeeper(settings)?;
     let ms = |number: i32| Duration::from_millis(u64::try_from(number).unwrap_or(0));
     Ok(Session::connect(SessionConfig {
         session_timeout: ms(settings.zookeeper_session_timeout_ms),

@@ -234,6 +234,38 @@ fn errors_say_what_happened_to_what_and_what_to_do() {
     assert!(!ended.status.success());
     assert!(ended.stderr.contains(&taken), "{}", ended.stderr);
     assert!(ended.stderr.contains("another port"), "{}", ended.stderr);
+    let file = dev.folder().join("server.properties");
+    let check = ["broker", "--config", "server.properties", "--check"];
+    std::fs::write(
+        &file,
+        "broker.id=7\nzookeeper.connect=127.0.0.1:1\nno.such.key=1\n",
+    )
+    .expect("its folder");
+    let ended = nyala(dev.folder(), &check);
+    let succeeded = ended.status.success();
+    assert!(
+        succeeded && ended.stderr.contains("no.such.key"),
+        "{}",
+        ended.stderr
+    );
+    std::fs::write(
+        &file,
+        "broker.id=7\nzookeeper.set.acl=true\nnum.partitions=0\n",
+    )
+    .expect("its folder");
+    let ended = nyala(dev.folder(), &check);
+    assert!(!ended.status.success());
+    for key in ["zookeeper.set.acl", "num.partitions"] {
+        assert!(ended.stderr.contains(key), "{}", ended.stderr);
+    }
+    std::fs::write(&file, "broker.id=7\n").expect("its folder");
+    let ended = nyala(dev.folder(), &check);
+    assert!(!ended.status.success());
+    assert!(
+        ended.stderr.contains("zookeeper.connect"),
+        "{}",
+        ended.stderr
+    );
     on(&dev, &["topic", "create", "short"]).expect_success("create");
     let args = [
         "consume",

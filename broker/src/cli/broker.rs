@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use crate::broker::Broker;
+use crate::broker::{self, Broker};
 use crate::config::{Properties, Settings};
 
 use super::{advice, process};
@@ -17,12 +17,21 @@ pub(super) struct Args {
     /// Setting that wins over the file; may be given many times
     #[arg(long = "override", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    /// Only say what is wrong with the settings, or unknown; start nothing, touch nothing
+    #[arg(long)]
+    check: bool,
 }
 
 pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
     process::start_messages();
     let began = nyala_coordinator::clock::now();
     let settings = read(&args)?;
+    if args.check {
+        broker::zookeeper(&settings).map_err(|error| advice::of_broker(&error))?;
+        let path = args.config.display();
+        super::print_line(&format!("{path}: a broker can start with these settings"))?;
+        return Ok(());
+    }
     process::block_on(async move {
         let started = Broker::start(settings).await;
         let broker = started.map_err(|error| advice::of_broker(&error))?;
