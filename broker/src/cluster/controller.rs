@@ -6,6 +6,7 @@
 //! it slept finds out by its first write, and does nothing.
 
 mod answers;
+mod delete;
 mod news;
 mod nodes;
 mod refusals;

@@ -18,7 +18,8 @@ use std::sync::{Arc, Weak};
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags};
 
-/// Distance of the probes for residence: the kernel reads ahead in larger steps than this.
+/// Distance of the probes for residence: what brings pages in does it in larger steps than this, the kernel
+/// for readers of a warm log, [`Piece::warm`] for those of a cold one.
 const PROBE_STRIDE_BYTES: u64 = 128 * 1024;
 /// Bytes that one call reads to bring them in.
 const READ_BYTES: usize = 64 * 1024;

@@ -1,8 +1,9 @@
 //! Answers on their way out: kept in request order, sent as memory and file ranges.
 //!
 //! An answer that is not there yet holds back those behind it. File ranges leave by `sendfile`; a
-//! piece that is not in the page cache is read on the blocking pool first, so that a cold reader
-//! never stalls the connections that share its thread.
+//! piece that is not in the page cache is read on the blocking pool first, so that the records of a cold
+//! reader never stall the connections that share its thread. (The heads of batches that a plan looks at,
+//! `storage/read.rs`, are read in place: for who reads on, they came with the piece before.)
 
 use std::collections::VecDeque;
 use std::io;

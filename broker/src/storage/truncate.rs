@@ -1,6 +1,7 @@
 //! Taking records away: from the end (a follower that diverged), from the start (DeleteRecords, retention).
 //!
-//! Where a follower's log parts from its leader's is found out in `replication/fetchers/trouble.rs`.
+//! Where a follower's log parts from its leader's is asked for in `replication/fetchers/trouble.rs` and decided
+//! in `replication/partition/follow.rs`.
 //! A file is only ever cut after its window is gone (`release_tail`).
 
 use std::path::PathBuf;

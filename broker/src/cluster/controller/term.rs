@@ -11,13 +11,13 @@ use std::time::Duration;
 use nyala_coordinator::cluster::ClusterSnapshot;
 use nyala_coordinator::ids::{BrokerEpoch, BrokerId, TopicId, TopicName, TopicPartition};
 use nyala_coordinator::registry::{
-    Controllership, FencedError, NewState, Registry, RegistryError, StoredTopic, paths,
+    Controllership, FencedError, NewState, Registry, RegistryError, paths,
 };
-use nyala_coordinator::session::ZkError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::delete::Standing;
 use super::nodes::Nodes;
 use super::refusals::Refusals;
 use super::{Controller, RETRY_EVERY, Snapshots, TermError, news};
@@ -42,15 +42,6 @@ pub(super) type Leaving = (
     oneshot::Sender<Result<Vec<TopicPartition>, ControllerError>>,
 );
 
-/// What is stored under a topic's name.
-enum Standing {
-    Nothing,
-    Topic(StoredTopic),
-    /// Something that nobody can understand: an operator's slip, say. It is no reason to keep everybody
-    /// else waiting.
-    Unreadable,
-}
-
 /// What a term remembers.
 pub(super) struct Term<'a> {
     pub(super) seat: &'a Controller,
@@ -68,10 +59,10 @@ pub(super) struct Term<'a> {
     /// Of the last snapshot, to tell the operator who came and who went.
     seen: BTreeMap<BrokerId, BrokerEpoch>,
     refusals: Refusals,
-    deletions: Deletions,
+    pub(super) deletions: Deletions,
     deleting: BTreeSet<TopicName>,
     /// Topics of which it was said that they cannot be read.
-    unreadable: BTreeSet<TopicName>,
+    pub(super) unreadable: BTreeSet<TopicName>,
     pub(super) stopping: BTreeMap<BrokerId, BrokerEpoch>,
     stopping_ids: BTreeSet<BrokerId>,
     offline: BTreeSet<(BrokerId, TopicPartition)>,
@@ -204,7 +195,16 @@ impl<'a> Term<'a> {
             let state = snapshot.partition(tp).and_then(|p| p.state.as_ref());
             state.is_some_and(|state| state.leader_epoch <= suspects.epoch)
         });
-        self.deletions.keep(&self.nodes.marked.value, snapshot);
+        let marked = &self.nodes.marked.value;
+        let has_no_id = |topic: &TopicName| {
+            snapshot
+                .topics
+                .get(topic)
+                .is_some_and(|info| info.id.is_none())
+        };
+        self.unreadable
+            .retain(|topic| marked.contains(topic) || has_no_id(topic));
+        self.deletions.keep(marked, snapshot);
         self.deleting = match self.seat.configs.live().get().delete_topic_enable {
             true => self.deletions.under_way().into_keys().collect(),
             false => BTreeSet::new(),
@@ -244,23 +244,6 @@ impl<'a> Term<'a> {
             }
         }
         Ok(())
-    }
-
-    /// What stands under a name, read now.
-    async fn standing(&mut self, topic: &TopicName) -> Result<Standing, RegistryError> {
-        let standing = match self.registry.topic(topic).await {
-            Ok(None) => Standing::Nothing,
-            Ok(Some(stored)) => Standing::Topic(stored),
-            Err(e @ RegistryError::Payload { .. }) => {
-                if self.unreadable.insert(topic.clone()) {
-                    warn!("{e}: topic {topic} is left alone until that node is written anew");
-                }
-                return Ok(Standing::Unreadable);
-            }
-            Err(e) => return Err(e),
-        };
-        self.unreadable.remove(topic);
-        Ok(standing)
     }
 
     /// Gives every partition the leader that it should have. `false`: the facts have to catch up.
@@ -368,62 +351,6 @@ impl<'a> Term<'a> {
             unproven: unproven.map(|(tp, _)| tp.clone()).collect(),
             log_dir_events: self.log_dir_events.clone(),
         });
-    }
-
-    /// Removes what is left of topics whose replicas are gone; whether some have to be tried again.
-    async fn delete(&mut self, snapshots: &mut Snapshots) -> Result<bool, TermError> {
-        let snapshot = Arc::clone(&snapshots.borrow());
-        let enabled = self.seat.configs.live().get().delete_topic_enable;
-        let (mut again, mut gone) = (false, Vec::new());
-        for topic in self.nodes.marked.value.clone() {
-            // Not there in the snapshot may be not there yet: only what is read now counts.
-            let idle = !snapshot.topics.contains_key(&topic)
-                && match self.standing(&topic).await? {
-                    Standing::Nothing => true,
-                    Standing::Topic(_) => false,
-                    // The snapshot will not tell when it goes.
-                    Standing::Unreadable => {
-                        again = true;
-                        false
-                    }
-                };
-            if idle || !enabled {
-                self.registry.forget_deletion(&self.proof, &topic).await?;
-            }
-        }
-        for (topic, id) in self.deletions.finished(&snapshot) {
-            // The name may be another topic's already. If not now, then not before we have deleted it:
-            // nobody else does.
-            match self.standing(&topic).await? {
-                Standing::Topic(stored) if stored.assignment.id == id => {}
-                Standing::Topic(_) | Standing::Nothing | Standing::Unreadable => continue,
-            }
-            match self.registry.delete_topic(&self.proof, &topic).await {
-                Ok(()) => {
-                    info!("topic {topic} is deleted");
-                    gone.push((topic, id));
-                }
-                // Something was made or removed below it meanwhile: the next round looks again.
-                Err(FencedError::Failed(e))
-                    if matches!(e.error, ZkError::NotEmpty | ZkError::NoNode) =>
-                {
-                    again = true;
-                }
-                Err(e) => return Err(e.into()),
-            }
-        }
-        if !gone.is_empty() {
-            // What the next round decides for these names is about topics that were made anew.
-            self.nodes.marked = Default::default();
-            let is_gone = |snapshot: &ClusterSnapshot, topic: &TopicName, id| {
-                snapshot.topics.get(topic).is_none_or(|info| info.id != id)
-            };
-            self.await_shown(snapshots, |snapshot| {
-                gone.iter().all(|(topic, id)| is_gone(snapshot, topic, *id))
-            })
-            .await;
-        }
-        Ok(again)
     }
 
     /// Waits until there is something to do.
