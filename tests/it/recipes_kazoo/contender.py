@@ -10,10 +10,28 @@ import time
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
+from kazoo.recipe.lock import ReadLock
+from kazoo.retry import ForceRetryError
+from kazoo.version import __version__
 
 address, path, kind, layout, rounds, threads = sys.argv[1:]
 extra = ["-lock-", "-latch-"] if layout == "curator" else []
 failures = []
+
+
+def predecessor(self, node):
+    """As kazoo 2.9 has it. In 2.8, which Debian 12 has, a reader waits for the last writer, be it before it
+    or behind it: one that is behind waits for the reader, and neither ever moves."""
+    children = self.client.get_children(self.path)
+    if node not in children:
+        raise ForceRetryError()
+    matches = (self._contenders_re.search(child) for child in children)
+    before = [m for m in matches if m and m.group(1) < node[len(self.prefix):]]
+    return max(before, key=lambda m: m.group(1)).string if before else None
+
+
+if tuple(map(int, __version__.split(".")[:2])) < (2, 9):
+    ReadLock._get_predecessor = predecessor
 
 
 def client():
