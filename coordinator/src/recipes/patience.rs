@@ -37,3 +37,23 @@ pub(super) async fn until_connected(session: &Session) {
     tokio::time::sleep(PAUSE).await;
     session.connected_or_closed().await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Place, soon, until};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_session_that_is_closed_while_zookeeper_is_away_is_not_waited_for() {
+        let mut place = Place::start().await;
+        let session = place.session().await;
+        place.stop().await;
+        until("the loss", || async { !session.state().is_connected() }).await;
+        let waiting = {
+            let session = session.clone();
+            tokio::spawn(async move { until_connected(&session).await })
+        };
+        session.close().await;
+        soon("the end", waiting).await.expect("no panic");
+    }
+}
