@@ -17,7 +17,7 @@ use nyala_coordinator::ids::BrokerId;
 use nyala_coordinator::registry::Registry;
 use nyala_coordinator::session::{Session, SessionConfig};
 
-use crate::api::{FetchSessions, Services};
+use crate::api::{Decoding, FetchSessions, Services};
 use crate::cluster::{self, Cluster, ClusterParts, Configs};
 use crate::config::{Live, Settings};
 use crate::groups::Groups;
@@ -91,6 +91,7 @@ impl Broker {
             log_dirs: Arc::clone(&logs),
             groups: Arc::clone(&groups),
             fetch_sessions: fetch_sessions(&settings),
+            decoding: Decoding::default(),
             fetch_bytes_max: listening::count(settings.fetch_max_bytes),
             cluster_listeners: listening::of_cluster(&settings),
             isr_changes: Arc::clone(&isr_changes),

@@ -29,14 +29,18 @@ const RESIDENT_BYTES_MAX: u64 = 512 << 20;
 
 fn lives_on(dev: &Dev, what: &str) {
     assert!(is_alive(&dev.ready().brokers[0]), "not served after {what}");
+    let kib = memory_kib(dev, "VmRSS:");
+    assert!(kib << 10 <= RESIDENT_BYTES_MAX, "{kib} KiB after {what}");
+}
+
+/// A line of the process's status: `VmRSS:` is what it holds, `VmHWM:` the most it ever held.
+fn memory_kib(dev: &Dev, field: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", dev.pid()));
     let status = status.expect("the process is there");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib: u64 = line
-        .and_then(|line| line.trim().strip_suffix(" kB"))
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    line.and_then(|line| line.trim().strip_suffix(" kB"))
         .and_then(|number| number.trim().parse().ok())
-        .expect("a number of KiB");
-    assert!(kib << 10 <= RESIDENT_BYTES_MAX, "{kib} KiB after {what}");
+        .expect("a number of KiB")
 }
 
 /// Sends `bytes` on a connection of its own, which must then be closed.
@@ -243,6 +247,53 @@ fn nested_arrays_cost_what_their_bytes_cost() {
     bytes.extend([0, 1, b'a', 0x7f, 0xff, 0xff, 0xff]);
     // Well within the time that closing may take.
     closes(&dev, "nested arrays", &framed(&bytes));
+}
+
+/// A request whose body is `front` and an array of `count` elements, each of these bytes.
+fn many(key: i16, version: i16, front: &[u8], count: usize, element: &[u8]) -> Vec<u8> {
+    let number = i32::try_from(count).expect("a count").to_be_bytes();
+    let head = header(key, version);
+    framed(&[&head, front, &number, &element.repeat(count)].concat())
+}
+
+/// Before there was a bound, four of the large ones together took from 0.8 to 2.5 GB.
+#[test]
+fn tiny_elements_cost_a_bounded_amount_of_memory_however_many_ask_at_once() {
+    const LARGE: usize = 4_000_000;
+    let dev = Dev::start();
+    let group = [0, 1, b'g'];
+    let one_topic = [0, 0, 0, 1, 0, 1, b't'];
+    let wait_for_much = [&[0xff; 4][..], &[0, 0, 0x10, 0], &[0x7f; 8], &[0]].concat();
+    let fetch = [&wait_for_much[..], &one_topic].concat();
+    let produce = [&[0xff; 4][..], &[0, 0, 0x10, 0], &one_topic].concat();
+    let null_records = [0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
+    let large = [
+        many(9, 1, &group, LARGE, &[0; 6]),
+        many(3, 1, &[], LARGE, &[0, 1, b'a']),
+        many(1, 4, &fetch, LARGE, &[0; 16]),
+        many(0, 7, &produce, LARGE, &null_records),
+    ];
+    let small = many(9, 1, &group, 250_000, &[0; 6]);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut raw = connect(&dev);
+                raw.send(&small).expect("an open connection");
+                let Answer::Frame(answer) = raw.answer(SOON) else {
+                    panic!("a quarter of a million topics are not answered");
+                };
+                assert_eq!(answer.len(), 8 + 6 * 250_000);
+            });
+        }
+        for large in &large {
+            for _ in 0..2 {
+                scope.spawn(|| closes(&dev, "four million elements", large));
+            }
+        }
+    });
+    lives_on(&dev, "many tiny elements");
+    let peak = memory_kib(&dev, "VmHWM:") << 10;
+    assert!(peak <= RESIDENT_BYTES_MAX, "held {peak} bytes");
 }
 
 #[test]

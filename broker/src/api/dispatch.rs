@@ -6,11 +6,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use nyala_client::wire::frame::{self, RequestHeader};
 use nyala_client::wire::messages::api_versions::{ApiVersion, ApiVersionsResponse};
 use nyala_client::wire::{ApiKey, DecodeError, EncodeError, ErrorCode, Message, Reader};
 
+use super::body::Frame;
 use super::context::authorize;
 use super::produce_direct::Direct;
 use super::reply::{CloseReason, Later, LaterKind, Payload, Reply};
@@ -39,7 +40,7 @@ impl Peer {
     }
 
     /// Handles one frame (without its length); an answer that is there at once goes to `out`.
-    pub(crate) fn handle(&mut self, frame: &[u8], now_ms: i64, out: &mut Payload) -> Reply {
+    pub(crate) fn handle(&mut self, frame: Frame<'_>, now_ms: i64, out: &mut Payload) -> Reply {
         match self.route(frame, now_ms, out) {
             Ok(reply) => reply,
             Err(reason) => Reply::Close(reason),
@@ -54,13 +55,14 @@ impl Peer {
 
     fn route(
         &mut self,
-        frame: &[u8],
+        frame: Frame<'_>,
         now_ms: i64,
         out: &mut Payload,
     ) -> Result<Reply, CloseReason> {
-        let mut reader = Reader::new(frame);
+        let bytes = frame.bytes();
+        let mut reader = Reader::new(bytes);
         let header =
-            RequestHeader::decode(&mut reader).map_err(|error| malformed_header(frame, &error))?;
+            RequestHeader::decode(&mut reader).map_err(|error| malformed_header(bytes, &error))?;
         let key = header.key.code();
         let api = find(header.key).ok_or(CloseReason::UnknownKey { key })?;
         if !(api.min..=api.max).contains(&header.version) {
@@ -77,10 +79,11 @@ impl Peer {
                 Err(CloseReason::CutOff { api })
             }
             Run::Plain(run) => {
-                let cx = self.context(&header);
-                let body = Bytes::copy_from_slice(reader.rest());
+                let (cx, correlation) = (self.context(&header), header.correlation_id);
+                let header_bytes = bytes.len() - reader.rest().len();
+                let body = frame.into_body(header_bytes);
                 Ok(Reply::Later(Later {
-                    answer: run(cx, body, header.correlation_id),
+                    answer: run(cx, body, correlation),
                     kind: LaterKind::Exclusive,
                 }))
             }
@@ -186,12 +189,6 @@ fn malformed_header(frame: &[u8], error: &dyn std::error::Error) -> CloseReason 
         version: number(2),
         reason: error.to_string(),
     }
-}
-
-/// Reads a body; bytes that follow it are ignored, as in Kafka.
-pub(super) fn decode<M: Message>(cx: &Context, body: &Bytes) -> Result<M, CloseReason> {
-    M::decode_front(&mut Reader::shared(body), cx.version)
-        .map_err(|error| malformed(M::KEY, cx.version, &error))
 }
 
 /// The peer's fault.

@@ -85,14 +85,19 @@ pub(super) fn handle(
     };
     fetch.greet(services);
     fetch.read();
-    if wait_ms <= 0 || fetch.is_satisfied() {
+    let waits = wait_ms > 0 && !fetch.is_satisfied();
+    let Some(grant) = waits
+        .then(|| services.decoding.wait(fetch.entries.len()))
+        .and_then(Result::ok)
+    else {
         fetch.answer(services, out).map_err(unanswerable)?;
         return Ok(Reply::Now);
-    }
+    };
     let wait = Duration::from_millis(wait_ms.min(MAX_WAIT_MS_MAX).unsigned_abs().into());
     let (services, deadline) = (Arc::clone(services), Instant::now() + wait);
     Ok(Reply::Later(Later {
         answer: Box::pin(async move {
+            let _grant = grant;
             fetch.wait(deadline).await;
             let mut out = Payload::default();
             fetch.answer(&services, &mut out).map_err(unanswerable)?;

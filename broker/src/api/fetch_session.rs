@@ -19,7 +19,7 @@ const EPOCH_FINAL: i32 = -1;
 /// `min.incremental.fetch.session.eviction.ms` of Kafka, which has no setting either.
 const EVICT_AFTER_MS: i64 = 120_000;
 /// Partitions over all sessions: about 100 MB of memory.
-const PARTITIONS_MAX: usize = 1_000_000;
+const PARTITIONS_MAX: usize = 300_000;
 
 /// A topic as a fetch request names it: by name up to version 12, by id from 13 on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

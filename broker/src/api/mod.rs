@@ -14,6 +14,7 @@ mod alter_partition;
 mod alter_partition_reassignments;
 mod api_versions;
 mod auto_create;
+mod body;
 mod brief;
 mod config_resource;
 mod context;
@@ -45,6 +46,7 @@ mod leave_group;
 mod list_groups;
 mod list_offsets;
 mod list_partition_reassignments;
+mod memory;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
@@ -62,13 +64,16 @@ mod sync_group;
 pub(crate) mod testing;
 mod update_metadata;
 
+pub use body::Decoding;
+pub(crate) use body::Frame;
 pub use context::{Context, Operation, Principal, Resource, Services};
 pub(crate) use dispatch::Peer;
 pub use fetch_session::FetchSessions;
+pub(crate) use memory::{Grant, RequestMemory};
 pub(crate) use produce_direct::Direct;
 pub(crate) use reply::{CloseReason, Later, LaterAnswer, LaterKind, Payload, Reply};
 
-use bytes::Bytes;
+use body::Body;
 use nyala_client::wire::ApiKey;
 
 /// One API of the table.
@@ -91,7 +96,7 @@ enum Run {
     /// By [`fetch`], on the bytes.
     Fetch,
     /// Decode, handle, encode.
-    Plain(fn(Context, Bytes, i32) -> LaterAnswer),
+    Plain(fn(Context, Body, i32) -> LaterAnswer),
 }
 
 /// A row whose handler is `$module::handle`.
@@ -103,7 +108,7 @@ macro_rules! plain {
             max: $max,
             run: Run::Plain(|cx, body, correlation| {
                 Box::pin(async move {
-                    let request = dispatch::decode(&cx, &body)?;
+                    let (request, _grant) = body::decode(&cx, body).await?;
                     let response = $module::handle(&cx, request).await;
                     dispatch::encode(&cx, correlation, &response)
                 })

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::reply::{Payload, Reply};
-use super::{Context, FetchSessions, Peer, Principal, Services};
+use super::{Context, Decoding, FetchSessions, Frame, Peer, Principal, Services};
 use crate::cluster::{Cluster, ClusterParts, Configs, found};
 use crate::config::{Live, Properties, Settings};
 use crate::replication::{Side, Table, Throttle};
@@ -99,7 +99,7 @@ async fn converse(mut stream: TcpStream, services: Arc<Services>) {
             return;
         }
         let mut payload = Payload::default();
-        match peer.handle(&frame, 0, &mut payload) {
+        match peer.handle(Frame::Lent(&frame), 0, &mut payload) {
             Reply::Now => {}
             Reply::Later(later) => match later.answer.await {
                 Ok(answer) => payload = answer,
@@ -168,6 +168,7 @@ async fn services(
         log_dirs,
         fetch_sessions: FetchSessions::default(),
         fetch_bytes_max: 1 << 20,
+        decoding: Decoding::default(),
         cluster_listeners: vec!["PLAINTEXT".to_owned()],
         isr_changes: crate::replication::IsrChanges::new(),
         nearest_replica: false,

@@ -18,9 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::input::{GRANT_FREE_BYTES, Input};
 use super::limits::{Limits, RECEIVE_BYTES_PER_SECOND};
-use super::memory::RequestMemory;
 use super::send::{Broken, Outbox, Sent};
-use crate::api::{CloseReason, Direct, Peer, Reply};
+use crate::api::{CloseReason, Direct, Frame, Peer, Reply, RequestMemory};
 
 /// Unsent bytes, file ranges included, above which no further request is handled.
 const UNSENT_BYTES_MAX: u64 = 1024 * 1024;
@@ -205,7 +204,13 @@ impl Connection {
         let now_ms = clock::wall_ms();
         let mut at = 0;
         while may_handle(state) {
-            let frame = match state.input.frame(at) {
+            // Only the frame at the front can have a grant.
+            let large = (at == 0).then(|| state.input.take_large()).flatten();
+            let frame = match large {
+                Some((frame, grant)) => Ok(Some(Frame::Own(frame, grant))),
+                None => state.input.frame(at).map(|frame| frame.map(Frame::Lent)),
+            };
+            let frame = match frame {
                 Ok(Some(frame)) => frame,
                 Ok(None) => {
                     state.unhandled = false;
@@ -216,7 +221,9 @@ impl Connection {
                     break;
                 }
             };
-            at += 4 + frame.len();
+            if let Frame::Lent(frame) = &frame {
+                at += 4 + frame.len();
+            }
             match self.peer.handle(frame, now_ms, state.outbox.tail()) {
                 Reply::Now | Reply::None => {}
                 Reply::Later(later) => state.outbox.push_later(later),

@@ -5,18 +5,17 @@
 
 use std::time::Instant;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
-use super::memory::Grant;
-use crate::api::CloseReason;
+use crate::api::{CloseReason, Grant};
 
 /// Frames up to this size need no grant: every connection's buffer has that much.
 pub(crate) const GRANT_FREE_BYTES: usize = 64 * 1024;
 /// Smallest and largest piece that is asked of the socket at once.
 const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 256 * 1024;
-/// A buffer above this is given back as soon as it is empty and small frames arrive.
-const KEEP_BYTES: usize = 256 * 1024;
+/// A buffer above this is given back as soon as it is empty.
+const KEEP_BYTES: usize = 2 * READ_BYTES_MAX;
 
 /// The buffer of one connection.
 #[derive(Debug)]
@@ -75,12 +74,27 @@ impl Input {
         self.begun = None;
         if bytes == self.bytes.len() {
             self.bytes.clear();
-            if self.bytes.capacity() > KEEP_BYTES && bytes < GRANT_FREE_BYTES {
+            if self.bytes.capacity() > KEEP_BYTES {
                 self.bytes = BytesMut::new();
             }
         } else {
             self.bytes.advance(bytes);
         }
+    }
+
+    /// Takes the whole frame at the front out of the buffer, without its length field, and what was
+    /// granted for it; `None` where nothing was.
+    ///
+    /// Its memory goes with it, so that a connection holds none of it when it has been handled.
+    pub(crate) fn take_large(&mut self) -> Option<(Bytes, Grant)> {
+        let frame = self.frame(0).ok()??.len();
+        let grant = self.grant.take()?;
+        let mut taken = std::mem::take(&mut self.bytes);
+        let rest = taken.split_off(4 + frame);
+        self.bytes.extend_from_slice(&rest);
+        self.begun = None;
+        taken.advance(4);
+        Some((taken.freeze(), grant))
     }
 
     /// All that is here was taken as the front of a large frame whose rest goes elsewhere.

@@ -13,8 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{Connection, Ended};
 use super::gate::{Gate, Place};
 use super::limits::Limits;
-use super::memory::RequestMemory;
-use crate::api::{Peer, Services};
+use crate::api::{Peer, RequestMemory, Services};
 
 /// What all listeners of one broker share.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use nyala_coordinator::ids::TopicId;
 
 use crate::wire::api::ApiKey;
-use crate::wire::codec::{DecodeError, Elements, EncodeError, Reader};
+use crate::wire::codec::{DecodeError, Elements, EncodeError, Reader, elements};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::reply::{LeaderHint, NodeEndpoint, Topics};
 
@@ -92,7 +92,7 @@ impl<'a> FetchView<'a> {
         if !key.versions().contains(&version) {
             return Err(DecodeError::Version { key, version });
         }
-        let mut reader = Reader::new(body);
+        let mut reader = elements::reader(body);
         reader.set_flexible(key.is_flexible(version));
         let mut view = fields(&mut reader, version);
         let mut tags = reader.tags();

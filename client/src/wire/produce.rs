@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use crate::wire::api::ApiKey;
-use crate::wire::codec::{DecodeError, Elements, EncodeError, Reader};
+use crate::wire::codec::{DecodeError, Elements, EncodeError, Reader, elements};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::reply::{LeaderHint, NodeEndpoint, Topics};
 
@@ -51,7 +51,7 @@ impl<'a> ProduceView<'a> {
         if !key.versions().contains(&version) {
             return Err(DecodeError::Version { key, version });
         }
-        let mut reader = Reader::new(body);
+        let mut reader = elements::reader(body);
         reader.set_flexible(key.is_flexible(version));
         let reader = &mut reader;
         let view = Self {

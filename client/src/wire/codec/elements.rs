@@ -2,6 +2,16 @@
 
 use crate::wire::codec::Reader;
 
+/// What a broker makes of each topic and partition of a large request, in bytes of memory.
+const OF_ELEMENT: usize = 512;
+/// What it may make of all of them: there may be 262,144.
+const OF_ALL: usize = 128 << 20;
+
+/// A reader for a body that is walked in place; with too many elements it fails.
+pub(crate) fn reader(body: &[u8]) -> Reader<'_> {
+    Reader::new(body).with_limits(OF_ALL, OF_ELEMENT)
+}
+
 /// Elements that lie one behind the other. They were read once when this was made, so that a
 /// second reading cannot fail; nothing is allocated.
 #[derive(Clone, Debug)]
@@ -28,6 +38,7 @@ impl<'a, T> Elements<'a, T> {
             read,
         };
         for _ in 0..left {
+            reader.charge_element::<()>();
             read(reader, version);
             if reader.check().is_err() {
                 break;

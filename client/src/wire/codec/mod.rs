@@ -4,7 +4,7 @@
 //! plain list of fields; the fault comes out at the end of the message. A reader believes no count
 //! before it has compared it with the bytes that are left.
 
-mod elements;
+pub(crate) mod elements;
 mod reader;
 mod writer;
 

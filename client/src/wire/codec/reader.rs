@@ -69,7 +69,7 @@ pub enum DecodeError {
     /// Bytes follow the message.
     #[error("{0} bytes after the end of the message")]
     Trailing(usize),
-    /// Many tiny elements would take far more memory than the message.
+    /// Decoded, the message would take more memory than one may.
     #[error("message of {0} bytes takes too much memory")]
     Expansion(usize),
     /// The codec does not carry this version.
@@ -91,7 +91,10 @@ pub struct Reader<'a> {
     shared: Option<&'a Bytes>,
     flexible: bool,
     length: usize,
+    /// What the rest may cost, in bytes of memory.
     budget: usize,
+    /// What an element costs besides its size.
+    of_element: usize,
     error: Option<DecodeError>,
 }
 
@@ -114,6 +117,7 @@ impl<'a> Reader<'a> {
             flexible: false,
             length: bytes.len(),
             budget: (bytes.len().saturating_mul(BUDGET_FACTOR)).saturating_add(BUDGET_FLOOR),
+            of_element: 0,
             error: None,
         }
     }
@@ -125,6 +129,25 @@ impl<'a> Reader<'a> {
             shared: Some(bytes),
             ..Self::new(bytes)
         }
+    }
+
+    /// Lets the message cost no more than `most` bytes in memory, whatever its length, where each
+    /// element of an array costs `of_element` more than it takes itself: what is made of it later.
+    #[must_use]
+    pub fn with_limits(self, most: usize, of_element: usize) -> Self {
+        // No element is shorter than a byte.
+        let elements = self.length.saturating_mul(of_element);
+        Self {
+            budget: self.budget.saturating_add(elements).min(most),
+            of_element,
+            ..self
+        }
+    }
+
+    /// What the rest of the message may still cost in memory, in bytes.
+    #[must_use]
+    pub fn budget(&self) -> usize {
+        self.budget
     }
 
     /// Whether lengths are compact and structs end in tags, from here on.
@@ -298,6 +321,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Charges for one element of an array.
+    pub(crate) fn charge_element<T>(&mut self) {
+        self.charge(size_of::<T>().saturating_add(self.of_element));
+    }
+
     /// A string in place; null only when `nullable`.
     pub fn str_or_null(&mut self, nullable: bool) -> Option<&'a str> {
         let bytes = self.counted(false);
@@ -385,7 +413,7 @@ impl<'a> Reader<'a> {
         let count = self.count_or_null(T::MIN, nullable)?;
         let mut elements = Vec::with_capacity(count.min(RESERVE_MAX));
         for _ in 0..count {
-            self.charge(size_of::<T>());
+            self.charge_element::<T>();
             let element = T::read(self, version);
             if self.error.is_some() {
                 return None;

@@ -1,4 +1,5 @@
-//! Bytes of large requests in flight over all connections (`queued.max.request.bytes`).
+//! A budget of memory that requests share: of their frames (`queued.max.request.bytes`), and of what
+//! they are decoded to ([`super::decoding`]).
 //!
 //! A connection takes a grant for a whole frame before it reads on, so two half-read frames never
 //! wait for each other; memory itself grows only as bytes arrive. Small frames fit the buffer that
@@ -62,12 +63,25 @@ impl RequestMemory {
             freed.await;
         }
     }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::AcqRel);
+        self.freed.notify_waiters();
+    }
+}
+
+impl Grant {
+    /// Gives back all but `bytes` of it.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        let less = self.bytes.saturating_sub(bytes);
+        self.bytes -= less;
+        self.memory.give_back(less);
+    }
 }
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        self.memory.used.fetch_sub(self.bytes, Ordering::AcqRel);
-        self.memory.freed.notify_waiters();
+        self.memory.give_back(self.bytes);
     }
 }
 
@@ -83,7 +97,13 @@ mod tests {
         assert!(memory.try_take(1).is_none());
         drop(second);
         let third = memory.try_take(1).expect("ten bytes are left again");
-        drop((first, third));
+        drop(third);
+        let mut last = memory.try_take(1000).expect("ten bytes are left again");
+        last.shrink_to(9);
+        last.shrink_to(500);
+        let fourth = memory.try_take(1).expect("one byte is left");
+        assert!(memory.try_take(1).is_none());
+        drop((first, last, fourth));
         assert_eq!(memory.used.load(Ordering::Acquire), 0);
     }
 

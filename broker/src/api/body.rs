@@ -1,0 +1,182 @@
+//! From the bytes of a request to the request, within bounds of memory.
+//!
+//! Decoded and answered, a request of many tiny elements takes up to forty times its bytes: one frame
+//! of 100 MB could be gigabytes. So one request may not cost more than a fixed size, and all that are
+//! in work take what they cost from a budget and wait for it. The frame itself stays on the budget of
+//! frames until it is decoded.
+//!
+//! A request waits for another one's share only where that one ends by itself. So what brokers ask
+//! each other has a budget of its own (creating a topic waits for it), and members that wait for
+//! their group take no share: theirs is the group's by then.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use nyala_client::wire::{ApiKey, Message, Reader};
+
+use super::dispatch::malformed;
+use super::is_between_brokers;
+use super::memory::{Grant, RequestMemory};
+use super::{CloseReason, Context};
+
+/// Bodies up to this size are not counted: most requests by far.
+const UNCOUNTED_BYTES: usize = 512;
+
+/// What requests may cost, in bytes of memory.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// One of them.
+    request: usize,
+    /// What is answered for one element of it.
+    answer: usize,
+}
+
+/// Of clients: half a million partitions in one request, whichever it is.
+const OF_CLIENTS: Limits = Limits {
+    request: 128 << 20,
+    answer: 128,
+};
+/// Of brokers, which answer less: the state of 400,000 partitions of three replicas.
+const OF_BROKERS: Limits = Limits {
+    request: 256 << 20,
+    answer: 32,
+};
+
+/// One request as it came, without its length.
+#[derive(Debug)]
+pub(crate) enum Frame<'a> {
+    /// In its connection's buffer.
+    Lent(&'a [u8]),
+    /// Large: in memory of its own, for which it has this grant.
+    Own(Bytes, Grant),
+}
+
+impl Frame<'_> {
+    /// All of it.
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Lent(bytes) => bytes,
+            Self::Own(bytes, _) => bytes,
+        }
+    }
+
+    /// What follows the header of `header_bytes`.
+    pub(super) fn into_body(self, header_bytes: usize) -> Body {
+        match self {
+            Self::Lent(frame) => Body {
+                bytes: Bytes::copy_from_slice(frame.get(header_bytes..).unwrap_or_default()),
+                _grant: None,
+            },
+            Self::Own(mut frame, grant) => Body {
+                bytes: frame.split_off(header_bytes.min(frame.len())),
+                _grant: Some(grant),
+            },
+        }
+    }
+}
+
+/// Bytes of a request behind its header.
+#[derive(Debug)]
+pub(super) struct Body {
+    bytes: Bytes,
+    _grant: Option<Grant>,
+}
+
+/// Partitions of a fetch that may always wait for records.
+const UNCOUNTED_PARTITIONS: usize = 64;
+/// What a partition costs while its fetch waits.
+const WAITING_PARTITION_BYTES: usize = 512;
+
+/// What all requests in work may take together.
+#[derive(Debug)]
+pub struct Decoding {
+    of_clients: Arc<RequestMemory>,
+    of_brokers: Arc<RequestMemory>,
+    waiting_fetches: Arc<RequestMemory>,
+}
+
+impl Default for Decoding {
+    fn default() -> Self {
+        Self {
+            of_clients: RequestMemory::new(OF_CLIENTS.request),
+            of_brokers: RequestMemory::new(OF_BROKERS.request),
+            waiting_fetches: RequestMemory::new(OF_CLIENTS.request),
+        }
+    }
+}
+
+impl Decoding {
+    /// What a fetch of so many partitions needs in order to wait for records; `Err` when too many
+    /// wait already, and it should be answered at once.
+    pub(super) fn wait(&self, partitions: usize) -> Result<Option<Grant>, Full> {
+        match partitions {
+            ..=UNCOUNTED_PARTITIONS => Ok(None),
+            _ => {
+                let bytes = partitions.saturating_mul(WAITING_PARTITION_BYTES);
+                self.waiting_fetches.try_take(bytes).map(Some).ok_or(Full)
+            }
+        }
+    }
+}
+
+/// There is no room.
+#[derive(Debug)]
+pub(super) struct Full;
+
+/// Reads a body, when there is room for what it becomes; bytes that follow it are ignored, as in
+/// Kafka. The grant is to be kept while the request is in work.
+pub(super) async fn decode<M: Message>(
+    cx: &Context,
+    body: Body,
+) -> Result<(M, Option<Grant>), CloseReason> {
+    let decoding = &cx.services.decoding;
+    let (memory, limits) = match is_between_brokers(M::KEY) {
+        true => (&decoding.of_brokers, OF_BROKERS),
+        false => (&decoding.of_clients, OF_CLIENTS),
+    };
+    let mut reader = Reader::shared(&body.bytes).with_limits(limits.request, limits.answer);
+    let mut grant = match body.bytes.len() {
+        ..=UNCOUNTED_BYTES => None,
+        _ => Some(memory.take(reader.budget()).await),
+    };
+    let before = reader.budget();
+    let request = M::decode_front(&mut reader, cx.version)
+        .map_err(|error| malformed(M::KEY, cx.version, &error))?;
+    if let Some(grant) = &mut grant {
+        grant.shrink_to(before - reader.budget());
+    }
+    Ok((request, grant.filter(|_| !waits_for_others(M::KEY))))
+}
+
+/// Whether a request waits until others of its kind have come.
+fn waits_for_others(key: ApiKey) -> bool {
+    matches!(key, ApiKey::JoinGroup | ApiKey::SyncGroup)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_fetches_wait_until_too_many_do_and_small_ones_always() {
+        let decoding = Decoding::default();
+        let all = OF_CLIENTS.request / WAITING_PARTITION_BYTES;
+        let first = decoding.wait(all - 1).expect("nobody waits yet");
+        let second = decoding.wait(all).expect("the last one may exceed it");
+        assert!(decoding.wait(UNCOUNTED_PARTITIONS + 1).is_err());
+        assert!(matches!(decoding.wait(UNCOUNTED_PARTITIONS), Ok(None)));
+        drop((first, second));
+        assert!(decoding.wait(UNCOUNTED_PARTITIONS + 1).is_ok());
+    }
+
+    #[test]
+    fn a_large_frame_keeps_its_grant_and_loses_its_header() {
+        let frames = RequestMemory::new(1);
+        let grant = frames.try_take(5).expect("free");
+        let body = Frame::Own(Bytes::from_static(b"headbody"), grant).into_body(4);
+        assert_eq!(body.bytes, &b"body"[..]);
+        assert!(frames.try_take(1).is_none());
+        drop(body);
+        assert!(frames.try_take(1).is_some());
+    }
+}
