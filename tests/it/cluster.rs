@@ -177,6 +177,8 @@ fn brokers_on_both_servers() {
         files_outlive_a_zookeeper_that_forgot_them,
         a_mark_set_while_the_broker_was_away_deletes_its_files,
         a_marked_topic_that_cannot_be_read_keeps_nobody_waiting,
+        a_leader_epoch_that_is_set_back_goes_on_above_what_was_seen,
+        partitions_that_a_topics_node_lost_go_with_the_topic,
         a_missing_log_is_not_made_anew_while_a_folder_is_offline,
         partitions_wait_for_their_broker,
         a_lost_session_leads_to_a_new_registration,
@@ -377,6 +379,62 @@ async fn a_marked_topic_that_cannot_be_read_keeps_nobody_waiting(place: String) 
     .await;
     a.create("never-read", 1).await;
     other.session().close().await;
+    a.stop().await;
+}
+
+async fn a_leader_epoch_that_is_set_back_goes_on_above_what_was_seen(place: String) {
+    const STATE: &str = "/brokers/topics/t/partitions/0/state";
+    let folder = tempfile::tempdir().expect("a folder");
+    let a = Member::start(&place, 1, folder.path()).await;
+    a.create("t", 1).await;
+    a.leads("t", 0, 0).await;
+    let other = connect(&place).await;
+    let first = other.get(STATE).await.expect("it is there").data;
+    let text = String::from_utf8(first.clone()).expect("JSON");
+    let raised = text.replace(r#""leader_epoch":0"#, r#""leader_epoch":2000000000"#);
+    assert_ne!(raised, text);
+    let set = other.set(STATE, raised.as_bytes(), None).await;
+    set.expect("it is there");
+    a.leads("t", 0, 2_000_000_000).await;
+    other.set(STATE, &first, None).await.expect("it is there");
+    // What clients are told is what the leader goes by.
+    a.leads("t", 0, 2_000_000_001).await;
+    a.seen("the epoch above", |snapshot| {
+        let state = snapshot.partition(&tp("t", 0));
+        let epoch = state.and_then(|p| Some(p.state.as_ref()?.leader_epoch));
+        epoch == Some(LeaderEpoch(2_000_000_001))
+    })
+    .await;
+    other.close().await;
+    a.stop().await;
+}
+
+async fn partitions_that_a_topics_node_lost_go_with_the_topic(place: String) {
+    const NODE: &str = "/brokers/topics/t";
+    let folder = tempfile::tempdir().expect("a folder");
+    let a = Member::start(&place, 1, folder.path()).await;
+    a.create("t", 2).await;
+    a.leads("t", 1, 0).await;
+    let other = connect(&place).await;
+    let node = other.get(NODE).await.expect("it is there").data;
+    let mut node: serde_json::Value = serde_json::from_slice(&node).expect("JSON");
+    let lost = node["partitions"].as_object_mut().map(|p| p.remove("1"));
+    assert!(lost.flatten().is_some(), "{node}");
+    let set = other.set(NODE, node.to_string().as_bytes(), None).await;
+    set.expect("it is there");
+    a.seen("the loss", |snapshot| {
+        snapshot.partition(&tp("t", 1)).is_none()
+    })
+    .await;
+    let gone = a
+        .cluster
+        .delete_topics(vec![TopicRef::Name("t".to_owned())], SOON)
+        .await;
+    assert!(gone[0].is_ok(), "{gone:?}");
+    assert_eq!(a.logs.logs().len(), 0, "nothing stands in the name's way");
+    a.create("t", 2).await;
+    a.leads("t", 1, 0).await;
+    other.close().await;
     a.stop().await;
 }
 

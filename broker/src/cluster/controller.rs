@@ -10,6 +10,7 @@ mod delete;
 mod news;
 mod nodes;
 mod refusals;
+mod set_back;
 mod term;
 
 use std::sync::Arc;

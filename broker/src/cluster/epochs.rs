@@ -2,6 +2,7 @@
 
 use nyala_coordinator::ids::{BrokerEpoch, ControllerEpoch};
 use parking_lot::Mutex;
+use tracing::warn;
 
 use super::facts::{ControlError, ControlHead};
 
@@ -52,6 +53,10 @@ impl Epochs {
         let asked = head.controller_epoch;
         match newest.controller {
             Some(current) if asked < current => {
+                let from = head.controller;
+                warn!(
+                    "an order of broker {from} is refused: controller epoch {asked} is older than {current}"
+                );
                 Err(ControlError::StaleController { asked, current })
             }
             _ => {

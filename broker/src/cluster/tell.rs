@@ -287,7 +287,15 @@ impl Tell {
         let broker = self.broker;
         match ErrorCode::from(code) {
             ErrorCode::None => Ok(()),
-            error @ (ErrorCode::StaleControllerEpoch | ErrorCode::StaleBrokerEpoch) => {
+            // Where this term goes on, somebody has set /controller_epoch back.
+            ErrorCode::StaleControllerEpoch => {
+                warn!(
+                    "broker {broker} has heard of a later controller and is told nothing more by this one: if this one stays, \
+                     /controller_epoch went back in ZooKeeper; set it above the epoch that broker {broker} names and delete /controller"
+                );
+                Err(Halt::Over)
+            }
+            error @ ErrorCode::StaleBrokerEpoch => {
                 info!("broker {broker} is told nothing more by this controller: {error}");
                 Err(Halt::Over)
             }

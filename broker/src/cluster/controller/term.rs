@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use super::delete::Standing;
 use super::nodes::Nodes;
 use super::refusals::Refusals;
+use super::set_back::SetBack;
 use super::{Controller, RETRY_EVERY, Snapshots, TermError, news};
 use crate::cluster::asks::Ask;
 use crate::cluster::deletion::Deletions;
@@ -59,6 +60,7 @@ pub(super) struct Term<'a> {
     /// Of the last snapshot, to tell the operator who came and who went.
     seen: BTreeMap<BrokerId, BrokerEpoch>,
     refusals: Refusals,
+    set_back: SetBack,
     pub(super) deletions: Deletions,
     deleting: BTreeSet<TopicName>,
     /// Topics of which it was said that they cannot be read.
@@ -108,6 +110,7 @@ impl<'a> Term<'a> {
             bounced: BTreeSet::new(),
             seen: BTreeMap::new(),
             refusals: Refusals::default(),
+            set_back: SetBack::default(),
             deletions: Deletions::default(),
             deleting: BTreeSet::new(),
             unreadable: BTreeSet::new(),
@@ -168,7 +171,8 @@ impl<'a> Term<'a> {
     }
 
     /// Brings what is remembered into line with the brokers and topics that there are.
-    fn take_in(&mut self, snapshot: &ClusterSnapshot) {
+    fn take_in(&mut self, snapshot: &Arc<ClusterSnapshot>) {
+        self.set_back.see(snapshot);
         for line in news::of_brokers(&self.seen, snapshot, &self.stopping_ids) {
             info!("{line}");
         }
@@ -250,6 +254,8 @@ impl<'a> Term<'a> {
     async fn lead(&mut self, snapshots: &mut Snapshots) -> Result<bool, TermError> {
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
         let mut plan = plan_states(&snapshot, &self.facts());
+        self.set_back
+            .lift(&mut plan, &snapshot, &self.deleting, self.proof.epoch);
         self.refusals.spare(&mut plan, &snapshot, Instant::now());
         if !plan.is_empty() {
             // A snapshot that lags behind the registrations would take live leaders for dead ones.

@@ -219,7 +219,7 @@ impl Task {
         let deleted = facts.iter().filter(|f| f.delete).count();
         info!(controller = %head.controller, epoch = %head.controller_epoch, partitions = facts.len(), deleted, "replicas to stop");
         let mut failed = Failed::new();
-        for facts in facts {
+        for facts in self.with_unnamed(facts) {
             if let Err(error) = self.stop(&facts).await {
                 warn!("not stopped: {error}");
                 failed.insert(facts.partition, error);
@@ -227,6 +227,34 @@ impl Task {
         }
         self.publish();
         Ok(failed)
+    }
+
+    /// Adds the replicas of topics being deleted that are here and not named. Their topic's node lost
+    /// them by hand; what stayed of them would stand in the way of the next topic of that name.
+    fn with_unnamed(&self, mut facts: Vec<StopFacts>) -> Vec<StopFacts> {
+        let doomed = |f: &&StopFacts| f.delete && matches!(f.until, StopEpoch::Deletion);
+        let of = |id: &TopicPartition| self.parts.logs.log(id)?.lock().topic_id();
+        let named: BTreeSet<TopicPartition> = facts.iter().map(|f| f.partition.clone()).collect();
+        let topics: BTreeMap<TopicName, TopicId> = facts
+            .iter()
+            .filter(doomed)
+            .filter_map(|f| Some((f.partition.topic.clone(), of(&f.partition)?)))
+            .collect();
+        if topics.is_empty() {
+            return facts;
+        }
+        for (id, log) in self.parts.logs.logs() {
+            let topic = topics.get(&id.topic).copied();
+            if topic.is_some() && log.lock().topic_id() == topic && !named.contains(&id) {
+                warn!("{id} is deleted with its topic, whose node does not name it");
+                facts.push(StopFacts {
+                    partition: id,
+                    until: StopEpoch::Deletion,
+                    delete: true,
+                });
+            }
+        }
+        facts
     }
 
     async fn stop(&mut self, facts: &StopFacts) -> Result<(), StopError> {
