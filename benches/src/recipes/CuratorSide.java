@@ -203,7 +203,7 @@ public class CuratorSide {
             case "lock" -> lock(words[1], seconds);
             case "contend" -> contend(words[1], seconds);
             case "share" -> share(words[1], seconds);
-            case "put" -> put(words[1], seconds);
+            case "put", "push" -> put(words[1], seconds);
             case "batch" -> batch(words[1], seconds);
             case "leased" -> leased(words[1], seconds);
             case "unleased" -> unleased(words[1], seconds);

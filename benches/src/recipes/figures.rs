@@ -19,7 +19,7 @@ pub(super) struct Workload {
 }
 
 /// In the order of the table.
-pub(super) const ALL: [Workload; 7] = [
+pub(super) const ALL: [Workload; 8] = [
     Workload {
         command: "lock",
         sessions: 1,
@@ -42,7 +42,13 @@ pub(super) const ALL: [Workload; 7] = [
         command: "put",
         sessions: 1,
         operation: "put an item, wait for it",
-        by: "`Queue`, `LockingQueue`, `SimpleDistributedQueue`",
+        by: "`Queue::put`, `LockingQueue`, `SimpleDistributedQueue`",
+    },
+    Workload {
+        command: "push",
+        sessions: 1,
+        operation: "put an item at most once, wait for it",
+        by: "`Queue::push`, `LockingQueue`, `SimpleDistributedQueue`",
     },
     Workload {
         command: "batch",

@@ -120,7 +120,7 @@ impl Sides {
         } = *workload;
         // What is put stays there; the others leave their folder empty, and find it again.
         let path = match command {
-            "put" | "batch" => format!("/recipes-{command}-{side}-{run}"),
+            "put" | "push" | "batch" => format!("/recipes-{command}-{side}-{run}"),
             _ => format!("/recipes-{command}-{side}"),
         };
         self.open(side, sessions)?;

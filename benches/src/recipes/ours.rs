@@ -73,6 +73,7 @@ impl Ours {
                 self.runtime.spawn(contend(path, shared, time))
             }
             "put" => self.runtime.spawn(put(path, sessions, time, 1)),
+            "push" => self.runtime.spawn(push(path, sessions, time)),
             "batch" => self.runtime.spawn(put(path, sessions, time, BATCH)),
             "leased" => self.runtime.spawn(pass(path, sessions, time, true)),
             "unleased" => self.runtime.spawn(pass(path, sessions, time, false)),
@@ -157,6 +158,18 @@ async fn put(path: String, sessions: Vec<Session>, time: Duration, many: usize) 
         latencies.push(micros(start.elapsed()));
     }
     Ok(taken(latencies.len() * many, begun, latencies))
+}
+
+async fn push(path: String, sessions: Vec<Session>, time: Duration) -> Result<Taken> {
+    let queue = queue(&path, &sessions[0]).await?;
+    let mut latencies = Vec::new();
+    let begun = Instant::now();
+    while begun.elapsed() < time {
+        let start = Instant::now();
+        queue.push(ITEM, Priority::default()).await?;
+        latencies.push(micros(start.elapsed()));
+    }
+    Ok(taken(latencies.len(), begun, latencies))
 }
 
 async fn pass(path: String, sessions: Vec<Session>, time: Duration, leased: bool) -> Result<Taken> {

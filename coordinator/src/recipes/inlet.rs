@@ -115,6 +115,23 @@ impl Inlet {
         Ok(())
     }
 
+    /// Puts one item by a plain create, without the session's mark: after [`ZkError::Unknown`] it may be in or not.
+    /// With a limit there is nothing to be saved, and it goes as all others do.
+    pub(super) async fn push(&self, prefix: &str, item: &[u8]) -> Result<(), PutError> {
+        if self.items_max.is_some() {
+            return self.put_all(prefix, &[item]).await;
+        }
+        let path = format!("{}/{prefix}", self.folder);
+        let mode = CreateMode::PersistentSequential;
+        loop {
+            match self.session.create(&path, item, mode, Acl::Default).await {
+                Ok(_) => return Ok(()),
+                Err(ZkError::NodeExists) => self.skip_number().await.map_err(|e| self.zk(e, 0))?,
+                Err(error) => return Err(self.zk(error, 0)),
+            }
+        }
+    }
+
     /// Uses up the next number, of which there is a node already.
     async fn skip_number(&self) -> Result<(), ZkError> {
         let (path, mode) = (

@@ -11,7 +11,8 @@
 //! it is gone then. A put that returns `Ok` happened once, whatever became of the connection.
 //! **On session loss** the holder's leases go with the session and their items are taken by others; an
 //! `ack` that comes too late is refused with [`AckError::Lost`]. Waiting goes on under the next session.
-//! An item that may be lost with its consumer costs half the writes: [`pop`](Queue::pop) takes it for good.
+//! An item that may be lost with its consumer costs half the writes: [`pop`](Queue::pop) takes it for good. A
+//! put of which the answer may be lost is a little faster: [`push`](Queue::push).
 //!
 //! ```no_run
 //! # async fn example(session: nyala_coordinator::session::Session) -> Result<(), Box<dyn std::error::Error>> {
@@ -191,6 +192,14 @@ impl Queue {
     /// Puts one item at the end of its priority.
     pub async fn put(&self, item: &[u8], priority: Priority) -> Result<(), QueueError> {
         self.put_all(&[item], priority).await
+    }
+
+    /// As [`put`](Self::put), at most once: when the connection is lost before the answer, nobody knows whether
+    /// the item is in, and the error is [`ZkError::Unknown`]. In return it is a plain create; `put` is a transaction that
+    /// can be looked up afterwards.
+    pub async fn push(&self, item: &[u8], priority: Priority) -> Result<(), QueueError> {
+        let prefix = format!("entry-{:03}-", priority.0);
+        Ok(self.shared.inlet.push(&prefix, item).await?)
     }
 
     /// Puts items in their order, as many as fit one transaction at a time.

@@ -2,6 +2,7 @@ mod storm;
 
 use super::*;
 use crate::recipes::testing::{Place, soon, until, until_children};
+use crate::session::{Acl, CreateMode};
 
 async fn open(session: &Session) -> Queue {
     let opened = Queue::open(session.clone(), "/q", QueueOptions::default()).await;
@@ -44,6 +45,37 @@ async fn items_come_in_order_of_priority_then_of_arrival() {
     let none = queue.take(Some(Duration::from_millis(30))).await;
     assert!(none.expect("no refusal").is_none());
     assert_eq!(Priority::new(1000), None);
+}
+
+#[tokio::test]
+async fn what_is_pushed_stands_in_line_with_what_is_put() {
+    let place = Place::start().await;
+    let session = place.session().await;
+    let queue = open(&session).await;
+    put(&queue, "a").await;
+    queue.push(b"b", Priority::default()).await.expect("room");
+    put(&queue, "c").await;
+    // A node that was copied here has the next number.
+    let taken = "/q/entries/entry-100-0000000003";
+    let mode = CreateMode::Persistent;
+    session
+        .create(taken, b"d", mode, Acl::Default)
+        .await
+        .expect("it is new");
+    queue.push(b"e", Priority::default()).await.expect("room");
+    let urgent = Priority::new(1).expect("below 1000");
+    queue.push(b"first", urgent).await.expect("room");
+    assert_eq!(drain(&queue).await, ["first", "a", "b", "c", "d", "e"]);
+    let options = QueueOptions { items_max: Some(1) };
+    let small = Queue::open(session, "/small", options)
+        .await
+        .expect("a server is there");
+    small.push(b"x", urgent).await.expect("room");
+    let full = small.push(b"y", urgent).await;
+    assert!(
+        matches!(full, Err(QueueError::Put(PutError::Full { .. }))),
+        "{full:?}"
+    );
 }
 
 #[tokio::test]
