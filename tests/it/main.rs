@@ -13,6 +13,7 @@ mod session;
 mod cluster;
 /// A disk that runs full, and one that is replaced by an empty one.
 mod cluster_disks;
+mod cluster_epochs;
 /// One broker is lost or asked to go: who leads next, how soon, and what is kept.
 mod cluster_failover;
 /// Brokers that are cut off: from each other, from ZooKeeper, in one direction.

@@ -214,6 +214,8 @@ impl From<&FactError> for ErrorCode {
     fn from(error: &FactError) -> Self {
         match error {
             FactError::Stale(_) => Self::StaleControllerEpoch,
+            // What no Kafka broker answers here, so that our controller knows it.
+            FactError::SetBack { .. } => Self::FencedLeaderEpoch,
             FactError::Impossible { .. } => Self::InvalidRequest,
             FactError::NotReplica(_) => Self::UnknownTopicOrPartition,
             FactError::OtherTopic { .. } => Self::InconsistentTopicId,

@@ -123,6 +123,17 @@ pub enum FactError {
         /// Id of the topic that was meant.
         asked: Option<TopicId>,
     },
+    /// This broker is to lead in an epoch that is over.
+    #[error(
+        "{partition}: the log here has epoch {here}; ZooKeeper has lost that, or somebody has set it back: \
+         the partition waits until its epoch is above {here}"
+    )]
+    SetBack {
+        /// Which.
+        partition: TopicPartition,
+        /// Latest epoch of the log.
+        here: LeaderEpoch,
+    },
     /// Its records should be here and are not, or the disk fails.
     #[error("{partition}: {reason}")]
     Storage {

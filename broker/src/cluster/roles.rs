@@ -8,6 +8,7 @@
 //! goes on.
 
 mod replicas;
+mod set_back;
 mod task;
 
 use std::collections::BTreeMap;

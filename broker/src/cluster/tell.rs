@@ -49,6 +49,8 @@ pub(super) enum Report {
     },
     /// Partitions that the broker has taken the lead of, in which epochs.
     Led(Vec<(TopicPartition, LeaderEpoch)>),
+    /// Partitions that the broker does not lead in these epochs, having records of later ones.
+    SetBack(Vec<(TopicPartition, LeaderEpoch)>),
     /// Replicas whose log folder has failed, and those whose works.
     LogDirs {
         broker: BrokerId,
@@ -200,13 +202,18 @@ impl Tell {
         let request = requests::leader_and_isr(&self.head, orders, leads);
         let answer = self.deliver(&request, self.versions.leader_and_isr).await;
         self.check(answer.error_code, "LeaderAndIsr")?;
-        let mut failed = Vec::new();
+        let (mut failed, mut passed) = (Vec::new(), BTreeSet::new());
         for (tp, error) in refusals(&answer, &orders.snapshot) {
-            if error == ErrorCode::KafkaStorageError {
-                failed.push(tp);
-            } else {
-                info!("broker {} did not take over {tp}: {error}", self.broker);
+            match error {
+                ErrorCode::KafkaStorageError => failed.push(tp),
+                ErrorCode::FencedLeaderEpoch => drop(passed.insert(tp)),
+                _ => info!("broker {} did not take over {tp}: {error}", self.broker),
             }
+        }
+        if !passed.is_empty() {
+            let of = |lead: &Lead| (lead.partition.clone(), lead.state.leader_epoch);
+            let passed = leads.iter().filter(|l| passed.contains(&l.partition));
+            self.report(Report::SetBack(passed.map(of).collect()));
         }
         let mut led = Vec::new();
         for lead in leads.iter().filter(|l| l.state.leader == Some(self.broker)) {

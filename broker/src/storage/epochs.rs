@@ -41,13 +41,14 @@ impl Epochs {
     }
 
     /// Notes that `epoch` starts at `start_offset`. True when that is news. Entries that conflict (an
-    /// epoch or an offset not below) were written by a leader that lost: they go.
+    /// epoch or an offset not below) were written by a leader that lost: they go. An epoch that is over and would
+    /// start behind the latest one is not noted: no leader of ours writes in it (`roles/set_back.rs`).
     pub(crate) fn assign(&mut self, epoch: LeaderEpoch, start_offset: i64) -> bool {
         if epoch.0 < 0 || start_offset < 0 {
             return false;
         }
         if let Some(last) = self.entries.last()
-            && (last.epoch == epoch || epoch < last.epoch)
+            && epoch <= last.epoch
             && last.start_offset <= start_offset
         {
             return false;

@@ -1,7 +1,9 @@
-//! Leader epochs that went back in ZooKeeper, as only a hand there can make them.
+//! Leader epochs that went back in ZooKeeper, as only a hand there, or an old backup, can make them.
 //!
 //! Whoever has heard of the later epoch refuses the earlier one: the replicas do, and they fence the
-//! clients that are told of it. So such a partition goes on above the latest epoch that this term saw.
+//! clients that are told of it. So such a partition goes on above the latest epoch that this term saw. Of what
+//! it did not see it hears from leaders whose logs have later epochs (`roles/set_back.rs`); they do not say
+//! which, so it goes up in steps that double.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use tracing::warn;
 pub(super) struct SetBack {
     last: Arc<ClusterSnapshot>,
     latest: BTreeMap<TopicPartition, (Option<TopicId>, LeaderEpoch)>,
+    /// How often each was refused by its leader.
+    refusals: BTreeMap<TopicPartition, u32>,
 }
 
 fn epoch_of(info: &TopicInfo, index: PartitionIndex) -> Option<LeaderEpoch> {
@@ -54,7 +58,25 @@ impl SetBack {
             let there = topic.filter(|topic| topic.partitions.contains_key(&tp.partition));
             there.is_some_and(|topic| epoch_of(topic, tp.partition) < Some(*latest))
         });
+        self.refusals
+            .retain(|tp, _| snapshot.partition(tp).is_some());
         self.last = Arc::clone(snapshot);
+    }
+
+    /// The leader that `tp` was given in `epoch` has records of a later one.
+    pub(super) fn refused(&mut self, tp: TopicPartition, epoch: LeaderEpoch) {
+        let Some(topic) = self.last.topics.get(&tp.topic) else {
+            return;
+        };
+        // Something else has happened since.
+        if epoch_of(topic, tp.partition) != Some(epoch) {
+            return;
+        }
+        let times = self.refusals.entry(tp.clone()).or_default();
+        let step = 1_i32.checked_shl(*times).unwrap_or(i32::MAX).max(1);
+        *times = (*times + 1).min(30);
+        let passed = LeaderEpoch(epoch.0.saturating_add(step));
+        self.latest.insert(tp, (topic.id, passed));
     }
 
     /// Lifts the states of `plan` above what went back, and plans those that are to stay as they are
@@ -83,7 +105,7 @@ impl SetBack {
             };
             let (was, next) = (old.leader_epoch, above(*latest));
             warn!(
-                "{tp}: its leader epoch went back from {latest} to {was} in ZooKeeper: it goes on in {next}"
+                "leader epoch {was} of {tp} in ZooKeeper is over for its replicas: it goes on in {next}"
             );
             plan.push(NewState {
                 partition: tp.clone(),

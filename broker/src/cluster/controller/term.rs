@@ -393,6 +393,11 @@ impl<'a> Term<'a> {
                     self.dropped.remove(&(broker, tp));
                 }
             }
+            Report::SetBack(passed) => {
+                for (tp, epoch) in passed {
+                    self.set_back.refused(tp, epoch);
+                }
+            }
             Report::Led(leads) => {
                 for (tp, epoch) in leads {
                     let suspects = self.suspects.get_mut(&tp);

@@ -20,6 +20,7 @@ use super::super::facts::{
 use super::super::missing::Missing;
 use super::super::withdraw::Before;
 use super::replicas::Parts;
+use super::set_back::SetBack;
 use super::{Failed, Order, Roles};
 
 /// Pause after a read that failed.
@@ -37,6 +38,7 @@ pub(in crate::cluster) struct Task {
     orders: mpsc::Receiver<Order>,
     memory: Memory,
     missing: Missing,
+    set_back: SetBack,
     /// Topics whose overrides were read since they were made.
     known: BTreeMap<TopicName, Option<TopicId>>,
     leading: watch::Sender<Arc<Leading>>,
@@ -67,6 +69,7 @@ impl Task {
         let (roles, orders) = Roles::new(Arc::clone(&parts.epochs));
         let task = Self {
             missing: before.missing,
+            set_back: SetBack::default(),
             memory: Memory {
                 before: epochs_in(&before.snapshot),
                 ..Memory::default()
@@ -344,6 +347,8 @@ impl Task {
         let at = |f: &PartitionFacts| (f.partition.clone(), (f.leader_epoch, f.partition_epoch));
         let ages: BTreeMap<TopicPartition, _> = facts.iter().map(at).collect();
         let (allowed, mut failed) = self.missing.sift(self.parts.this, facts);
+        let (allowed, passed) = self.set_back.sift(&self.parts, allowed);
+        failed.extend(passed);
         let refused = self.parts.apply_all(allowed).await;
         let by_disk = |e: &FactError| matches!(e, FactError::Storage { .. });
         let again = refused.iter().filter(|(_, error)| by_disk(error));
