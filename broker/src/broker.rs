@@ -17,7 +17,7 @@ use nyala_coordinator::ids::BrokerId;
 use nyala_coordinator::registry::Registry;
 use nyala_coordinator::session::{Session, SessionConfig};
 
-use crate::api::{Decoding, FetchSessions, Services};
+use crate::api::{FetchSessions, Services, WorkMemory};
 use crate::cluster::{self, Cluster, ClusterParts, Configs};
 use crate::config::{Live, Settings};
 use crate::groups::Groups;
@@ -91,7 +91,7 @@ impl Broker {
             log_dirs: Arc::clone(&logs),
             groups: Arc::clone(&groups),
             fetch_sessions: fetch_sessions(&settings),
-            decoding: Decoding::default(),
+            work_memory: WorkMemory::default(),
             fetch_bytes_max: listening::count(settings.fetch_max_bytes),
             cluster_listeners: listening::of_cluster(&settings),
             isr_changes: Arc::clone(&isr_changes),
@@ -107,7 +107,7 @@ impl Broker {
         let follow =
             Arc::clone(&groups).follow(cluster.leading(), cluster.subscribe(), rounds.stop_token());
         rounds.spawn("groups follow the cluster", follow);
-        ready::leads_its_partitions(&cluster).await;
+        ready::is_ready(&cluster).await;
         let mut listening = Tasks::default();
         let addresses = bound.addresses();
         bound.serve(

@@ -1,6 +1,9 @@
 //! `nyala dev`: starts from nothing, says where it is, ends cleanly, comes back after a kill.
 
+use std::time::Duration;
+
 use harness::cluster::{Dev, DevOptions, nyala};
+use harness::raw::{Answer, Raw};
 use harness::rdkafka::read_all;
 use harness::wait::until;
 use harness::znodes::Znodes;
@@ -27,6 +30,23 @@ fn dev_comes_back_after_a_kill_without_waiting_for_its_old_session() {
         assert!(dev.ready().ms < 9_000, "{:?}", dev.ready());
     }
     dev.stop();
+}
+
+/// librdkafka asks once who is the controller; told that there is none, it waits until its time is over.
+#[test]
+fn there_is_a_controller_when_dev_is_ready() {
+    for _ in 0..5 {
+        let dev = Dev::start();
+        let mut raw = Raw::connect(&dev.ready().brokers[0]);
+        // Metadata 1 of no topics: the controller's id follows the brokers (one without rack).
+        let sent = raw.request((3, 1), 7, false, &0_i32.to_be_bytes());
+        sent.expect("an open connection");
+        let Answer::Frame(answer) = raw.answer(Duration::from_secs(20)) else {
+            panic!("no answer");
+        };
+        let controller = answer[answer.len() - 8..][..4].to_vec();
+        assert_eq!(controller, 0_i32.to_be_bytes(), "{answer:?}");
+    }
 }
 
 /// Records of `t`, over its three partitions.

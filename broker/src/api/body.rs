@@ -24,20 +24,21 @@ const UNCOUNTED_BYTES: usize = 512;
 
 /// What requests may cost, in bytes of memory.
 #[derive(Debug, Clone, Copy)]
-struct Limits {
+struct Costs {
     /// One of them.
     request: usize,
     /// What is answered for one element of it.
     answer: usize,
 }
 
-/// Of clients: half a million partitions in one request, whichever it is.
-const OF_CLIENTS: Limits = Limits {
+/// Of clients: half a million partitions in one request, whichever it is. Produce and Fetch are walked in place and
+/// have a bound of their own (`client/src/wire/codec/elements.rs`).
+const OF_CLIENTS: Costs = Costs {
     request: 128 << 20,
     answer: 128,
 };
 /// Of brokers, which answer less: the state of 400,000 partitions of three replicas.
-const OF_BROKERS: Limits = Limits {
+const OF_BROKERS: Costs = Costs {
     request: 256 << 20,
     answer: 32,
 };
@@ -89,13 +90,13 @@ const WAITING_PARTITION_BYTES: usize = 512;
 
 /// What all requests in work may take together.
 #[derive(Debug)]
-pub struct Decoding {
+pub struct WorkMemory {
     of_clients: Arc<RequestMemory>,
     of_brokers: Arc<RequestMemory>,
     waiting_fetches: Arc<RequestMemory>,
 }
 
-impl Default for Decoding {
+impl Default for WorkMemory {
     fn default() -> Self {
         Self {
             of_clients: RequestMemory::new(OF_CLIENTS.request),
@@ -105,10 +106,10 @@ impl Default for Decoding {
     }
 }
 
-impl Decoding {
-    /// What a fetch of so many partitions needs in order to wait for records; `Err` when too many
-    /// wait already, and it should be answered at once.
-    pub(super) fn wait(&self, partitions: usize) -> Result<Option<Grant>, Full> {
+impl WorkMemory {
+    /// Room for a fetch of so many partitions that waits for records; `Err` when too many wait already, and
+    /// it should be answered at once.
+    pub(super) fn of_waiting_fetch(&self, partitions: usize) -> Result<Option<Grant>, Full> {
         match partitions {
             ..=UNCOUNTED_PARTITIONS => Ok(None),
             _ => {
@@ -129,12 +130,12 @@ pub(super) async fn decode<M: Message>(
     cx: &Context,
     body: Body,
 ) -> Result<(M, Option<Grant>), CloseReason> {
-    let decoding = &cx.services.decoding;
-    let (memory, limits) = match is_between_brokers(M::KEY) {
-        true => (&decoding.of_brokers, OF_BROKERS),
-        false => (&decoding.of_clients, OF_CLIENTS),
+    let shared = &cx.services.work_memory;
+    let (memory, costs) = match is_between_brokers(M::KEY) {
+        true => (&shared.of_brokers, OF_BROKERS),
+        false => (&shared.of_clients, OF_CLIENTS),
     };
-    let mut reader = Reader::shared(&body.bytes).with_limits(limits.request, limits.answer);
+    let mut reader = Reader::shared(&body.bytes).with_limits(costs.request, costs.answer);
     let mut grant = match body.bytes.len() {
         ..=UNCOUNTED_BYTES => None,
         _ => Some(memory.take(reader.budget()).await),
@@ -159,14 +160,19 @@ mod tests {
 
     #[test]
     fn large_fetches_wait_until_too_many_do_and_small_ones_always() {
-        let decoding = Decoding::default();
+        let memory = WorkMemory::default();
         let all = OF_CLIENTS.request / WAITING_PARTITION_BYTES;
-        let first = decoding.wait(all - 1).expect("nobody waits yet");
-        let second = decoding.wait(all).expect("the last one may exceed it");
-        assert!(decoding.wait(UNCOUNTED_PARTITIONS + 1).is_err());
-        assert!(matches!(decoding.wait(UNCOUNTED_PARTITIONS), Ok(None)));
+        let first = memory.of_waiting_fetch(all - 1).expect("nobody waits yet");
+        let second = memory
+            .of_waiting_fetch(all)
+            .expect("the last one may exceed it");
+        assert!(memory.of_waiting_fetch(UNCOUNTED_PARTITIONS + 1).is_err());
+        assert!(matches!(
+            memory.of_waiting_fetch(UNCOUNTED_PARTITIONS),
+            Ok(None)
+        ));
         drop((first, second));
-        assert!(decoding.wait(UNCOUNTED_PARTITIONS + 1).is_ok());
+        assert!(memory.of_waiting_fetch(UNCOUNTED_PARTITIONS + 1).is_ok());
     }
 
     #[test]

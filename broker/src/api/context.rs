@@ -9,7 +9,7 @@ use std::sync::Arc;
 use nyala_client::wire::{ApiKey, ErrorCode};
 use nyala_coordinator::ids::{PartitionIndex, TopicId, TopicName};
 
-use super::{Decoding, FetchSessions};
+use super::{FetchSessions, WorkMemory};
 use crate::cluster::Cluster;
 use crate::groups::Groups;
 use crate::replication::{IsrChanges, Table, Throttle};
@@ -28,8 +28,8 @@ pub struct Services {
     pub fetch_sessions: FetchSessions,
     /// `fetch.max.bytes`: most bytes of one fetch answer, the first batch apart.
     pub fetch_bytes_max: usize,
-    /// Room for what requests are decoded to.
-    pub decoding: Decoding,
+    /// Room for requests in work.
+    pub work_memory: WorkMemory,
     /// Names of the listeners that brokers and the controller use among themselves.
     pub cluster_listeners: Vec<String>,
     /// Told of followers that could join the replicas in sync.

@@ -87,7 +87,7 @@ pub(super) fn handle(
     fetch.read();
     let waits = wait_ms > 0 && !fetch.is_satisfied();
     let Some(grant) = waits
-        .then(|| services.decoding.wait(fetch.entries.len()))
+        .then(|| services.work_memory.of_waiting_fetch(fetch.entries.len()))
         .and_then(Result::ok)
     else {
         fetch.answer(services, out).map_err(unanswerable)?;

@@ -1,5 +1,5 @@
 //! A budget of memory that requests share: of their frames (`queued.max.request.bytes`), and of what
-//! they are decoded to ([`super::decoding`]).
+//! they are decoded to (`body.rs`).
 //!
 //! A connection takes a grant for a whole frame before it reads on, so two half-read frames never
 //! wait for each other; memory itself grows only as bytes arrive. Small frames fit the buffer that

@@ -64,8 +64,8 @@ mod sync_group;
 pub(crate) mod testing;
 mod update_metadata;
 
-pub use body::Decoding;
 pub(crate) use body::Frame;
+pub use body::WorkMemory;
 pub use context::{Context, Operation, Principal, Resource, Services};
 pub(crate) use dispatch::Peer;
 pub use fetch_session::FetchSessions;

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::reply::{Payload, Reply};
-use super::{Context, Decoding, FetchSessions, Frame, Peer, Principal, Services};
+use super::{Context, FetchSessions, Frame, Peer, Principal, Services, WorkMemory};
 use crate::cluster::{Cluster, ClusterParts, Configs, found};
 use crate::config::{Live, Properties, Settings};
 use crate::replication::{Side, Table, Throttle};
@@ -168,7 +168,7 @@ async fn services(
         log_dirs,
         fetch_sessions: FetchSessions::default(),
         fetch_bytes_max: 1 << 20,
-        decoding: Decoding::default(),
+        work_memory: WorkMemory::default(),
         cluster_listeners: vec!["PLAINTEXT".to_owned()],
         isr_changes: crate::replication::IsrChanges::new(),
         nearest_replica: false,

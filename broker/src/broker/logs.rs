@@ -21,7 +21,7 @@ const SHORT_ROUND: Duration = Duration::from_secs(1);
 
 /// Opens every folder, on the blocking pool: after a crash there is something to read.
 pub(super) async fn open(settings: &Settings) -> Result<Arc<LogDirs>, StartError> {
-    let dirs: Vec<PathBuf> = settings.log_folders().iter().map(PathBuf::from).collect();
+    let dirs: Vec<PathBuf> = settings.log_folders().iter().map(absolute).collect();
     let config = LogDirsConfig {
         min_free_bytes: min_free_bytes(settings, &dirs),
         recovery_threads_per_dir: usize::try_from(settings.num_recovery_threads_per_data_dir)
@@ -55,6 +55,11 @@ pub(super) async fn open(settings: &Settings) -> Result<Arc<LogDirs>, StartError
         );
     }
     Ok(logs)
+}
+
+/// The folder as others are told of it; as it is where there is no working directory.
+fn absolute(folder: &String) -> PathBuf {
+    std::path::absolute(folder).unwrap_or_else(|_| folder.into())
 }
 
 /// `min.free.bytes` for the smallest file system among the folders.

@@ -1,4 +1,5 @@
-//! Ready means: what the cluster says this broker leads is led, so that the first request finds it.
+//! Ready means: what the cluster says this broker leads is led, so that the first request finds it; and there
+//! is a controller. librdkafka asks once who that is, and without one waits until its own time is over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +12,16 @@ use crate::cluster::{Cluster, Leading};
 /// A partition that cannot be opened must not keep the others from being served.
 const WAIT_MAX: Duration = Duration::from_secs(3);
 
-/// Waits, for a limited time, until this broker leads all that it is named leader of.
-pub(super) async fn leads_its_partitions(cluster: &Arc<Cluster>) {
+/// Waits, for a limited time, until there is a controller and this broker leads all that it is named leader of.
+pub(super) async fn is_ready(cluster: &Arc<Cluster>) {
     let mut snapshots = cluster.subscribe();
     let mut leading = cluster.leading();
     let this = cluster.this_broker();
-    let all_led = async {
-        while !is_led(
-            this,
-            &snapshots.borrow_and_update(),
-            &leading.borrow_and_update(),
-        ) {
+    let is_ready = |snapshot: &ClusterSnapshot, leading: &Leading| {
+        snapshot.controller.is_some() && is_led(this, snapshot, leading)
+    };
+    let ready = async {
+        while !is_ready(&snapshots.borrow_and_update(), &leading.borrow_and_update()) {
             let alive = tokio::select! {
                 changed = snapshots.changed() => changed.is_ok(),
                 changed = leading.changed() => changed.is_ok(),
@@ -31,8 +31,13 @@ pub(super) async fn leads_its_partitions(cluster: &Arc<Cluster>) {
             }
         }
     };
-    if tokio::time::timeout(WAIT_MAX, all_led).await.is_err() {
-        tracing::warn!("some partitions are not led yet; the others are served");
+    if tokio::time::timeout(WAIT_MAX, ready).await.is_err() {
+        match cluster.snapshot().controller {
+            Some(_) => tracing::warn!("some partitions are not led yet; the others are served"),
+            None => tracing::warn!(
+                "there is no controller yet; topics are served, and not made or deleted"
+            ),
+        }
     }
 }
 

@@ -30,7 +30,7 @@ use super::entry::{Shared, ask_controller, key_value, topic_name, words};
 use super::{process, table};
 
 /// Milliseconds that a broker may take over a request.
-const TIMEOUT_MS: i32 = 30_000;
+const TIMEOUT_MS: i32 = 20_000;
 /// Version 12 has all that is shown.
 const METADATA_VERSION_MAX: i16 = 12;
 /// `ConfigResource.Type.TOPIC`.

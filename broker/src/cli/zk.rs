@@ -101,7 +101,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Do all operations on standard input, or none: check, create, set and delete, a line each
+    /// Do all operations on standard input, or none, a line each: check PATH [VERSION], create PATH [DATA],
+    /// create-sequential PATH [DATA], set PATH [DATA] (set@VERSION: only that one), delete PATH [VERSION]
     Multi,
 }
 

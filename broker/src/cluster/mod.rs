@@ -7,6 +7,11 @@
 //! (tells every broker) and `roles.rs` (makes this broker's partitions lead or follow, stops and deletes
 //! them). All of it is level-triggered from [`ClusterSnapshot`]. Of the wire it knows only what it asks
 //! of other brokers itself (`tell.rs`, `departure.rs`).
+//!
+//! Around that: `checks.rs` and `topics.rs` (what a request about topics must be, and doing it), `alter.rs` and `configs.rs`
+//! (overrides), `asks.rs` (what waits for the controller), `facts.rs` (what a controller tells us), `epochs.rs` (whose
+//! orders count), `found.rs` and `membership.rs` (the cluster's id, our registration), `missing.rs` and `withdraw.rs` (a disk
+//! or a process that was replaced), `metadata.rs` (what clients see).
 
 mod actions;
 mod alter;

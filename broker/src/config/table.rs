@@ -1,7 +1,9 @@
 //! The one table of broker keys: Kafka's name, type, default, bound, when it may change, meaning.
 //!
 //! Defaults are Kafka 3.9's, but for the limits that Kafka leaves open; those rows say so. A row
-//! makes a field of `Settings`, a line in `DescribeConfigs` and one in the README's list.
+//! makes a field of `Settings` and a line in `DescribeConfigs`. One of our own ("own key"), or with another
+//! default ("Kafka's default"), stands in the README too, as a test demands. What keys mean for each other is
+//! checked in `settings.rs`.
 
 use super::key::{Bound, Change, Key, Setting};
 use super::settings::{Layers, Reading};
@@ -160,17 +162,17 @@ settings! {
     log_retention_bytes: i64, "log.retention.bytes" = "-1", AtLeast(-1), Dynamic;
     /// How often retention is applied.
     log_retention_check_interval_ms: i64, "log.retention.check.interval.ms" = "300000", AtLeast(1), Fixed;
-    /// How old records go: delete, compact or both.
+    /// How old records go: delete, compact or both. Nothing is compacted yet: with compact alone all records stay.
     log_cleanup_policy: CleanupPolicy, "log.cleanup.policy" = "delete", OneOf(&["compact", "delete"]), Dynamic;
     /// Kept for files that set it, without effect here: whether logs are compacted at all.
     log_cleaner_enable: bool, "log.cleaner.enable" = "true", Any, Fixed;
-    /// How long a compacted log keeps a tombstone.
+    /// Kept for files that set it, without effect here: how long a compacted log keeps a tombstone.
     log_cleaner_delete_retention_ms: i64, "log.cleaner.delete.retention.ms" = "86400000", AtLeast(0), Dynamic;
-    /// Age before which a record is not compacted away.
+    /// Kept for files that set it, without effect here: age before which a record is not compacted away.
     log_cleaner_min_compaction_lag_ms: i64, "log.cleaner.min.compaction.lag.ms" = "0", AtLeast(0), Dynamic;
-    /// Age after which a record must be compacted.
+    /// Kept for files that set it, without effect here: age after which a record must be compacted.
     log_cleaner_max_compaction_lag_ms: i64, "log.cleaner.max.compaction.lag.ms" = "9223372036854775807", AtLeast(1), Dynamic;
-    /// Share of a log that must be new before it is compacted.
+    /// Kept for files that set it, without effect here: share of a log that must be new before it is compacted.
     log_cleaner_min_cleanable_ratio: f64, "log.cleaner.min.cleanable.ratio" = "0.5", Fraction, Dynamic;
     /// Kept for files that set it, without effect here: pause of the cleaner when nothing is to do.
     log_cleaner_backoff_ms: i64, "log.cleaner.backoff.ms" = "15000", AtLeast(0), Dynamic;

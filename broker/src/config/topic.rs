@@ -76,7 +76,7 @@ macro_rules! topic_config {
 }
 
 topic_config! {
-    /// How old records go: delete, compact or both.
+    /// How old records go: delete, compact or both. Nothing is compacted yet: with compact alone all records stay.
     cleanup_policy: CleanupPolicy, "cleanup.policy", OneOf(&["compact", "delete"]), ["log.cleanup.policy"], |s| s.log_cleanup_policy;
     /// What the log keeps: as sent (`producer`) or recompressed.
     compression_type: CompressionType, "compression.type", OneOf(CompressionType::WORDS), ["compression.type"], |s| s.compression_type;
@@ -86,7 +86,7 @@ topic_config! {
     compression_lz4_level: i32, "compression.lz4.level", Between(1, 17), ["compression.lz4.level"], |s| s.compression_lz4_level;
     /// Level when recompressing with zstd.
     compression_zstd_level: i32, "compression.zstd.level", Between(-131_072, 22), ["compression.zstd.level"], |s| s.compression_zstd_level;
-    /// How long a compacted log keeps a tombstone.
+    /// Accepted, without effect here: how long a compacted log keeps a tombstone.
     delete_retention_ms: i64, "delete.retention.ms", AtLeast(0), ["log.cleaner.delete.retention.ms"], |s| s.log_cleaner_delete_retention_ms;
     /// Whether records with an old fencing token (header `x-fence`) are refused (own key).
     fence_enable: bool, "fence.enable", Any, [], |_s| false;
@@ -108,7 +108,7 @@ topic_config! {
     local_retention_bytes: i64, "local.retention.bytes", AtLeast(-2), [], |_s| -2;
     /// Age kept locally with tiered storage; -2: as `retention.ms`.
     local_retention_ms: i64, "local.retention.ms", AtLeast(-2), [], |_s| -2;
-    /// Age after which a record must be compacted.
+    /// Accepted, without effect here: age after which a record must be compacted.
     max_compaction_lag_ms: i64, "max.compaction.lag.ms", AtLeast(1), ["log.cleaner.max.compaction.lag.ms"], |s| s.log_cleaner_max_compaction_lag_ms;
     /// Largest record batch, in bytes, after compression.
     max_message_bytes: i32, "max.message.bytes", AtLeast(0), ["message.max.bytes"], |s| s.message_max_bytes;
@@ -124,9 +124,9 @@ topic_config! {
     message_timestamp_difference_max_ms: i64, "message.timestamp.difference.max.ms", AtLeast(0), ["log.message.timestamp.difference.max.ms"], |s| s.log_message_timestamp_difference_max_ms;
     /// Whose clock stamps records.
     message_timestamp_type: TimestampType, "message.timestamp.type", OneOf(&["CreateTime", "LogAppendTime"]), ["log.message.timestamp.type"], |s| s.log_message_timestamp_type;
-    /// Share of a log that must be new before it is compacted.
+    /// Accepted, without effect here: share of a log that must be new before it is compacted.
     min_cleanable_dirty_ratio: f64, "min.cleanable.dirty.ratio", Fraction, ["log.cleaner.min.cleanable.ratio"], |s| s.log_cleaner_min_cleanable_ratio;
-    /// Age before which a record is not compacted away.
+    /// Accepted, without effect here: age before which a record is not compacted away.
     min_compaction_lag_ms: i64, "min.compaction.lag.ms", AtLeast(0), ["log.cleaner.min.compaction.lag.ms"], |s| s.log_cleaner_min_compaction_lag_ms;
     /// Replicas that must have a record before acks=all is answered.
     min_insync_replicas: i32, "min.insync.replicas", AtLeast(1), ["min.insync.replicas"], |s| s.min_insync_replicas;

@@ -5,7 +5,7 @@
 //! final: the kernel reports it once and says success from then on (measured), so the log goes offline.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -90,6 +90,11 @@ impl Syncer {
             path,
             sealed: false,
         });
+    }
+
+    /// The file at `path` is removed: nobody syncs it any more, and its space must come back.
+    pub(crate) fn forget(&self, path: &Path) {
+        self.pending.lock().files.retain(|f| f.path != path);
     }
 
     /// Closes the files of a log whose last sync is done.

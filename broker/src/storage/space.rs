@@ -26,6 +26,14 @@ impl DirSpace {
         }
     }
 
+    /// As after a look that found `free` bytes.
+    #[cfg(test)]
+    pub(crate) fn with_free(limit: u64, free: u64) -> Self {
+        let space = Self::new(limit);
+        space.free.store(free, Ordering::Relaxed);
+        space
+    }
+
     /// Asks the file system.
     pub(crate) fn refresh(&self, dir: &Path) -> Result<(), StorageError> {
         let stat = rustix::fs::statvfs(dir).map_err(|e| StorageError::io("stat", dir, e.into()))?;
@@ -52,6 +60,11 @@ impl DirSpace {
             return Err((free, self.limit));
         }
         Ok(())
+    }
+
+    /// Whether `bytes` could be taken without going below the limit.
+    pub(crate) fn has_room_for(&self, bytes: u64) -> bool {
+        self.free() >= self.limit.saturating_add(bytes)
     }
 
     pub(crate) fn free(&self) -> u64 {

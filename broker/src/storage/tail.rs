@@ -260,7 +260,11 @@ impl Tail {
         now_ms: i64,
     ) -> Result<Window, StorageError> {
         adapt_step(state, now_ms);
-        let step = state.step.min(INLINE_STEP_BYTES_MAX);
+        let step = match state.step.min(INLINE_STEP_BYTES_MAX) {
+            step if self.target.space.has_room_for(step) => step,
+            // No more than is needed: the rest is to be kept free.
+            _ => 0,
+        };
         let from = page_floor(at);
         let needed = page_ceil(at + len as u64);
         let to = needed.max(page_ceil((at + step).min(self.target.limit)));
@@ -307,7 +311,9 @@ impl Tail {
         let overlap = (2 * state.overlap).max(STEP_BYTES_MIN);
         let from = page_floor(end.max(window_end.saturating_sub(overlap)));
         let to = page_ceil((window_end + state.step).min(self.target.limit));
-        if to > window_end && workers.prepare(self) {
+        let ahead = to.saturating_sub(state.allocated);
+        let has_room = self.target.space.has_room_for(ahead);
+        if to > window_end && has_room && workers.prepare(self) {
             state.next = Next::Wanted { from, to };
         }
     }

@@ -165,6 +165,7 @@ impl Log {
     fn remove_oldest(&mut self, count: usize) -> Result<Vec<PathBuf>, StorageError> {
         let mut removed = Vec::new();
         for segment in self.segments.drain(..count) {
+            self.syncer.forget(&segment.path());
             removed.extend(set_aside(&self.dir, segment.base_offset)?);
         }
         self.forget_boundaries();

@@ -38,9 +38,9 @@ use crate::watched::Watched;
 use super::error::RecipeError;
 use super::fence::Fence;
 use super::hold::{Hold, Validity};
-use super::line::{self, Kind, Layout};
+use super::line::{Entrant, Line};
 use super::own::child;
-use super::turn::{Entrant, Line};
+use super::turn::{self, Kind, Layout};
 
 /// An election at a path. Cheap to clone; each candidacy is one of its own.
 #[derive(Clone, Debug)]
@@ -234,10 +234,10 @@ async fn read_leader(
             Err(ZkError::NoNode) => Vec::new(),
             Err(e) => return Err(RecipeError::at(path)(e)),
         };
-        let Some(first) = line::in_order(&names).first().copied() else {
+        let Some(first) = turn::in_order(&names).first().copied() else {
             let listed = session.children_watch(path).await;
             let (children, watch) = listed.map_err(RecipeError::at(path))?;
-            match children.is_some_and(|c| !line::in_order(&c.names).is_empty()) {
+            match children.is_some_and(|c| !turn::in_order(&c.names).is_empty()) {
                 true => continue,
                 false => return Ok((None, watch)),
             }

@@ -35,8 +35,8 @@ use crate::session::Session;
 
 use super::error::RecipeError;
 use super::hold::Hold;
-use super::line::{Kind, Layout};
-use super::turn::{Entrant, Line};
+use super::line::{Entrant, Line};
+use super::turn::{Kind, Layout};
 
 /// A lock at a path. A handle (with its clones) holds it once at a time: it is not re-entrant.
 #[derive(Clone, Debug)]

@@ -34,8 +34,8 @@ use crate::session::Session;
 use super::error::{RecipeError, within};
 use super::fence::Fence;
 use super::hold::{Hold, Loss};
-use super::line::Layout;
 use super::lock::Lock;
+use super::turn::Layout;
 
 /// Locks at several paths, held together. Not re-entrant, as each of them.
 #[derive(Clone, Debug)]

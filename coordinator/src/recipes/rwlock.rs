@@ -30,8 +30,8 @@ use crate::session::Session;
 
 use super::error::RecipeError;
 use super::hold::Hold;
-use super::line::{Kind, Layout};
-use super::turn::{Entrant, Line};
+use super::line::{Entrant, Line};
+use super::turn::{Kind, Layout};
 
 /// A read/write lock at a path. A handle (with its clones) holds it once at a time, for one of both: what
 /// is held for reading cannot be had for writing too.

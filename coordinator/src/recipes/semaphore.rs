@@ -35,9 +35,9 @@ use crate::session::{Acl, Children, CreateMode, Session, ZkError};
 
 use super::error::{RecipeError, within};
 use super::hold::{Contender, Hold};
-use super::line::{self, Kind};
+use super::line::{Entrant, Line};
 use super::own::child;
-use super::turn::{Entrant, Line};
+use super::turn::{self, Kind};
 
 /// A semaphore at a path. A handle (with its clones) has one permit at a time: it is not re-entrant.
 #[derive(Clone, Debug)]
@@ -181,7 +181,7 @@ impl Semaphore {
             .is_some_and(|l| l.stat.pzxid == contender.fence().0);
         loop {
             let names = self.line.names(&contender, listed.take()).await?;
-            let Some(before) = line::all_before(&names, contender.name()) else {
+            let Some(before) = turn::all_before(&names, contender.name()) else {
                 return Ok(Stood::Lost);
             };
             if before.len() < self.permits {
@@ -234,7 +234,7 @@ impl Semaphore {
                 let listed = session.children_watch(&self.line.path).await;
                 listed.map(|(children, watch)| {
                     let names = children.map(|c| c.names).unwrap_or_default();
-                    let before = line::all_before(&names, contender.name());
+                    let before = turn::all_before(&names, contender.name());
                     let stays = before.is_some_and(|b| b.len() >= self.permits);
                     stays.then_some(watch).ok_or(Moved::Changed)
                 })

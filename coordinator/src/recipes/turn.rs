@@ -1,267 +1,142 @@
-//! Waiting in line: enter, look who is before, wait for that one only, look again.
+//! Who is before whom: names of contenders, as we and others write them. Pure.
 //!
-//! Only the node right before a contender is watched, so one that leaves wakes one (no herd). Unless it
-//! says that it held until now (`farewell.rs`), a list is read again before anything is taken: the one
-//! before may have left without ever having held. Who shares our session says so to us itself
-//! (`session/neighbours.rs`): nobody stands between us, so that it need be neither written first nor watched.
+//! ZooKeeper ends the name of a sequential node with ten digits; whoever has fewer before it was first.
+//! kazoo puts `__lock__` or `__rlock__` before them, Curator `-lock-`, `-latch-`, `__READ__` or
+//! `__WRIT__`. Names without digits are not contenders.
 
-use std::time::Duration;
+use uuid::Uuid;
 
-use crate::session::{Children, Node, Session, Word, ZkError};
-
-use super::error::{RecipeError, usable_path, within};
-use super::farewell::{self, Farewell};
-use super::fence::Fence;
-use super::hold::{Busy, Contender, Hold};
-use super::line::{self, Kind, Layout, Turn};
-use super::own::{Plan, child};
-
-/// Who shares our session says itself when it goes. Only then is its node watched too: somebody else may
-/// have deleted it.
-pub(super) const NEIGHBOUR_FIRST: Duration = Duration::from_millis(100);
-
-/// One who holds or waits, as others see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entrant {
-    /// Name of its node.
-    pub name: String,
-    /// What it says of itself.
-    pub data: Vec<u8>,
-    /// Its token, if it holds or comes to hold.
-    pub fence: Fence,
-    /// Its session.
-    pub session_id: i64,
+/// Under whose names we contend. All names are understood; this is about who understands ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// `<32 hex digits>__lock__0000000001`: ours, and kazoo's `Lock`, `ReadLock`, `WriteLock`, `Election`.
+    #[default]
+    Kazoo,
+    /// `_c_<UUID>-lock-0000000001`: Curator's `InterProcessMutex`, `InterProcessReadWriteLock`,
+    /// `LeaderLatch`. kazoo sees these only when told to (`extra_lock_patterns`).
+    Curator,
 }
 
-/// A folder in which contenders stand in line.
-#[derive(Clone, Debug)]
-pub(super) struct Line {
-    pub(super) session: Session,
-    pub(super) path: String,
-    pub(super) data: Vec<u8>,
-    pub(super) layout: Layout,
-    pub(super) busy: Busy,
-}
-
-/// How the one before went.
-enum Left {
-    /// It held and let go: nobody is before us.
-    Told,
-    /// It may have held, or not; it may still be there.
-    Unknown,
+/// What a contender wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Lock,
+    Read,
+    Write,
+    Latch,
+    /// Of a semaphore; a layout of our own.
+    Permit,
 }
 
 impl Kind {
-    /// What one of this kind says when it lets go, having `waited` for its turn or not.
-    fn farewell(self, waited: bool) -> Farewell {
-        match self {
-            // Others of its kind may hold beside it.
-            Self::Read | Self::Permit => Farewell::Never,
-            Self::Lock | Self::Write | Self::Latch if waited => Farewell::Always,
-            Self::Lock | Self::Write | Self::Latch => Farewell::WhenLong,
+    /// The start of a name that nobody else uses.
+    pub(super) fn prefix(self, layout: Layout) -> String {
+        let id = Uuid::new_v4();
+        match (layout, self) {
+            (_, Self::Permit) => format!("{}__permit__", id.simple()),
+            (Layout::Kazoo, Self::Read) => format!("{}__rlock__", id.simple()),
+            (Layout::Kazoo, _) => format!("{}__lock__", id.simple()),
+            (Layout::Curator, Self::Lock) => format!("_c_{}-lock-", id.hyphenated()),
+            (Layout::Curator, Self::Read) => format!("_c_{}-__READ__", id.hyphenated()),
+            (Layout::Curator, Self::Write) => format!("_c_{}-__WRIT__", id.hyphenated()),
+            (Layout::Curator, Self::Latch) => format!("_c_{}-latch-", id.hyphenated()),
         }
     }
 }
 
-impl Line {
-    pub(super) fn new(session: &Session, path: String) -> Result<Self, RecipeError> {
-        usable_path(&path)?;
-        Ok(Self {
-            session: session.clone(),
-            path,
-            data: Vec::new(),
-            layout: Layout::default(),
-            busy: Busy::default(),
-        })
+/// Number that ZooKeeper gave to a node: its last digits, ten or more of them.
+pub(super) fn sequence(name: &str) -> Option<i64> {
+    let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    if digits < 10 {
+        return None;
     }
+    name.get(name.len() - digits..)?.parse().ok()
+}
 
-    /// Waits for the turn, through lost connections and sessions, at most `limit`.
-    pub(super) async fn acquire(
-        &self,
-        kind: Kind,
-        limit: Option<Duration>,
-    ) -> Result<Hold, RecipeError> {
-        let entry = self.busy.enter(&self.path)?;
-        let hold = within(&self.path, limit, self.wait(kind)).await?;
-        Ok(hold.with_entry(entry))
+/// The name without its number.
+fn marker(name: &str) -> &str {
+    name.trim_end_matches(|c: char| c.is_ascii_digit())
+}
+
+/// Whether the contender lets others in of its own kind.
+pub(super) fn is_reader(name: &str) -> bool {
+    let marker = marker(name);
+    marker.ends_with("__rlock__") || marker.ends_with("__READ__")
+}
+
+/// Whether the name is one of Curator's, which sees only such names.
+fn is_curators(name: &str) -> bool {
+    let marker = marker(name);
+    ["lock-", "latch-", "__READ__", "__WRIT__"]
+        .iter()
+        .any(|end| marker.ends_with(end))
+}
+
+/// Where a contender stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn<'a> {
+    /// It is not in line: its node is gone.
+    Missing,
+    /// Nobody who is in its way is before it.
+    Mine,
+    /// This is the last of those who are.
+    Behind(&'a str),
+}
+
+/// Where `own` stands among `names`; readers are only in the way of others.
+pub(super) fn turn<'a>(names: &'a [String], own: &str) -> Turn<'a> {
+    if !names.iter().any(|name| name == own) {
+        return Turn::Missing;
     }
-
-    /// Takes the turn if it is free now.
-    pub(super) async fn try_acquire(&self, kind: Kind) -> Result<Option<Hold>, RecipeError> {
-        let entry = self.busy.enter(&self.path)?;
-        let look = async {
-            loop {
-                let (contender, listed) = self.enter(kind).await?;
-                let names = self.names(&contender, listed).await?;
-                self.seen_by_all(&names, &contender)?;
-                match line::turn(&names, contender.name()) {
-                    Turn::Missing => {}
-                    Turn::Mine => {
-                        let farewell = kind.farewell(false);
-                        if let Some(hold) = contender.hold_and_say(farewell).await {
-                            return Ok(Some(hold));
-                        }
-                    }
-                    Turn::Behind(_) => {
-                        let left = contender.leave().await;
-                        left.map_err(RecipeError::at(&self.path))?;
-                        return Ok(None);
-                    }
-                }
-            }
-        };
-        let limit = self.session.config().op_timeout;
-        let hold = within(&self.path, Some(limit), look).await?;
-        Ok(hold.map(|hold| hold.with_entry(entry)))
-    }
-
-    /// Makes our node; with a list that has it in it, if one came along.
-    pub(super) async fn enter(
-        &self,
-        kind: Kind,
-    ) -> Result<(Contender, Option<Children>), RecipeError> {
-        let plan = Plan {
-            parent: self.path.clone(),
-            prefix: kind.prefix(self.layout),
-            data: self.data.clone(),
-        };
-        let entered = Contender::enter(&self.session, plan).await;
-        entered.map_err(RecipeError::at(&self.path))
-    }
-
-    async fn wait(&self, kind: Kind) -> Result<Hold, RecipeError> {
-        loop {
-            let (contender, mut listed) = self.enter(kind).await?;
-            let mut waited = false;
-            let mine = loop {
-                let names = self.names(&contender, listed.take()).await?;
-                self.seen_by_all(&names, &contender)?;
-                match line::turn(&names, contender.name()) {
-                    // The session ended, or somebody deleted our node: back to the end of the line.
-                    Turn::Missing => break false,
-                    Turn::Mine => break true,
-                    Turn::Behind(name) => {
-                        waited = true;
-                        tokio::select! {
-                            biased;
-                            _ = contender.lost() => break false,
-                            () = contender.deleted() => {}
-                            left = self.leaves(name) => match left? {
-                                Left::Told => break true,
-                                Left::Unknown => {}
-                            },
-                        }
-                    }
-                }
-            };
-            if mine && let Some(hold) = contender.hold_and_say(kind.farewell(waited)).await {
-                return Ok(hold);
-            }
-        }
-    }
-
-    /// Those in line, from a list read after `contender` came; empty when the folder is gone.
-    pub(super) async fn names(
-        &self,
-        contender: &Contender,
-        listed: Option<Children>,
-    ) -> Result<Vec<String>, RecipeError> {
-        if let Some(listed) = listed {
-            return Ok(listed.names);
-        }
-        loop {
-            let read = tokio::select! {
-                read = self.session.children(&self.path) => read,
-                _ = contender.lost() => return Ok(Vec::new()),
-            };
-            match read {
-                Ok(names) => return Ok(names),
-                Err(ZkError::NoNode) => return Ok(Vec::new()),
-                Err(e) if e.is_transient() => {}
-                Err(e) => return Err(RecipeError::at(&self.path)(e)),
-            }
-        }
-    }
-
-    /// Refuses to contend with those who would not wait for us.
-    fn seen_by_all(&self, names: &[String], contender: &Contender) -> Result<(), RecipeError> {
-        match line::blind_to(names, contender.name()) {
-            None => Ok(()),
-            Some(name) => Err(RecipeError::OtherLayout {
-                path: self.path.clone(),
-                name: name.to_owned(),
-            }),
-        }
-    }
-
-    /// Waits until something happened to the node of this name.
-    async fn leaves(&self, name: &str) -> Result<Left, RecipeError> {
-        let path = child(&self.path, name);
-        let mut neighbour = self.session.neighbours().listen(&path);
-        let stands = neighbour.stands();
-        let by_zookeeper = async {
-            if stands {
-                tokio::time::sleep(NEIGHBOUR_FIRST).await;
-            }
-            self.leaves_zookeeper(name, &path).await
-        };
-        tokio::select! {
-            biased;
-            word = neighbour.heard() => Ok(match word {
-                Word::Held => Left::Told,
-                Word::Left => Left::Unknown,
-            }),
-            left = by_zookeeper => left,
-        }
-    }
-
-    /// As [`leaves`](Self::leaves), told by ZooKeeper only.
-    async fn leaves_zookeeper(&self, name: &str, path: &str) -> Result<Left, RecipeError> {
-        // The second leaves after the first: a farewell that comes between is missed, and the line listed.
-        let farewell = async {
-            match line::is_reader(name) {
-                true => None,
-                false => farewell::watch(&self.session, path).await,
-            }
-        };
-        let (before, farewell) = tokio::join!(self.session.exists_watch(path), farewell);
-        match before {
-            Ok((Some(_), before)) => tokio::select! {
-                // Its event comes before that of the node's end.
-                biased;
-                () = farewell::heard(farewell) => Ok(Left::Told),
-                () = before.changed() => Ok(Left::Unknown),
-            },
-            Ok((None, _)) => Ok(Left::Unknown),
-            Err(e) if e.is_transient() => Ok(Left::Unknown),
-            Err(e) => Err(RecipeError::at(path)(e)),
-        }
-    }
-
-    /// All in line, in order, the first of them first. It may be one that has let go, and whose node is on
-    /// its way out.
-    pub(super) async fn entrants(&self) -> Result<Vec<Entrant>, RecipeError> {
-        let names = match self.session.children(&self.path).await {
-            Ok(names) => names,
-            Err(ZkError::NoNode) => Vec::new(),
-            Err(e) => return Err(RecipeError::at(&self.path)(e)),
-        };
-        let order = line::in_order(&names);
-        let paths: Vec<String> = order.iter().map(|name| child(&self.path, name)).collect();
-        let found = self.session.get_many(&paths).await;
-        let found = found.map_err(RecipeError::at(&self.path))?;
-        let entrant = |(name, node): (&str, Option<Node>)| Some(Entrant::of(name, node?));
-        Ok(order.into_iter().zip(found).filter_map(entrant).collect())
+    let Some(number) = sequence(own) else {
+        return Turn::Missing;
+    };
+    let reads = is_reader(own);
+    let before = names
+        .iter()
+        .filter(|name| !(reads && is_reader(name)))
+        .filter_map(|name| Some((sequence(name)?, name)))
+        .filter(|(n, _)| *n < number)
+        .max_by_key(|(n, _)| *n);
+    match before {
+        Some((_, name)) => Turn::Behind(name),
+        None => Turn::Mine,
     }
 }
 
-impl Entrant {
-    pub(super) fn of(name: &str, node: Node) -> Self {
-        Self {
-            name: name.to_owned(),
-            fence: Fence(node.stat.czxid),
-            session_id: node.stat.ephemeral_owner,
-            data: node.data,
-        }
+/// All contenders before `own`, nearest first; `None` when it is not in line.
+pub(super) fn all_before<'a>(names: &'a [String], own: &str) -> Option<Vec<&'a str>> {
+    if !names.iter().any(|name| name == own) {
+        return None;
     }
+    let number = sequence(own)?;
+    let mut before: Vec<(i64, &str)> = names
+        .iter()
+        .filter_map(|name| Some((sequence(name)?, name.as_str())))
+        .filter(|(n, _)| *n < number)
+        .collect();
+    before.sort_unstable_by_key(|(n, _)| -n);
+    Some(before.into_iter().map(|(_, name)| name).collect())
 }
+
+/// Contenders in order.
+pub(super) fn in_order(names: &[String]) -> Vec<&str> {
+    let mut all: Vec<(i64, &str)> = names
+        .iter()
+        .filter_map(|name| Some((sequence(name)?, name.as_str())))
+        .collect();
+    all.sort_unstable();
+    all.into_iter().map(|(_, name)| name).collect()
+}
+
+/// A contender before `own` that would not see it, and so would not wait for it either.
+pub(super) fn blind_to<'a>(names: &'a [String], own: &str) -> Option<&'a str> {
+    if is_curators(own) {
+        return None;
+    }
+    let blind = |name: &&String| sequence(name).is_some() && is_curators(name);
+    names.iter().find(blind).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,10 @@
 use super::*;
 
 fn tail() -> (tempfile::TempDir, Arc<Tail>) {
+    tail_on(DirSpace::new(0))
+}
+
+fn tail_on(space: DirSpace) -> (tempfile::TempDir, Arc<Tail>) {
     let dir = tempfile::tempdir().expect("tempdir");
     let path = dir.path().join("f");
     let file = File::options()
@@ -14,7 +18,7 @@ fn tail() -> (tempfile::TempDir, Arc<Tail>) {
         path,
         fault: Arc::default(),
         limit: 1 << 20,
-        space: Arc::new(DirSpace::new(0)),
+        space: Arc::new(space),
     };
     (dir, Tail::new(target, 0, None))
 }
@@ -33,6 +37,19 @@ fn on_disk(dir: &tempfile::TempDir, at: usize, len: usize) -> Vec<u8> {
 /// A batch that is large enough to be written, of bytes `value`.
 fn large(value: u8) -> Vec<u8> {
     vec![value; WRITE_BYTES_MIN]
+}
+
+#[test]
+fn what_is_to_be_kept_free_is_not_allocated_ahead() {
+    let limit = 1 << 30;
+    let space = DirSpace::with_free(limit, limit + 4096);
+    let (_dir, tail) = tail_on(space);
+    tail.write(0, &[7; 20], &STAMP, 0).expect("written");
+    assert_eq!(tail.state.lock().allocated, PAGE_BYTES);
+    let space = DirSpace::with_free(limit, limit + STEP_BYTES_MAX);
+    let (_dir, tail) = tail_on(space);
+    tail.write(0, &[7; 20], &STAMP, 0).expect("written");
+    assert!(tail.state.lock().allocated > PAGE_BYTES, "there is room");
 }
 
 #[test]

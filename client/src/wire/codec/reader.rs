@@ -2,7 +2,8 @@
 //!
 //! The first fault is kept and ends the input: from then on every read gives zero or nothing.
 //! [`Reader::end`] reports it. Memory: a count is compared with the bytes left before anything is
-//! reserved, and what is made of the bytes is charged against a budget of their own length.
+//! reserved, and what is made of the bytes is charged against a budget that follows from their length
+//! ([`BUDGET_FACTOR`]) and may have an upper limit ([`Reader::with_limits`]).
 
 #![deny(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 

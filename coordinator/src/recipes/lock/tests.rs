@@ -6,10 +6,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::super::hold::Loss;
-use super::super::line::sequence;
+use super::super::line::NEIGHBOUR_FIRST;
 use super::super::own::{Own, Plan};
 use super::super::testing::*;
-use super::super::turn::NEIGHBOUR_FIRST;
+use super::super::turn::sequence;
 use super::super::{Fence, RecipeError};
 use super::*;
 use crate::session::{Acl, CreateMode, Op, SessionState, Word};
