@@ -1,4 +1,4 @@
-//! Leader epochs that ZooKeeper has lost.
+//! What ZooKeeper has lost: leader epochs, and partitions of a topic.
 
 use std::time::Duration;
 
@@ -57,5 +57,33 @@ fn an_epoch_that_is_over_is_not_led_in_again() {
     assert_eq!(logs.len(), ids.len());
     for pair in logs.windows(2) {
         assert_eq!(pair[0].batches, pair[1].batches, "replicas differ");
+    }
+}
+
+/// Somebody empties a topic's node, so that no broker hears anything when the topic is deleted. The name can
+/// be used again at once, and the old records are kept aside.
+#[test]
+fn what_a_deletion_missed_does_not_stand_in_the_way_of_the_next_topic() {
+    const NODE: &str = "/brokers/topics/t";
+    let mut brokers = Brokers::start(Options {
+        makers: three(),
+        coordination: Coordination::Embedded,
+        ..Options::default()
+    });
+    brokers.create_topic("t", 1, 3, &[]);
+    let mut znodes = brokers.znodes();
+    let ids = znodes.replicas("t").remove(&0).expect("it has replicas");
+    let mut node = znodes.json(NODE).expect("it is there");
+    node["partitions"] = serde_json::json!({});
+    let set = znodes.set(NODE, node.to_string().as_bytes());
+    assert!(set.expect("connected"), "it is there");
+    brokers.delete_topic("t");
+    brokers.create_topic("t", 1, 3, &[]);
+    produce(&brokers.bootstrap(), "new");
+    for id in ids {
+        let folders = std::fs::read_dir(&brokers.node(id).log_folder).expect("it is there");
+        let names = folders.filter_map(|f| f.ok()?.file_name().into_string().ok());
+        let stray = |name: &String| name.starts_with("t-0.") && name.ends_with("-stray");
+        assert_eq!(names.filter(stray).count(), 1, "kept aside on broker {id}");
     }
 }

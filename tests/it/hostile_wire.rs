@@ -15,10 +15,17 @@ use nyala_client::wire::messages::create_topics::{
 use nyala_client::wire::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
 };
+use nyala_client::wire::messages::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource,
+};
+use nyala_client::wire::messages::describe_groups::DescribeGroupsRequest;
 use nyala_client::wire::messages::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
 use nyala_client::wire::messages::metadata::{MetadataRequest, MetadataRequestTopic};
+use nyala_client::wire::messages::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic,
+};
 use nyala_client::wire::{ErrorCode, Request, frame};
 
 /// Far more than an answer takes here, so that a failure is one and not a slow machine.
@@ -294,6 +301,50 @@ fn tiny_elements_cost_a_bounded_amount_of_memory_however_many_ask_at_once() {
     lives_on(&dev, "many tiny elements");
     let peak = memory_kib(&dev, "VmHWM:") << 10;
     assert!(peak <= RESIDENT_BYTES_MAX, "held {peak} bytes");
+}
+
+/// Twenty thousand times the same group in 80 KB were answered with 400 MB before.
+#[test]
+fn what_is_asked_for_many_times_is_answered_once() {
+    let dev = Dev::start();
+    let mut raw = connect(&dev);
+    assert_eq!(create(&mut raw, topic("t")), 0);
+    let resource = DescribeConfigsResource {
+        resource_type: 2,
+        resource_name: "t".to_owned(),
+        configuration_keys: None,
+    };
+    let request = DescribeConfigsRequest {
+        resources: vec![resource; 1001],
+        ..DescribeConfigsRequest::default()
+    };
+    assert_eq!(ask(&mut raw, 3, &request).results.len(), 1);
+    let request = DescribeGroupsRequest {
+        groups: vec!["g".to_owned(); 1001],
+        ..DescribeGroupsRequest::default()
+    };
+    assert_eq!(ask(&mut raw, 5, &request).groups.len(), 1);
+    let group = OffsetFetchRequestGroup {
+        group_id: "g".to_owned(),
+        ..OffsetFetchRequestGroup::default()
+    };
+    let request = OffsetFetchRequest {
+        groups: vec![group; 1001],
+        ..OffsetFetchRequest::default()
+    };
+    assert_eq!(ask(&mut raw, 8, &request).groups.len(), 1);
+    let twice = OffsetFetchRequestTopic {
+        name: "t".to_owned(),
+        partition_indexes: vec![0; 1001],
+    };
+    let request = OffsetFetchRequest {
+        group_id: "g".to_owned(),
+        topics: Some(vec![twice; 2]),
+        ..OffsetFetchRequest::default()
+    };
+    let answer = ask(&mut raw, 1, &request);
+    let partitions = answer.topics.iter().map(|topic| topic.partitions.len());
+    assert_eq!(partitions.sum::<usize>(), 1);
 }
 
 #[test]

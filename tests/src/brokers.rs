@@ -347,6 +347,19 @@ impl Brokers {
         self.znodes().wait_for_full_isr(name);
     }
 
+    /// Deletes a topic; its nodes are gone when this returns.
+    pub fn delete_topic(&self, name: &str) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let options = AdminOptions::new();
+        let gone = runtime.block_on(self.admin().delete_topics(&[name], &options));
+        for result in gone.expect("an answer") {
+            result.unwrap_or_else(|(name, code)| panic!("{name} is not deleted: {code}"));
+        }
+    }
+
     /// Creates a topic, and waits for no replica.
     pub fn ask_for_topic(
         &self,

@@ -108,7 +108,7 @@ impl Default for WorkMemory {
 
 impl WorkMemory {
     /// Room for a fetch of so many partitions that waits for records; `Err` when too many wait already, and
-    /// it should be answered at once.
+    /// it should be answered soon.
     pub(super) fn of_waiting_fetch(&self, partitions: usize) -> Result<Option<Grant>, Full> {
         match partitions {
             ..=UNCOUNTED_PARTITIONS => Ok(None),

@@ -9,6 +9,7 @@ use nyala_coordinator::ids::TopicName;
 
 use super::brief::brief;
 use super::config_resource::{ConfigResource, Refusal};
+use super::distinct::distinct;
 use super::{Context, Operation, Resource};
 use crate::cluster::invalid_name;
 use crate::config::{Described, Kind, describe_broker};
@@ -22,7 +23,10 @@ pub(super) async fn handle(
         synonyms: request.include_synonyms,
         documentation: request.include_documentation,
     };
-    let results = request.resources.into_iter().map(|resource| {
+    let resources = distinct(request.resources, |r| {
+        (r.resource_type, r.resource_name.clone())
+    });
+    let results = resources.into_iter().map(|resource| {
         let (outcome, configs) = match describe(cx, &resource) {
             Ok(described) => (Refusal::none(), entries(described, &resource, shown)),
             Err(refusal) => (refusal, Vec::new()),

@@ -5,6 +5,7 @@ use nyala_client::wire::messages::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
 };
 
+use super::distinct::distinct;
 use super::{Context, Operation, Resource, operations};
 use crate::groups::{MemberSummary, Summary};
 
@@ -16,7 +17,10 @@ pub(super) async fn handle(cx: &Context, request: DescribeGroupsRequest) -> Desc
     let describe = |group| describe(cx, group, with_operations);
     DescribeGroupsResponse {
         throttle_time_ms: 0,
-        groups: request.groups.into_iter().map(describe).collect(),
+        groups: distinct(request.groups, String::clone)
+            .into_iter()
+            .map(describe)
+            .collect(),
     }
 }
 

@@ -28,6 +28,9 @@ const LEADER_HINT_FROM: i16 = 16;
 /// Longest wait, whatever the request says.
 const MAX_WAIT_MS_MAX: i32 = 300_000;
 
+/// Wait of a fetch for which there is no memory to wait longer.
+const SHORT_WAIT: Duration = Duration::from_millis(100);
+
 /// Everything that answering takes, once the request is read: owned, so that it can wait.
 struct Fetch {
     version: i16,
@@ -85,15 +88,24 @@ pub(super) fn handle(
     };
     fetch.greet(services);
     fetch.read();
-    let waits = wait_ms > 0 && !fetch.is_satisfied();
-    let Some(grant) = waits
-        .then(|| services.work_memory.of_waiting_fetch(fetch.entries.len()))
-        .and_then(Result::ok)
-    else {
+    if wait_ms <= 0 || fetch.is_satisfied() {
         fetch.answer(services, out).map_err(unanswerable)?;
         return Ok(Reply::Now);
-    };
+    }
     let wait = Duration::from_millis(wait_ms.min(MAX_WAIT_MS_MAX).unsigned_abs().into());
+    let Ok(grant) = services.work_memory.of_waiting_fetch(fetch.entries.len()) else {
+        // Only the answer is kept, and not for long; at once, its reader would ask on and on.
+        let mut answer = Payload::default();
+        fetch.answer(services, &mut answer).map_err(unanswerable)?;
+        let wait = wait.min(SHORT_WAIT);
+        return Ok(Reply::Later(Later {
+            answer: Box::pin(async move {
+                tokio::time::sleep(wait).await;
+                Ok(answer)
+            }),
+            kind: LaterKind::Reading,
+        }));
+    };
     let (services, deadline) = (Arc::clone(services), Instant::now() + wait);
     Ok(Reply::Later(Later {
         answer: Box::pin(async move {

@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 pub(crate) struct RequestMemory {
     limit: usize,
     used: AtomicUsize,
+    /// Who waits for a grant now.
+    waiting: AtomicUsize,
     freed: Notify,
 }
 
@@ -31,6 +33,7 @@ impl RequestMemory {
         Arc::new(Self {
             limit,
             used: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             freed: Notify::new(),
         })
     }
@@ -51,8 +54,18 @@ impl RequestMemory {
             })
     }
 
+    /// Whether somebody waits for what others have.
+    pub(crate) fn is_short(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
+    }
+
     /// Waits for a grant of `bytes`.
     pub(crate) async fn take(self: &Arc<Self>, bytes: usize) -> Grant {
+        if let Some(grant) = self.try_take(bytes) {
+            return grant;
+        }
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        let _waiting = Waiting(self);
         loop {
             // Registered before the attempt: what is freed in between wakes us.
             let mut freed = std::pin::pin!(self.freed.notified());
@@ -67,6 +80,15 @@ impl RequestMemory {
     fn give_back(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::AcqRel);
         self.freed.notify_waiters();
+    }
+}
+
+/// Counts one who waits, until it has what it wants or gives up.
+struct Waiting<'a>(&'a RequestMemory);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -29,6 +29,7 @@ mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
 mod dispatch;
+mod distinct;
 mod elect_leaders;
 mod endpoints;
 mod error_code;

@@ -1,5 +1,7 @@
 //! OffsetFetch (key 9): where groups go on reading. Up to version 7 one group, then several.
 
+use std::collections::{HashMap, HashSet};
+
 use nyala_client::wire::ErrorCode;
 use nyala_client::wire::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
@@ -7,6 +9,7 @@ use nyala_client::wire::messages::offset_fetch::{
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 
+use super::distinct::{DECENT, distinct};
 use super::{Context, Operation, Resource};
 use crate::groups::FetchedOffset;
 
@@ -19,9 +22,13 @@ const FIRST_VERSION_WITH_GROUP_ERROR: i16 = 2;
 pub(super) async fn handle(cx: &Context, request: OffsetFetchRequest) -> OffsetFetchResponse {
     let stable = request.require_stable;
     if cx.version >= FIRST_VERSION_WITH_GROUPS {
-        let groups = request.groups.into_iter();
+        let groups = distinct(request.groups, |group| group.group_id.clone()).into_iter();
+        let once = |group: OffsetFetchRequestGroup| OffsetFetchRequestGroup {
+            topics: group.topics.map(each_once),
+            ..group
+        };
         return OffsetFetchResponse {
-            groups: groups.map(|group| fetch(cx, group, stable)).collect(),
+            groups: groups.map(|group| fetch(cx, once(group), stable)).collect(),
             ..OffsetFetchResponse::default()
         };
     }
@@ -31,7 +38,7 @@ pub(super) async fn handle(cx: &Context, request: OffsetFetchRequest) -> OffsetF
             name: t.name,
             partition_indexes: t.partition_indexes,
         });
-        same.collect::<Vec<_>>()
+        each_once(same.collect())
     });
     let group = OffsetFetchRequestGroup {
         group_id: request.group_id,
@@ -69,6 +76,20 @@ fn fetch(
         topics: result.unwrap_or_default(),
         error_code: error,
     }
+}
+
+/// The same, with no partition twice where there are many.
+fn each_once(mut topics: Vec<OffsetFetchRequestTopics>) -> Vec<OffsetFetchRequestTopics> {
+    let partitions = topics.iter().map(|topic| topic.partition_indexes.len());
+    if partitions.sum::<usize>() <= DECENT {
+        return topics;
+    }
+    let mut seen: HashMap<String, HashSet<i32>> = HashMap::new();
+    for topic in &mut topics {
+        let seen = seen.entry(topic.name.clone()).or_default();
+        topic.partition_indexes.retain(|index| seen.insert(*index));
+    }
+    topics
 }
 
 type Topics = Vec<OffsetFetchResponseTopics>;

@@ -30,6 +30,9 @@ const DIRECT_BYTES_MAX: usize = 512 * 1024;
 /// Bytes that are read ahead while requests wait: enough to notice that the peer has gone.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
 
+/// A large request that stands still so long is given up when others wait for its share of memory.
+const STALLED_MAX: Duration = Duration::from_secs(5);
+
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Ended {
@@ -45,6 +48,11 @@ pub(crate) enum Ended {
     /// A request did not arrive in full in time.
     #[error("request still not whole after {0:?}")]
     HalfRead(Duration),
+    /// A large request stood still, and others waited for the memory that was kept for it.
+    #[error(
+        "nothing came of a large request for {0:?}, and others wait for its memory (queued.max.request.bytes)"
+    )]
+    Stalled(Duration),
     /// We closed it.
     #[error(transparent)]
     Refused(#[from] CloseReason),
@@ -258,6 +266,14 @@ impl Connection {
 
     fn overdue(&self, state: &mut State) -> Option<Ended> {
         let now = clock::now();
+        let still = now.saturating_duration_since(state.moved);
+        if wants(state).grant_bytes() > 0 {
+            // It is us who do not read on.
+            state.input.begin_again(now);
+        }
+        if state.input.grant.is_some() && still > STALLED_MAX && self.memory.is_short() {
+            return Some(Ended::Stalled(still));
+        }
         if let Some(begun) = state.input.begun()
             && !state.unhandled
         {
@@ -271,7 +287,6 @@ impl Connection {
                 return Some(Ended::HalfRead(age));
             }
         }
-        let still = now.saturating_duration_since(state.moved);
         // A request in work is not idleness: it has a deadline of its own.
         let waits = state.outbox.waits();
         if still > self.limits.idle && !waits {

@@ -141,6 +141,11 @@ impl Input {
         self.begun
     }
 
+    /// The time in which the frame at the front must come starts now.
+    pub(crate) fn begin_again(&mut self, now: Instant) {
+        self.begun = self.begun.map(|_| now);
+    }
+
     /// Gives memory back when nothing is buffered.
     pub(crate) fn shrink(&mut self) {
         if self.bytes.is_empty() {

@@ -316,7 +316,8 @@ impl LogDirs {
     }
 
     /// Opens the partition's log, or makes it in the folder with the fewest partitions (blocks shortly).
-    /// A log with another topic id is an old topic's: it is moved away first.
+    /// A log with another topic id is an old topic's: it is moved away first, and kept as `-stray`, as Kafka names
+    /// what it finds and has no topic for.
     pub fn create(
         &self,
         partition: &TopicPartition,
@@ -340,7 +341,12 @@ impl LogDirs {
                 return Ok(log);
             }
             drop(known);
-            self.set_aside(partition, now_ms)?;
+            if let Some(aside) = self.set_aside(partition, names::STRAY_DIR_SUFFIX)? {
+                tracing::warn!(
+                    "{partition} is another topic's by now: the old one's records are kept in {} until somebody removes it",
+                    aside.display()
+                );
+            }
         }
         let place = self.emptiest()?;
         let dir = Arc::clone(&place.dir);
@@ -422,12 +428,25 @@ impl LogDirs {
     /// `file.delete.delay.ms`. Every later call on the log fails. False: there was none.
     pub fn delete(&self, partition: &TopicPartition, now_ms: i64) -> Result<bool, StorageError> {
         let _changing = self.changing_of(partition).lock();
-        self.set_aside(partition, now_ms)
+        let delay_ms = self
+            .log(partition)
+            .map(|log| log.lock().config().file_delete_delay_ms);
+        let Some(aside) = self.set_aside(partition, names::DELETE_DIR_SUFFIX)? else {
+            return Ok(false);
+        };
+        let due_ms = now_ms.saturating_add(delay_ms.unwrap_or_default());
+        self.trash.lock().push((aside, due_ms));
+        Ok(true)
     }
 
-    fn set_aside(&self, partition: &TopicPartition, now_ms: i64) -> Result<bool, StorageError> {
+    /// Takes the log away and renames its folder; where it lies now.
+    fn set_aside(
+        &self,
+        partition: &TopicPartition,
+        suffix: &str,
+    ) -> Result<Option<PathBuf>, StorageError> {
         let Some(placed) = self.logs.write().remove(partition) else {
-            return Ok(false);
+            return Ok(None);
         };
         let mut log = placed.log.lock();
         log.abandon();
@@ -435,12 +454,10 @@ impl LogDirs {
         let aside = placed
             .dir
             .path()
-            .join(names::delete_dir(partition, &unique));
+            .join(names::aside_dir(partition, &unique, suffix));
         durable::rename(log.dir(), &aside)?;
         durable::sync_dir(placed.dir.path())?;
-        let due_ms = now_ms.saturating_add(log.config().file_delete_delay_ms);
-        self.trash.lock().push((aside, due_ms));
-        Ok(true)
+        Ok(Some(aside))
     }
 
     /// Folders and how they fare.

@@ -14,6 +14,9 @@ pub(crate) const DELETED_SUFFIX: &str = ".deleted";
 /// Ends the name of a folder that is about to be removed.
 pub(crate) const DELETE_DIR_SUFFIX: &str = "-delete";
 
+/// Ends the name of a folder of another topic, which is kept and not opened.
+pub(crate) const STRAY_DIR_SUFFIX: &str = "-stray";
+
 pub(crate) const LEADER_EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";
 pub(crate) const FENCES: &str = "fences";
 pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
@@ -53,9 +56,10 @@ pub(crate) fn parse_partition_dir(name: &str) -> Option<TopicPartition> {
     })
 }
 
-/// `topic-3.<uuid>-delete`, the topic cut where the name would be too long for a file system.
-pub(crate) fn delete_dir(partition: &TopicPartition, unique: &uuid::Uuid) -> String {
-    let suffix = format!(".{}{DELETE_DIR_SUFFIX}", unique.simple());
+/// `topic-3.<uuid>-delete`, or another suffix; the topic cut where the name would be too long for a file
+/// system.
+pub(crate) fn aside_dir(partition: &TopicPartition, unique: &uuid::Uuid, suffix: &str) -> String {
+    let suffix = format!(".{}{suffix}", unique.simple());
     let mut name = partition.to_string();
     name.truncate(FILE_NAME_BYTES_MAX - suffix.len());
     name + &suffix
@@ -92,6 +96,7 @@ mod tests {
             "a--delete",
             "a-+3",
             "a-3.0-delete",
+            "a-3.0-stray",
             "a-99999999999",
         ] {
             assert_eq!(parse_partition_dir(other), None, "{other}");
@@ -100,7 +105,7 @@ mod tests {
             topic: TopicName::new(&"x".repeat(249)).expect("legal"),
             partition: PartitionIndex(7),
         };
-        let name = delete_dir(&long, &uuid::Uuid::nil());
+        let name = aside_dir(&long, &uuid::Uuid::nil(), DELETE_DIR_SUFFIX);
         assert_eq!(name.len(), 255);
         assert!(name.ends_with(".00000000000000000000000000000000-delete"));
     }

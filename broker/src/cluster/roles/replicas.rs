@@ -112,7 +112,8 @@ impl Parts {
     }
 
     /// Refuses facts about another topic of the same name than the one whose records are here: they
-    /// must neither be served nor be mixed with others (KIP-516). A log that has failed takes no role.
+    /// must neither be served nor be mixed with others (KIP-516), unless the new topic has just been made. A log
+    /// that has failed takes no role.
     fn check_log(&self, facts: &PartitionFacts) -> Result<(), FactError> {
         let Some(log) = self.logs.log(&facts.partition) else {
             return Ok(());
@@ -126,6 +127,12 @@ impl Parts {
             return Err(broken(&facts.partition, &failure));
         }
         match (here, facts.topic_id) {
+            // The controller has just made it, so the old topic of that name is gone; this partition had been taken
+            // out of it by hand, or the topic's node was. Its log is moved aside when the new one is made.
+            (Some(known), Some(asked)) if known != asked && facts.is_new => {
+                self.idle(&facts.partition);
+                Ok(())
+            }
             (Some(known), Some(asked)) if known != asked => Err(FactError::OtherTopic {
                 partition: facts.partition.clone(),
                 here,
