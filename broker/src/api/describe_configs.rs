@@ -24,7 +24,11 @@ pub(super) async fn handle(
         documentation: request.include_documentation,
     };
     let resources = distinct(request.resources, |r| {
-        (r.resource_type, r.resource_name.clone())
+        (
+            r.resource_type,
+            r.resource_name.clone(),
+            r.configuration_keys.clone(),
+        )
     });
     let results = resources.into_iter().map(|resource| {
         let (outcome, configs) = match describe(cx, &resource) {

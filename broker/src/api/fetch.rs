@@ -93,7 +93,12 @@ pub(super) fn handle(
         return Ok(Reply::Now);
     }
     let wait = Duration::from_millis(wait_ms.min(MAX_WAIT_MS_MAX).unsigned_abs().into());
-    let Ok(grant) = services.work_memory.of_waiting_fetch(fetch.entries.len()) else {
+    // Followers are few, and acks=all waits for them.
+    let partitions = match fetch.reader.follows() {
+        true => 0,
+        false => fetch.entries.len(),
+    };
+    let Ok(grant) = services.work_memory.of_waiting_fetch(partitions) else {
         // Only the answer is kept, and not for long; at once, its reader would ask on and on.
         let mut answer = Payload::default();
         fetch.answer(services, &mut answer).map_err(unanswerable)?;

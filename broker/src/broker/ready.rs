@@ -9,7 +9,7 @@ use nyala_coordinator::ids::{BrokerId, TopicPartition};
 
 use crate::cluster::{Cluster, Leading};
 
-/// A partition that cannot be opened must not keep the others from being served.
+/// A partition that cannot be opened, or a controller that does not come, must not keep the rest from being served.
 const WAIT_MAX: Duration = Duration::from_secs(3);
 
 /// Waits, for a limited time, until there is a controller and this broker leads all that it is named leader of.

@@ -212,13 +212,14 @@ impl Tell {
         }
         if !passed.is_empty() {
             let of = |lead: &Lead| (lead.partition.clone(), lead.state.leader_epoch);
-            let passed = leads.iter().filter(|l| passed.contains(&l.partition));
-            self.report(Report::SetBack(passed.map(of).collect()));
+            let not_led = leads.iter().filter(|l| passed.contains(&l.partition));
+            self.report(Report::SetBack(not_led.map(of).collect()));
         }
         let mut led = Vec::new();
         for lead in leads.iter().filter(|l| l.state.leader == Some(self.broker)) {
             let tp = &lead.partition;
-            if orders.unproven.contains(tp) && !failed.contains(tp) {
+            let led_now = !failed.contains(tp) && !passed.contains(tp);
+            if orders.unproven.contains(tp) && led_now {
                 led.push((tp.clone(), lead.state.leader_epoch));
             }
         }

@@ -30,8 +30,9 @@ const DIRECT_BYTES_MAX: usize = 512 * 1024;
 /// Bytes that are read ahead while requests wait: enough to notice that the peer has gone.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// A large request that stands still so long is given up when others wait for its share of memory.
-const STALLED_MAX: Duration = Duration::from_secs(5);
+/// A large request that stands still for this part of [`Limits::receive`] is given up when others wait for its
+/// share of memory: 5 s, and up to [`Connection::check_interval`] more.
+const STALLED_PART: u32 = 12;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -162,6 +163,7 @@ impl Connection {
                 }
                 grant = self.memory.take(wants.grant_bytes()), if wants.grant_bytes() > 0 => {
                     state.input.grant = Some(grant);
+                    state.moved = clock::now();
                 }
                 ready = writer.writable(), if blocked => {
                     if let Err(error) = ready {
@@ -271,7 +273,10 @@ impl Connection {
             // It is us who do not read on.
             state.input.begin_again(now);
         }
-        if state.input.grant.is_some() && still > STALLED_MAX && self.memory.is_short() {
+        if state.input.grant.is_some()
+            && still > self.limits.receive / STALLED_PART
+            && self.memory.is_short()
+        {
             return Some(Ended::Stalled(still));
         }
         if let Some(begun) = state.input.begun()

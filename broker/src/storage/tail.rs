@@ -262,8 +262,8 @@ impl Tail {
         adapt_step(state, now_ms);
         let step = match state.step.min(INLINE_STEP_BYTES_MAX) {
             step if self.target.space.has_room_for(step) => step,
-            // No more than is needed: the rest is to be kept free.
-            _ => 0,
+            // Little more than is needed: the rest is to be kept free.
+            _ => STEP_BYTES_MIN,
         };
         let from = page_floor(at);
         let needed = page_ceil(at + len as u64);

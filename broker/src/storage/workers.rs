@@ -86,15 +86,13 @@ impl Workers {
 fn run_prepare(jobs: &Receiver<Prepare>, look_at_space: &dyn Fn()) {
     loop {
         match jobs.recv_timeout(SPACE_INTERVAL) {
-            Ok(Prepare::Window(tail)) => {
-                tail.prepare();
-                // A busy queue must not keep the look at space away.
-                look_at_space();
-            }
+            Ok(Prepare::Window(tail)) => tail.prepare(),
             Ok(Prepare::Drop(window)) => drop(window),
-            Err(RecvTimeoutError::Timeout) => look_at_space(),
+            Err(RecvTimeoutError::Timeout) => {}
             Ok(Prepare::Stop) | Err(RecvTimeoutError::Disconnected) => return,
         }
+        // After every job: a busy queue must not keep it away. Where space is low, all jobs are drops.
+        look_at_space();
     }
 }
 

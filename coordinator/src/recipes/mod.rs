@@ -9,8 +9,8 @@
 //! consumer), `fanout` (each item to all), `sync_queue` (opens when all have come).
 //! Under them: `presence` (a write that is sent twice happens once), `inlet` (items into a queue),
 //! `tree_view` (a tree kept current), `claim` (a fixed name), `own` (an ephemeral node that is certainly
-//! ours), `fence` (the token that makes late writers harmless). The way of a lock: `line` (who is before
-//! whom, pure), `turn` (waiting for the one before), `hold` (the guard and the task that keeps it honest),
+//! ours), `fence` (the token that makes late writers harmless). The way of a lock: `turn` (who is before
+//! whom, pure), `line` (waiting for the one before), `hold` (the guard and the task that keeps it honest),
 //! and how the next is told: `farewell` through ZooKeeper, `session/neighbours.rs` within one session.
 //!
 //! A recipe takes a [`Session`](crate::session::Session) and a path below its chroot. Every wait may be

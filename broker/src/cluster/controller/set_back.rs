@@ -20,8 +20,8 @@ use tracing::warn;
 pub(super) struct SetBack {
     last: Arc<ClusterSnapshot>,
     latest: BTreeMap<TopicPartition, (Option<TopicId>, LeaderEpoch)>,
-    /// How often each was refused by its leader.
-    refusals: BTreeMap<TopicPartition, u32>,
+    /// How often in a row each was refused by its leader, and the epoch that it got then.
+    refusals: BTreeMap<TopicPartition, (u32, LeaderEpoch)>,
 }
 
 fn epoch_of(info: &TopicInfo, index: PartitionIndex) -> Option<LeaderEpoch> {
@@ -72,10 +72,11 @@ impl SetBack {
         if epoch_of(topic, tp.partition) != Some(epoch) {
             return;
         }
-        let times = self.refusals.entry(tp.clone()).or_default();
-        let step = 1_i32.checked_shl(*times).unwrap_or(i32::MAX).max(1);
-        *times = (*times + 1).min(30);
-        let passed = LeaderEpoch(epoch.0.saturating_add(step));
+        let before = self.refusals.get(&tp).filter(|(_, given)| epoch >= *given);
+        let times = before.map_or(0, |(times, _)| *times);
+        let passed = LeaderEpoch(epoch.0.saturating_add(1 << times));
+        let next = ((times + 1).min(30), above(passed));
+        self.refusals.insert(tp.clone(), next);
         self.latest.insert(tp, (topic.id, passed));
     }
 

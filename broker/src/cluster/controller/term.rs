@@ -394,6 +394,8 @@ impl<'a> Term<'a> {
                 }
             }
             Report::SetBack(passed) => {
+                // It may be about a state that was written since the round began.
+                self.set_back.see(&Arc::clone(&snapshots.borrow()));
                 for (tp, epoch) in passed {
                     self.set_back.refused(tp, epoch);
                 }

@@ -127,8 +127,8 @@ impl Parts {
             return Err(broken(&facts.partition, &failure));
         }
         match (here, facts.topic_id) {
-            // The controller has just made it, so the old topic of that name is gone; this partition had been taken
-            // out of it by hand, or the topic's node was. Its log is moved aside when the new one is made.
+            // The controller has just made it, or adds this replica, so the old topic of that name is gone; this partition
+            // had been taken out of it by hand, or the topic's node was. Its log is moved aside when the new one is made.
             (Some(known), Some(asked)) if known != asked && facts.is_new => {
                 self.idle(&facts.partition);
                 Ok(())

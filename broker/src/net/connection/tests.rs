@@ -21,6 +21,11 @@ struct Pair {
 }
 
 async fn pair(limits: Limits) -> Pair {
+    let memory = RequestMemory::new(limits.queued_bytes_max);
+    pair_on(limits, memory).await
+}
+
+async fn pair_on(limits: Limits, memory: Arc<RequestMemory>) -> Pair {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap())
         .await
@@ -30,7 +35,7 @@ async fn pair(limits: Limits) -> Pair {
     let services = Arc::clone(&alone.services);
     let connection = Connection {
         peer: Peer::new(services, address.ip(), "PLAINTEXT".into()),
-        memory: RequestMemory::new(limits.queued_bytes_max),
+        memory,
         limits: Arc::new(limits),
     };
     let stop = CancellationToken::new();
@@ -257,4 +262,30 @@ async fn large_frames_wait_for_their_share_of_memory() {
         matches!(ended, Ended::Refused(CloseReason::UnknownKey { .. })),
         "{ended:?}"
     );
+}
+
+#[tokio::test]
+async fn a_large_request_that_stands_still_gives_way_to_others_and_only_then() {
+    let limits = Limits {
+        request_bytes_max: 1 << 20,
+        receive: Duration::from_secs(3),
+        ..Limits::default()
+    };
+    let memory = RequestMemory::new(1);
+    let mut stalled = pair_on(limits.clone(), Arc::clone(&memory)).await;
+    let promise = (1_i32 << 20).to_be_bytes();
+    stalled.client.write_all(&promise).await.unwrap();
+    // Longer than it may stand still, had anybody waited.
+    tokio::time::sleep(limits.receive / 4).await;
+    assert!(!stalled.ended.is_finished());
+    let mut frame = 200_000_i32.to_be_bytes().to_vec();
+    frame.resize(200_004, 0);
+    frame[4..6].copy_from_slice(&9999_i16.to_be_bytes());
+    let mut other = pair_on(limits, memory).await;
+    other.client.write_all(&frame).await.unwrap();
+    let ended = other.closes().await;
+    let whole = matches!(ended, Ended::Refused(CloseReason::UnknownKey { .. }));
+    assert!(whole, "the other was read: {ended:?}");
+    let ended = stalled.closes().await;
+    assert!(matches!(ended, Ended::Stalled(_)), "{ended:?}");
 }

@@ -42,14 +42,18 @@ fn large(value: u8) -> Vec<u8> {
 #[test]
 fn what_is_to_be_kept_free_is_not_allocated_ahead() {
     let limit = 1 << 30;
-    let space = DirSpace::with_free(limit, limit + 4096);
-    let (_dir, tail) = tail_on(space);
-    tail.write(0, &[7; 20], &STAMP, 0).expect("written");
-    assert_eq!(tail.state.lock().allocated, PAGE_BYTES);
-    let space = DirSpace::with_free(limit, limit + STEP_BYTES_MAX);
-    let (_dir, tail) = tail_on(space);
-    tail.write(0, &[7; 20], &STAMP, 0).expect("written");
-    assert!(tail.state.lock().allocated > PAGE_BYTES, "there is room");
+    let allocated = |room| {
+        let (_dir, tail) = tail_on(DirSpace::with_free(limit, limit + room));
+        tail.state.lock().step = STEP_BYTES_MAX;
+        tail.write(0, &[7; 20], &STAMP, 0).expect("written");
+        tail.state.lock().allocated
+    };
+    assert_eq!(allocated(PAGE_BYTES), STEP_BYTES_MIN);
+    assert_eq!(
+        allocated(STEP_BYTES_MAX),
+        INLINE_STEP_BYTES_MAX,
+        "there is room"
+    );
 }
 
 #[test]
