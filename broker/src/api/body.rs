@@ -1,6 +1,6 @@
 //! From the bytes of a request to the request, within bounds of memory.
 //!
-//! Decoded and answered, a request of many tiny elements takes up to forty times its bytes: one frame
+//! Decoded and answered, a request of many tiny elements takes tens of times its bytes: one frame
 //! of 100 MB could be gigabytes. So one request may not cost more than a fixed size, and all that are
 //! in work take what they cost from a budget and wait for it. The frame itself stays on the budget of
 //! frames until it is decoded.
@@ -37,7 +37,7 @@ const OF_CLIENTS: Costs = Costs {
     request: 128 << 20,
     answer: 128,
 };
-/// Of brokers, which answer less: the state of 400,000 partitions of three replicas.
+/// Of brokers, which answer less: the state of 200,000 partitions of three replicas and more.
 const OF_BROKERS: Costs = Costs {
     request: 256 << 20,
     answer: 32,
@@ -156,7 +156,51 @@ fn waits_for_others(key: ApiKey) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use nyala_client::wire::Writer;
+    use nyala_client::wire::messages::offset_commit::{
+        OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    };
+    use nyala_client::wire::messages::update_metadata::{
+        UpdateMetadataPartitionState, UpdateMetadataRequest, UpdateMetadataTopicState,
+    };
+
     use super::*;
+
+    fn fits<M: Message>(request: &M, costs: Costs) -> bool {
+        let mut writer = Writer::new();
+        request.encode_body(&mut writer, M::MAX_VERSION);
+        let bytes = writer.finish().expect("legal");
+        let mut reader = Reader::shared(&bytes).with_limits(costs.request, costs.answer);
+        M::decode_front(&mut reader, M::MAX_VERSION).is_ok()
+    }
+
+    #[test]
+    fn what_the_largest_clusters_send_is_decoded() {
+        let state = UpdateMetadataPartitionState {
+            isr: vec![1, 2, 3],
+            replicas: vec![1, 2, 3],
+            ..UpdateMetadataPartitionState::default()
+        };
+        let states = |count| UpdateMetadataRequest {
+            topic_states: vec![UpdateMetadataTopicState {
+                topic_name: "t".to_owned(),
+                partition_states: vec![state.clone(); count],
+                ..UpdateMetadataTopicState::default()
+            }],
+            ..UpdateMetadataRequest::default()
+        };
+        assert!(fits(&states(200_000), OF_BROKERS));
+        assert!(!fits(&states(2_000_000), OF_BROKERS));
+        let commit = |count| OffsetCommitRequest {
+            topics: vec![OffsetCommitRequestTopic {
+                name: "t".to_owned(),
+                partitions: vec![OffsetCommitRequestPartition::default(); count],
+            }],
+            ..OffsetCommitRequest::default()
+        };
+        assert!(fits(&commit(500_000), OF_CLIENTS));
+        assert!(!fits(&commit(1_000_000), OF_CLIENTS));
+    }
 
     #[test]
     fn large_fetches_wait_until_too_many_do_and_small_ones_always() {

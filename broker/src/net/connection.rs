@@ -214,13 +214,7 @@ impl Connection {
         let now_ms = clock::wall_ms();
         let mut at = 0;
         while may_handle(state) {
-            // Only the frame at the front can have a grant.
-            let large = (at == 0).then(|| state.input.take_large()).flatten();
-            let frame = match large {
-                Some((frame, grant)) => Ok(Some(Frame::Own(frame, grant))),
-                None => state.input.frame(at).map(|frame| frame.map(Frame::Lent)),
-            };
-            let frame = match frame {
+            let frame = match state.input.next(at) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => {
                     state.unhandled = false;

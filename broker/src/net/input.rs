@@ -5,9 +5,9 @@
 
 use std::time::Instant;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 
-use crate::api::{CloseReason, Grant};
+use crate::api::{CloseReason, Frame, Grant};
 
 /// Frames up to this size need no grant: every connection's buffer has that much.
 pub(crate) const GRANT_FREE_BYTES: usize = 64 * 1024;
@@ -82,11 +82,20 @@ impl Input {
         }
     }
 
-    /// Takes the whole frame at the front out of the buffer, without its length field, and what was
-    /// granted for it; `None` where nothing was.
-    ///
+    /// The whole frame that starts at `at`, to be handled; `None` while it is not whole. One that has a grant,
+    /// which only the frame at the front can have, leaves the buffer.
+    pub(crate) fn next(&mut self, at: usize) -> Result<Option<Frame<'_>>, CloseReason> {
+        if at == 0
+            && self.grant.is_some()
+            && let Some(large) = self.take_large()
+        {
+            return Ok(Some(large));
+        }
+        Ok(self.frame(at)?.map(Frame::Lent))
+    }
+
     /// Its memory goes with it, so that a connection holds none of it when it has been handled.
-    pub(crate) fn take_large(&mut self) -> Option<(Bytes, Grant)> {
+    fn take_large(&mut self) -> Option<Frame<'static>> {
         let frame = self.frame(0).ok()??.len();
         let grant = self.grant.take()?;
         let mut taken = std::mem::take(&mut self.bytes);
@@ -94,7 +103,7 @@ impl Input {
         self.bytes.extend_from_slice(&rest);
         self.begun = None;
         taken.advance(4);
-        Some((taken.freeze(), grant))
+        Some(Frame::Own(taken.freeze(), grant))
     }
 
     /// All that is here was taken as the front of a large frame whose rest goes elsewhere.

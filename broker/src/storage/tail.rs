@@ -260,11 +260,7 @@ impl Tail {
         now_ms: i64,
     ) -> Result<Window, StorageError> {
         adapt_step(state, now_ms);
-        let step = match state.step.min(INLINE_STEP_BYTES_MAX) {
-            step if self.target.space.has_room_for(step) => step,
-            // Little more than is needed: the rest is to be kept free.
-            _ => STEP_BYTES_MIN,
-        };
+        let step = self.step(state, INLINE_STEP_BYTES_MAX);
         let from = page_floor(at);
         let needed = page_ceil(at + len as u64);
         let to = needed.max(page_ceil((at + step).min(self.target.limit)));
@@ -295,6 +291,15 @@ impl Tail {
             .map_err(|e| StorageError::io("map", &target.path, e))
     }
 
+    /// The next step, `most` at most; the smallest where the rest of the disk is to be kept free.
+    fn step(&self, state: &State, most: u64) -> u64 {
+        let step = state.step.min(most);
+        match self.target.space.has_room_for(step) {
+            true => step,
+            false => STEP_BYTES_MIN,
+        }
+    }
+
     /// Asks the workers for the next window when less than half a step is left behind `end`.
     fn prepare_ahead(self: &Arc<Self>, state: &mut State, end: u64, now_ms: i64) {
         let Some(workers) = &self.workers else {
@@ -310,10 +315,9 @@ impl Tail {
         adapt_step(state, now_ms);
         let overlap = (2 * state.overlap).max(STEP_BYTES_MIN);
         let from = page_floor(end.max(window_end.saturating_sub(overlap)));
-        let to = page_ceil((window_end + state.step).min(self.target.limit));
-        let ahead = to.saturating_sub(state.allocated);
-        let has_room = self.target.space.has_room_for(ahead);
-        if to > window_end && has_room && workers.prepare(self) {
+        let step = self.step(state, STEP_BYTES_MAX);
+        let to = page_ceil((window_end + step).min(self.target.limit));
+        if to > window_end && workers.prepare(self) {
             state.next = Next::Wanted { from, to };
         }
     }
