@@ -24,9 +24,9 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 /// Short, so that a dead worker is soon missed.
-const SHORT: [&str; 2] = ["--session-timeout-ms", "2000"];
+const SHORT: [&str; 2] = ["--session-timeout", "2"];
 /// Long: no worker is to be missed because the machine is busy.
-const LONG: [&str; 2] = ["--session-timeout-ms", "15000"];
+const LONG: [&str; 2] = ["--session-timeout", "15"];
 
 /// How often a worker is killed in the acceptance run.
 const KILL_EVERY: Duration = Duration::from_secs(3);
@@ -392,6 +392,27 @@ fn a_worker_that_is_asked_to_end_finishes_and_hands_the_rest_back() {
     let third = queue.worker_with("third", &["--idle", "0.2"], "cat");
     let ended = { third }.wait(wait::SOON);
     assert!(ended.stderr.contains("0 done"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_worker_ends_when_it_is_asked_to_although_the_cluster_is_away() {
+    let mut dev = Dev::start();
+    let queue = Queue::of(&dev);
+    queue.submit("a\nb\n", &[]);
+    let mut worker = queue.worker("worker", "while [ ! -e go ]; do sleep 0.05; done; cat");
+    queue.wait_for_states(&[("running", 2)]);
+    dev.kill();
+    worker.signal(Signal::TERM);
+    // One ends in its hands, the other was not begun: it can say neither.
+    std::fs::write(dev.folder().join("go"), "").expect("writable");
+    let ended = worker.wait(wait::SOON);
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let words = "what it holds runs again elsewhere";
+    assert!(ended.stderr.contains(words), "{}", ended.stderr);
+    dev.restart();
+    let mut next = queue.worker_with("next", &["--max", "2"], "cat");
+    assert!(next.wait(wait::SOON).status.success());
+    queue.wait_for_states(&[("done", 2)]);
 }
 
 #[test]

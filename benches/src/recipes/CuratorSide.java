@@ -201,7 +201,7 @@ public class CuratorSide {
         double seconds = Double.parseDouble(words[2]);
         return switch (words[0]) {
             case "lock" -> lock(words[1], seconds);
-            case "contend" -> contend(words[1], seconds);
+            case "contend", "turns" -> contend(words[1], seconds);
             case "share" -> share(words[1], seconds);
             case "put", "push" -> put(words[1], seconds);
             case "batch" -> batch(words[1], seconds);

@@ -19,7 +19,7 @@ pub(super) struct Workload {
 }
 
 /// In the order of the table.
-pub(super) const ALL: [Workload; 8] = [
+pub(super) const ALL: [Workload; 9] = [
     Workload {
         command: "lock",
         sessions: 1,
@@ -31,6 +31,12 @@ pub(super) const ALL: [Workload; 8] = [
         sessions: 50,
         operation: "hand-over, 50 contenders in 50 sessions",
         by: "the same",
+    },
+    Workload {
+        command: "turns",
+        sessions: 50,
+        operation: "hand-over, 50 contenders in 50 sessions, each of which wants it again",
+        by: "`Lock::pass_on`, and the same",
     },
     Workload {
         command: "share",

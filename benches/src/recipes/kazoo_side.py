@@ -136,7 +136,7 @@ def closed():
     return 0, 0, []
 
 
-MEASURES = {"lock": lock, "contend": contend, "share": share, "put": put, "push": put, "batch": batch, "leased": leased, "unleased": unleased}
+MEASURES = {"lock": lock, "contend": contend, "turns": contend, "share": share, "put": put, "push": put, "batch": batch, "leased": leased, "unleased": unleased}
 for line in sys.stdin:
     words = line.split()
     if words[0] == "open":

@@ -67,10 +67,11 @@ impl Ours {
         let (path, sessions) = (path.to_owned(), self.sessions.clone());
         let task = match command {
             "lock" => self.runtime.spawn(lock(path, sessions, time)),
-            "contend" => self.runtime.spawn(contend(path, sessions, time)),
+            "contend" => self.runtime.spawn(contend(path, sessions, time, false)),
+            "turns" => self.runtime.spawn(contend(path, sessions, time, true)),
             "share" => {
                 let shared = vec![sessions[0].clone(); CALLERS];
-                self.runtime.spawn(contend(path, shared, time))
+                self.runtime.spawn(contend(path, shared, time, false))
             }
             "put" => self.runtime.spawn(put(path, sessions, time, 1)),
             "push" => self.runtime.spawn(push(path, sessions, time)),
@@ -114,7 +115,22 @@ struct HandOvers {
     latencies: Vec<u64>,
 }
 
-async fn contend(path: String, sessions: Vec<Session>, time: Duration) -> Result<Taken> {
+impl HandOvers {
+    /// One has it now, and calls release next.
+    fn had(&mut self) {
+        let latency = self.released.map(|at| micros(at.elapsed()));
+        self.latencies.extend(latency);
+        self.released = Some(Instant::now());
+    }
+}
+
+/// Everybody takes it again and again; `passes_on`: and lets go in the same step.
+async fn contend(
+    path: String,
+    sessions: Vec<Session>,
+    time: Duration,
+    passes_on: bool,
+) -> Result<Taken> {
     let seen = Arc::new(Mutex::new(HandOvers::default()));
     let begun = Instant::now();
     let mut contenders = JoinSet::new();
@@ -122,16 +138,19 @@ async fn contend(path: String, sessions: Vec<Session>, time: Duration) -> Result
         let lock = Lock::new(&session, path.as_str())?;
         let seen = Arc::clone(&seen);
         contenders.spawn(async move {
+            let mut hold = lock.acquire().await?;
+            seen.try_lock()?.had();
             while begun.elapsed() < time {
-                let hold = lock.acquire().await?;
-                {
-                    let mut seen = seen.try_lock()?;
-                    let latency = seen.released.map(|at| micros(at.elapsed()));
-                    seen.latencies.extend(latency);
-                    seen.released = Some(Instant::now());
-                }
-                hold.release().await?;
+                hold = match passes_on {
+                    true => lock.pass_on(hold).await?,
+                    false => {
+                        hold.release().await?;
+                        lock.acquire().await?
+                    }
+                };
+                seen.try_lock()?.had();
             }
+            hold.release().await?;
             anyhow::Ok(())
         });
     }

@@ -5,7 +5,8 @@
 //! | `open N`, `close` | opens N sessions, closes them: neither is measured |
 //! | `lock PATH SECONDS` | the first session takes a lock and lets it go, alone |
 //! | `contend PATH SECONDS` | every session does so, all on one lock; a latency is from one holder's call of release to the return of the next one's acquire |
-//! | `share PATH SECONDS` | the same by 50 callers of the first session |
+//! | `turns PATH SECONDS` | the same, and each lets go and stands in line again in one step where the recipe has it |
+//! | `share PATH SECONDS` | as `contend`, by 50 callers of the first session |
 //! | `put PATH SECONDS` | puts an item of 100 bytes, and waits for the answer |
 //! | `batch PATH SECONDS` | puts 100 items by the recipe's way for many, and waits until all are in |
 //! | `leased PATH SECONDS` | the first session puts, the second takes under a lease and acknowledges; at most 100 items on the way |

@@ -7,7 +7,8 @@
 //!
 //! A request waits for another one's share only where that one ends by itself. So what brokers ask
 //! each other has a budget of its own (creating a topic waits for it), and members that wait for
-//! their group take no share: theirs is the group's by then.
+//! their group take no share: theirs is the group's by then. Small requests have one, too: a deletion of many
+//! topics waits for its time-out while there is no controller, and nothing usual is to wait for that.
 
 use std::sync::Arc;
 
@@ -21,6 +22,10 @@ use super::{CloseReason, Context};
 
 /// Bodies up to this size are not counted: most requests by far.
 const UNCOUNTED_BYTES: usize = 512;
+/// Bodies up to this size do not wait for larger ones.
+const SMALL_BYTES: usize = 16 << 10;
+/// What small ones may cost together.
+const SMALL_BUDGET: usize = 32 << 20;
 
 /// What requests may cost, in bytes of memory.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +96,7 @@ const WAITING_PARTITION_BYTES: usize = 512;
 /// What all requests in work may take together.
 #[derive(Debug)]
 pub struct WorkMemory {
+    of_small: Arc<RequestMemory>,
     of_clients: Arc<RequestMemory>,
     of_brokers: Arc<RequestMemory>,
     waiting_fetches: Arc<RequestMemory>,
@@ -99,6 +105,7 @@ pub struct WorkMemory {
 impl Default for WorkMemory {
     fn default() -> Self {
         Self {
+            of_small: RequestMemory::new(SMALL_BUDGET),
             of_clients: RequestMemory::new(OF_CLIENTS.request),
             of_brokers: RequestMemory::new(OF_BROKERS.request),
             waiting_fetches: RequestMemory::new(OF_CLIENTS.request),
@@ -107,6 +114,16 @@ impl Default for WorkMemory {
 }
 
 impl WorkMemory {
+    /// What a request with a body of so many bytes waits for; `None`: for nothing.
+    fn of_request(&self, key: ApiKey, bytes: usize) -> Option<&Arc<RequestMemory>> {
+        match (bytes, is_between_brokers(key)) {
+            (..=UNCOUNTED_BYTES, _) => None,
+            (_, true) => Some(&self.of_brokers),
+            (..=SMALL_BYTES, false) => Some(&self.of_small),
+            (_, false) => Some(&self.of_clients),
+        }
+    }
+
     /// Room for a fetch of so many partitions that waits for records; `Err` when too many wait already, and
     /// it should be answered soon.
     pub(super) fn of_waiting_fetch(&self, partitions: usize) -> Result<Option<Grant>, Full> {
@@ -130,15 +147,15 @@ pub(super) async fn decode<M: Message>(
     cx: &Context,
     body: Body,
 ) -> Result<(M, Option<Grant>), CloseReason> {
-    let shared = &cx.services.work_memory;
-    let (memory, costs) = match is_between_brokers(M::KEY) {
-        true => (&shared.of_brokers, OF_BROKERS),
-        false => (&shared.of_clients, OF_CLIENTS),
+    let costs = match is_between_brokers(M::KEY) {
+        true => OF_BROKERS,
+        false => OF_CLIENTS,
     };
     let mut reader = Reader::shared(&body.bytes).with_limits(costs.request, costs.answer);
-    let mut grant = match body.bytes.len() {
-        ..=UNCOUNTED_BYTES => None,
-        _ => Some(memory.take(reader.budget()).await),
+    let memory = &cx.services.work_memory;
+    let mut grant = match memory.of_request(M::KEY, body.bytes.len()) {
+        Some(memory) => Some(memory.take(reader.budget()).await),
+        None => None,
     };
     let before = reader.budget();
     let request = M::decode_front(&mut reader, cx.version)
@@ -217,6 +234,20 @@ mod tests {
         ));
         drop((first, second));
         assert!(memory.of_waiting_fetch(UNCOUNTED_PARTITIONS + 1).is_ok());
+    }
+
+    #[tokio::test]
+    async fn small_requests_and_those_of_brokers_do_not_wait_for_large_ones() {
+        let memory = WorkMemory::default();
+        let of = |key, bytes| memory.of_request(key, bytes);
+        let large = of(ApiKey::DeleteTopics, 20 << 20).expect("it is counted");
+        let _all = large.take(OF_CLIENTS.request).await;
+        assert!(of(ApiKey::Metadata, 17 << 10).is_some_and(|m| m.try_take(1).is_none()));
+        assert!(of(ApiKey::Metadata, 100).is_none());
+        let free = [(ApiKey::Metadata, 900), (ApiKey::UpdateMetadata, 20 << 20)];
+        for (key, bytes) in free {
+            assert!(of(key, bytes).is_some_and(|m| m.try_take(1).is_some()));
+        }
     }
 
     #[test]

@@ -13,8 +13,9 @@ use nyala_client::wire::{ApiKey, DecodeError, EncodeError, ErrorCode, Message, R
 
 use super::body::Frame;
 use super::context::authorize;
+use super::cut_off;
 use super::produce_direct::Direct;
-use super::reply::{CloseReason, Later, LaterKind, Payload, Reply};
+use super::reply::{CloseReason, Later, LaterAnswer, LaterKind, Payload, Reply};
 use super::{Api, Context, Operation, Principal, Resource, Run, Services, fetch, find, produce};
 
 /// The other end of one connection, as handlers see it.
@@ -74,25 +75,27 @@ impl Peer {
         match api.run {
             Run::Produce => produce::handle(self, &header, reader.rest(), now_ms, out),
             Run::Fetch => fetch::handle(self, &header, reader.rest(), now_ms, out),
-            Run::Plain(_) if is_about_the_cluster(header.key) && self.is_cut_off() => {
-                let api = api.key.name();
-                Err(CloseReason::CutOff { api })
-            }
             Run::Plain(run) => {
                 let (cx, correlation) = (self.context(&header), header.correlation_id);
                 let header_bytes = bytes.len() - reader.rest().len();
-                let body = frame.into_body(header_bytes);
+                let answer = run(cx, frame.into_body(header_bytes), correlation);
                 Ok(Reply::Later(Later {
-                    answer: run(cx, body, correlation),
+                    answer: match cut_off::concerns(api.key, &self.services) {
+                        true => self.once_in_touch(api, answer),
+                        false => answer,
+                    },
                     kind: LaterKind::Exclusive,
                 }))
             }
         }
     }
 
-    /// Whether this broker's picture of the cluster is of the past.
-    fn is_cut_off(&self) -> bool {
-        self.services.partitions.is_cut_off()
+    fn once_in_touch(&self, api: &Api, answer: LaterAnswer) -> LaterAnswer {
+        let (name, services) = (api.key.name(), Arc::clone(&self.services));
+        Box::pin(async move {
+            cut_off::over(name, &services).await?;
+            answer.await
+        })
     }
 
     /// What all requests share.
@@ -127,19 +130,6 @@ impl Peer {
             listener_name: Arc::clone(&self.listener_name),
         }
     }
-}
-
-/// What any broker may be asked, as clients do to find their way. Some ask a broker that they are
-/// connected to for as long as it answers, so one that is cut off must not: without it, they go to
-/// another.
-fn is_about_the_cluster(key: ApiKey) -> bool {
-    matches!(
-        key,
-        ApiKey::Metadata
-            | ApiKey::FindCoordinator
-            | ApiKey::InitProducerId
-            | ApiKey::DescribeCluster
-    )
 }
 
 fn unsupported(api: &Api, version: i16) -> CloseReason {

@@ -21,6 +21,7 @@ mod context;
 mod controlled_shutdown;
 mod create_partitions;
 mod create_topics;
+mod cut_off;
 mod delete_groups;
 mod delete_records;
 mod delete_topics;

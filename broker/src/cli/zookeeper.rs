@@ -117,7 +117,7 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number).map_err(|e| e.to_string())
 }
 
-fn session_seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn session_seconds(text: &str) -> Result<Duration, String> {
     let timeout = seconds(text)?;
     match timeout.as_millis() {
         1000..=3_600_000 => Ok(timeout),

@@ -1,5 +1,7 @@
 //! What can go wrong with a task queue.
 
+use std::time::Duration;
+
 use nyala_coordinator::ids::{TopicName, TopicNameError};
 use nyala_coordinator::registry::RegistryError;
 
@@ -93,6 +95,12 @@ pub enum TaskError {
     /// The session with ZooKeeper does not certainly hold any more.
     #[error("the session with ZooKeeper is not certain any more")]
     SessionLost,
+    /// A worker that closes could not say what became of its tasks.
+    #[error("the cluster has not heard this worker for {} s: what it holds runs again elsewhere", .patience.as_secs())]
+    Unheard {
+        /// How long it was told.
+        patience: Duration,
+    },
     /// The worker was closed.
     #[error("the worker is closed")]
     Closed,

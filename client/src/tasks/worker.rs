@@ -158,11 +158,11 @@ impl Worker {
             let lease = given.lease;
             let reporter = self.reporter(given);
             match fetched {
-                Ok(payload) => return Ok(Job::new(reporter, payload, lease, &self.outstanding)),
+                Ok(payload) => return Ok(Job::new(reporter, payload, lease)),
                 Err(error) => {
                     tracing::warn!(%error, "a payload could not be read");
                     let fatal = matches!(error, TaskError::Gone { .. });
-                    let job = Job::new(reporter, Bytes::new(), lease, &self.outstanding);
+                    let job = Job::new(reporter, Bytes::new(), lease);
                     tokio::spawn(job.fail(error.to_string().into(), fatal));
                 }
             }
@@ -176,6 +176,7 @@ impl Worker {
             id: given.id,
             attempt: given.attempt,
             worker: given.worker,
+            outstanding: Arc::clone(&self.outstanding),
         }
     }
 
@@ -194,29 +195,44 @@ impl Worker {
 
     /// Takes no more: hands back what was not begun, waits until all jobs that were handed out are
     /// settled, and leaves.
+    ///
+    /// While the cluster is away it gives up after 20 s, or so long after the last job has ended, with
+    /// [`TaskError::Unheard`]: others get what it holds when its session is over.
     pub async fn close(mut self) -> Result<(), TaskError> {
+        let outstanding = Arc::clone(&self.outstanding);
+        outstanding.close();
         let me = self.me.borrow().clone();
-        if let Some(me) = &me {
-            self.parts.append(Event::Leaving(me.clone())).await?.await?;
-        }
-        self.given.close();
-        let mut pending = self.pending.take();
-        loop {
-            let given = match pending.take() {
-                Some(given) => given,
-                None => match self.given.recv().await {
-                    Some(given) => given,
-                    None => break,
-                },
-            };
-            self.reporter(given).hand_back().await?;
-        }
-        self.outstanding.none().await;
+        let said = match &me {
+            Some(me) => self.hand_back_rest(me).await,
+            None => Ok(()),
+        };
+        outstanding.none().await;
         self.driver.abort();
         self.left = true;
         match me {
-            Some(me) => leave(&self.parts, &me).await,
-            None => Ok(()),
+            Some(me) if said.is_ok() => outstanding.patiently(leave(&self.parts, &me)).await,
+            _ => said,
+        }
+    }
+
+    /// Says that no more is wanted, then gives back what was not begun: the other way round it would be
+    /// given to this worker again.
+    async fn hand_back_rest(&mut self, me: &WorkerId) -> Result<(), TaskError> {
+        let leaving = async {
+            let said = self.parts.append(Event::Leaving(me.clone())).await?;
+            Ok(said.await?)
+        };
+        self.outstanding.patiently(leaving).await?;
+        self.given.close();
+        loop {
+            let given = match self.pending.take() {
+                Some(given) => given,
+                None => match self.given.recv().await {
+                    Some(given) => given,
+                    None => return Ok(()),
+                },
+            };
+            self.reporter(given).hand_back().await?;
         }
     }
 }

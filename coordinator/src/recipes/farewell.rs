@@ -51,8 +51,8 @@ fn path_of(holder: &str) -> String {
     format!("{holder}-over")
 }
 
-/// Removes a held node and tells it. However that ends, [`Own::remove`] may follow.
-pub(super) async fn tell(session: &Session, own: &Own) -> Result<(), ZkError> {
+/// What removes a held node; `tells`: and says so to the next in line.
+pub(super) fn parting(own: &Own, tells: bool) -> Vec<Op> {
     let farewell = path_of(&own.path);
     let delete = |path| Op::Delete {
         path,
@@ -64,8 +64,16 @@ pub(super) async fn tell(session: &Session, own: &Own) -> Result<(), ZkError> {
         mode: CreateMode::Persistent,
         acl: Acl::Default,
     };
-    let ops = vec![create, delete(farewell), delete(own.path.clone())];
-    Ok(session.multi(ops).await.map(drop)?)
+    let gone = delete(own.path.clone());
+    match tells {
+        true => vec![create, delete(farewell), gone],
+        false => vec![gone],
+    }
+}
+
+/// Removes a held node and tells it. However that ends, [`Own::remove`] may follow.
+pub(super) async fn tell(session: &Session, own: &Own) -> Result<(), ZkError> {
+    Ok(session.multi(parting(own, true)).await.map(drop)?)
 }
 
 /// Watches for the farewell of the node at `holder`; `None` if it cannot be watched for.

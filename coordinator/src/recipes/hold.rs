@@ -10,6 +10,8 @@
 //! lived; nobody who holds the same thing has a smaller fence and is valid. The exception: who deletes the
 //! nodes of others breaks into what they hold, and they notice it after [`WATCH_AFTER`] and an answer.
 
+mod requeue;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -325,6 +327,11 @@ impl Hold {
     pub(super) fn with_entry(mut self, entry: Entry) -> Self {
         self.entry = Some(entry);
         self
+    }
+
+    /// What keeps `busy` so, if this was had through that handle.
+    pub(super) fn take_entry(&mut self, busy: &Busy) -> Option<Entry> {
+        self.entry.take_if(|entry| Arc::ptr_eq(&entry.0, &busy.0))
     }
 }
 

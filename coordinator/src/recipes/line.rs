@@ -86,6 +86,19 @@ impl Line {
         Ok(hold.with_entry(entry))
     }
 
+    /// Lets go of `hold` and waits for the next turn, from the end of the line: in one write, if `hold` is of this
+    /// handle.
+    pub(super) async fn pass_on(&self, kind: Kind, mut hold: Hold) -> Result<Hold, RecipeError> {
+        let Some(entry) = hold.take_entry(&self.busy) else {
+            hold.release().await?;
+            return self.acquire(kind, None).await;
+        };
+        let entered = hold.requeue(self.plan(kind)).await;
+        let entered = entered.map_err(RecipeError::at(&self.path))?;
+        let hold = self.wait_from(kind, Some(entered)).await?;
+        Ok(hold.with_entry(entry))
+    }
+
     /// Takes the turn if it is free now.
     pub(super) async fn try_acquire(&self, kind: Kind) -> Result<Option<Hold>, RecipeError> {
         let entry = self.busy.enter(&self.path)?;
@@ -120,18 +133,33 @@ impl Line {
         &self,
         kind: Kind,
     ) -> Result<(Contender, Option<Children>), RecipeError> {
-        let plan = Plan {
-            parent: self.path.clone(),
-            prefix: kind.prefix(self.layout),
-            data: self.data.clone(),
-        };
-        let entered = Contender::enter(&self.session, plan).await;
+        let entered = Contender::enter(&self.session, self.plan(kind)).await;
         entered.map_err(RecipeError::at(&self.path))
     }
 
+    fn plan(&self, kind: Kind) -> Plan {
+        Plan {
+            parent: self.path.clone(),
+            prefix: kind.prefix(self.layout),
+            data: self.data.clone(),
+        }
+    }
+
     async fn wait(&self, kind: Kind) -> Result<Hold, RecipeError> {
+        self.wait_from(kind, None).await
+    }
+
+    /// As [`wait`](Self::wait), from a place in line, if there is one.
+    async fn wait_from(
+        &self,
+        kind: Kind,
+        mut entered: Option<(Contender, Option<Children>)>,
+    ) -> Result<Hold, RecipeError> {
         loop {
-            let (contender, mut listed) = self.enter(kind).await?;
+            let (contender, mut listed) = match entered.take() {
+                Some(entered) => entered,
+                None => self.enter(kind).await?,
+            };
             let mut waited = false;
             let mine = loop {
                 let names = self.names(&contender, listed.take()).await?;

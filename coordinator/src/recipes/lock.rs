@@ -12,7 +12,8 @@
 //! waits goes on waiting, with a new session from the end of the line.
 //! *Costs*: three requests and no watch, uncontended; five and two events for one of many who wait; one more
 //! each time that one before us leaves without a farewell (`farewell.rs`), as kazoo's and Curator's do. Who
-//! waits right behind a holder of its own session has it before ZooKeeper has heard of the release.
+//! waits right behind a holder of its own session has it before ZooKeeper has heard of the release. Who wants it
+//! again after the others saves a write by [`pass_on`](Lock::pass_on), which nearly halves the time of a hand-over.
 //!
 //! ```no_run
 //! # async fn example(session: nyala_coordinator::session::Session) -> Result<(), Box<dyn std::error::Error>> {
@@ -78,6 +79,15 @@ impl Lock {
     /// Takes it if nobody has it; `None` if somebody has.
     pub async fn try_acquire(&self) -> Result<Option<Hold>, RecipeError> {
         self.line.try_acquire(Kind::Lock).await
+    }
+
+    /// Lets go of it and stands in line again, at the end, in one write instead of two: for who works in turns
+    /// with others. Returns with the next hold, which has a fence of its own.
+    ///
+    /// Of a `hold` that is lost already nothing is left to let go of; one of another handle is released first.
+    /// Dropping the future gives the place up; the hold is over in any case.
+    pub async fn pass_on(&self, hold: Hold) -> Result<Hold, RecipeError> {
+        self.line.pass_on(Kind::Lock, hold).await
     }
 
     /// The holder, then those who wait, in order. The first may just have let go: if it matters, compare

@@ -4,7 +4,9 @@
 //! nobody else uses, and only counts if the session that is alive owns it: a node of our last session,
 //! which ZooKeeper is about to delete, has the same name part (CURATOR-498, CURATOR-696).
 
-use crate::session::{Acl, Children, CreateMode, Session, SessionState, Stat, ZkError};
+use crate::session::{
+    Acl, Children, CreateMode, Op, OpResult, Session, SessionState, Stat, ZkError,
+};
 
 use super::fence::Fence;
 
@@ -57,9 +59,7 @@ impl Own {
                     let Some(own) = Self::of(session, created.path, &created.stat, true) else {
                         continue;
                     };
-                    let among = |all: &Children| all.names.iter().any(|n| n == own.name());
-                    let listed = listed.ok().filter(among);
-                    return Ok((own, listed));
+                    return Ok(own.among(listed));
                 }
                 Err(ZkError::NoNode) => match session.ensure_path(&plan.parent).await {
                     Ok(()) => {}
@@ -76,6 +76,47 @@ impl Own {
                 Err(e) => return Err(e),
             }
         }
+    }
+
+    /// Makes a sequential node by the transaction that removes `old`, which is what `going` does; tried once.
+    /// `None`: it went again, with its session.
+    ///
+    /// An error of [`ZkError::Unknown`] leaves both nodes as they were, or as they were to be. Dropping the future
+    /// may leave a node: `find` knows.
+    pub(super) async fn create_in_stead(
+        session: &Session,
+        old: &Self,
+        mut going: Vec<Op>,
+        plan: &Plan,
+    ) -> Result<Option<OwnAmong>, ZkError> {
+        if old.is_over(session) {
+            return Err(ZkError::SessionExpired);
+        }
+        going.push(Op::Create {
+            path: child(&plan.parent, &plan.prefix),
+            data: plan.data.clone(),
+            mode: CreateMode::EphemeralSequential,
+            acl: Acl::Default,
+        });
+        let done = session.multi(going).await?;
+        let Some(OpResult::Created { path, .. }) = done.into_iter().next_back() else {
+            return Ok(None);
+        };
+        // A transaction's answer has no stat (ZOOKEEPER-4026).
+        let (stat, listed) = tokio::join!(session.exists(&path), session.list(&plan.parent));
+        let own = match stat {
+            Ok(stat) => stat.and_then(|stat| Self::of(session, path, &stat, true)),
+            Err(e) if e.is_transient() => Self::find(session, plan).await?,
+            Err(e) => return Err(e),
+        };
+        Ok(own.map(|own| own.among(listed)))
+    }
+
+    /// With the list, if that has it.
+    fn among(self, listed: Result<Children, ZkError>) -> OwnAmong {
+        let has_it = |all: &Children| all.names.iter().any(|n| n == self.name());
+        let listed = listed.ok().filter(has_it);
+        (self, listed)
     }
 
     /// The node that a create without an answer has left, if it has.

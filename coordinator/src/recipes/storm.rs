@@ -60,7 +60,7 @@ fn fences(all: &[Validity]) -> Vec<Fence> {
     all.iter().map(Validity::fence).collect()
 }
 
-/// Takes, gives up, releases, drops, until told to end. Gives the session back: what it made must be
+/// Takes, gives up, passes on, releases, drops, until told to end. Gives the session back: what it made must be
 /// gone before it ends.
 async fn contend(
     session: Session,
@@ -72,14 +72,14 @@ async fn contend(
     while !*end.borrow() {
         let limit = Duration::from_millis(random.random_range(20..600));
         let wants_lock = random.random_bool(0.5);
+        let lock = Lock::new(&session, PATH).expect("legal");
         let got = if wants_lock {
-            let lock = Lock::new(&session, PATH).expect("legal");
             lock.acquire_within(limit).await
         } else {
             let slots = Semaphore::new(&session, SLOTS, PERMITS).expect("legal");
             slots.acquire_within(limit).await
         };
-        let hold = match got {
+        let mut hold = match got {
             Ok(hold) => hold,
             Err(RecipeError::TimedOut { .. }) => continue,
             Err(error) => panic!("seed {seed}: {error}"),
@@ -92,6 +92,13 @@ async fn contend(
         tokio::select! {
             () = tokio::time::sleep(work) => {}
             _ = hold.lost() => {}
+        }
+        if wants_lock && random.random_bool(0.5) {
+            hold = match tokio::time::timeout(limit, lock.pass_on(hold)).await {
+                Ok(hold) => hold.unwrap_or_else(|e| panic!("seed {seed}: {e}")),
+                Err(_) => continue,
+            };
+            history.lock().lock_taken(&hold);
         }
         match random.random_bool(0.5) {
             true => drop(hold),

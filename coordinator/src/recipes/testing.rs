@@ -177,6 +177,7 @@ pub(super) type Request = (i32, String);
 
 pub(super) const CREATE: i32 = 15;
 pub(super) const DELETE: i32 = 2;
+pub(super) const EXISTS: i32 = 3;
 pub(super) const CHILDREN: i32 = 8;
 pub(super) const CHILDREN_AND_STAT: i32 = 12;
 pub(super) const MULTI: i32 = 14;

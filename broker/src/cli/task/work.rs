@@ -17,6 +17,7 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::super::process;
+use super::super::zookeeper::session_seconds;
 use super::{QueueArgs, advise, seconds};
 
 /// Largest result: it has to fit a request.
@@ -54,8 +55,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     idle: Option<Duration>,
     /// A worker that is silent for so long is taken for dead, and its tasks are given to others
-    #[arg(long, value_name = "MILLISECONDS", default_value_t = 6000, value_parser = clap::value_parser!(u64).range(1000..=3_600_000))]
-    session_timeout_ms: u64,
+    #[arg(long, value_name = "SECONDS", default_value = "6", value_parser = session_seconds)]
+    session_timeout: Duration,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
@@ -104,7 +105,7 @@ struct Counts {
 
 pub(super) async fn main(args: Args) -> Result<(), Box<dyn Error>> {
     let mut config = QueueConfig::default();
-    config.cluster.session_timeout = Duration::from_millis(args.session_timeout_ms);
+    config.cluster.session_timeout = args.session_timeout;
     config.cluster.connection.client_id = "nyala-task-work".to_owned();
     let queue = args.queue.open(config).await?;
     let mut worker = queue
@@ -128,10 +129,10 @@ pub(super) async fn main(args: Args) -> Result<(), Box<dyn Error>> {
     // Waits for what runs. The queue hears first that this worker takes no more: a task that was handed
     // back before would be given to it again.
     let (closed, fault) = tokio::join!(worker.close(), work.settle_rest());
-    closed.map_err(advise)?;
-    queue.close().await?;
     let counts = work.counts;
     eprintln!("nyala: {} done, {} failed", counts.done, counts.failed);
+    closed.map_err(advise)?;
+    queue.close().await?;
     match (fault, end) {
         (Some(words), _) => Err(words.into()),
         // One with an end of its own has not come to it.

@@ -1,6 +1,7 @@
 //! [`Job`]: one task in the hands of a worker, until it is acknowledged.
 //!
-//! A report is repeated until it is in the log: the first result counts, so a second copy does no harm.
+//! A report is repeated until it is in the log: the first result counts, so a second copy does no harm. Only a
+//! worker that closes gives up in the end: a cluster that is away must not keep a process from ending.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +12,7 @@ use nyala_coordinator::ids::PartitionIndex;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::error::TaskError;
@@ -26,14 +28,40 @@ const STARTED_AFTER: Duration = Duration::from_millis(500);
 /// Shortest time between two reports of progress; what comes between is dropped.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Jobs that are not settled.
+/// How long a worker that closes goes on telling the cluster something: long enough for another broker
+/// to take over from one that died (Kafka's `zookeeper.session.timeout.ms` is 18 s), and short of the time that service
+/// managers leave a process to end.
+pub(super) const CLOSING_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Jobs that are not settled, and whether the worker closes.
 #[derive(Debug, Default)]
 pub(super) struct Outstanding {
     count: AtomicUsize,
     changed: Notify,
+    closing: CancellationToken,
 }
 
 impl Outstanding {
+    /// From now on nothing is told for longer than [`CLOSING_PATIENCE`].
+    pub(super) fn close(&self) {
+        self.closing.cancel();
+    }
+
+    /// What `telling` comes to; or that the worker closes and nobody has listened.
+    pub(super) async fn patiently<T>(
+        &self,
+        telling: impl Future<Output = Result<T, TaskError>>,
+    ) -> Result<T, TaskError> {
+        let out_of_patience = async {
+            self.closing.cancelled().await;
+            tokio::time::sleep(CLOSING_PATIENCE).await;
+        };
+        tokio::select! {
+            told = telling => told,
+            () = out_of_patience => Err(TaskError::Unheard { patience: CLOSING_PATIENCE }),
+        }
+    }
+
     /// Waits until all are settled.
     pub(super) async fn none(&self) {
         loop {
@@ -72,6 +100,7 @@ pub(super) struct Reporter {
     pub(super) id: TaskId,
     pub(super) attempt: u32,
     pub(super) worker: WorkerId,
+    pub(super) outstanding: Arc<Outstanding>,
 }
 
 impl Reporter {
@@ -85,8 +114,12 @@ impl Reporter {
         }
     }
 
-    /// Appends `report`, however long that takes.
+    /// Appends `report`, however long that takes unless the worker closes.
     async fn report(&self, report: Report) -> Result<(), TaskError> {
+        self.outstanding.patiently(self.append(report)).await
+    }
+
+    async fn append(&self, report: Report) -> Result<(), TaskError> {
         loop {
             let sent = match self.parts.append(self.event(report.clone())).await {
                 Ok(ack) => ack.await,
@@ -112,6 +145,10 @@ impl Reporter {
         if result.len() <= INLINE_BYTES_MAX {
             return Ok(Stored::Inline(result));
         }
+        self.outstanding.patiently(self.append_result(result)).await
+    }
+
+    async fn append_result(&self, result: Bytes) -> Result<Stored, TaskError> {
         loop {
             let record = Record::new(self.parts.topics.results.clone(), result.clone())
                 .with_partition(PartitionIndex(0))
@@ -179,12 +216,8 @@ impl Drop for Job {
 }
 
 impl Job {
-    pub(super) fn new(
-        reporter: Reporter,
-        payload: Bytes,
-        lease: Duration,
-        outstanding: &Arc<Outstanding>,
-    ) -> Self {
+    pub(super) fn new(reporter: Reporter, payload: Bytes, lease: Duration) -> Self {
+        let counted = Counted::new(&reporter.outstanding);
         let begun = reporter.clone();
         let started = tokio::spawn(async move {
             tokio::time::sleep(STARTED_AFTER).await;
@@ -202,7 +235,7 @@ impl Job {
                 said: None,
             }),
             started: Some(AbortOnDropHandle::new(started)),
-            counted: Some(Counted::new(outstanding)),
+            counted: Some(counted),
         }
     }
 
@@ -256,25 +289,25 @@ impl Job {
     /// It is done. Returns when the result is safe.
     pub async fn ack(mut self, result: impl Into<Bytes>) -> Result<(), TaskError> {
         self.started = None;
-        let result = result.into();
-        if let Some(reporter) = &self.reporter {
-            match reporter.store(result).await {
-                Ok(stored) => reporter.report(Report::Done(stored)).await?,
-                Err(error) => {
-                    // It would be as large the next time.
-                    let (words, fatal) = (error.to_string().into(), true);
-                    let report = Report::Failed {
-                        error: words,
-                        fatal,
-                    };
-                    reporter.report(report).await?;
-                    self.reporter = None;
-                    return Err(error);
-                }
+        let Some(reporter) = &self.reporter else {
+            return Ok(());
+        };
+        match reporter.store(result.into()).await {
+            Ok(stored) => self.conclude(Report::Done(stored)).await,
+            Err(error @ TaskError::Unheard { .. }) => {
+                self.reporter = None;
+                Err(error)
+            }
+            Err(error) => {
+                // It would be as large the next time.
+                let report = Report::Failed {
+                    error: error.to_string().into(),
+                    fatal: true,
+                };
+                self.conclude(report).await?;
+                Err(error)
             }
         }
-        self.reporter = None;
-        Ok(())
     }
 
     /// It failed: tried again after a pause, as often as the task allows, then given up.
@@ -288,22 +321,25 @@ impl Job {
     }
 
     pub(super) async fn fail(mut self, error: Bytes, fatal: bool) -> Result<(), TaskError> {
-        self.started = None;
         let error = error.slice(..error.len().min(ERROR_BYTES_MAX));
-        if let Some(reporter) = &self.reporter {
-            reporter.report(Report::Failed { error, fatal }).await?;
-        }
-        self.reporter = None;
-        Ok(())
+        self.conclude(Report::Failed { error, fatal }).await
     }
 
     /// It was not done, through no fault of its own: another worker gets it at once.
     pub async fn hand_back(mut self) -> Result<(), TaskError> {
+        self.conclude(Report::Returned).await
+    }
+
+    /// Says what became of it. Of what nobody has heard nothing more is said: it goes with the worker.
+    async fn conclude(&mut self, report: Report) -> Result<(), TaskError> {
         self.started = None;
-        if let Some(reporter) = &self.reporter {
-            reporter.hand_back().await?;
+        let Some(reporter) = &self.reporter else {
+            return Ok(());
+        };
+        let said = reporter.report(report).await;
+        if matches!(said, Ok(()) | Err(TaskError::Unheard { .. })) {
+            self.reporter = None;
         }
-        self.reporter = None;
-        Ok(())
+        said
     }
 }

@@ -1,5 +1,7 @@
 //! The lock, and with it everything under it, through the faults it was made for.
 
+mod pass_on;
+
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use tokio::task::JoinHandle;

@@ -1,0 +1,56 @@
+//! Letting go and standing in line again, in one write.
+//!
+//! The transaction that deletes the held node makes the next one, at the end of the line. Whoever is next has
+//! its turn as soon as after a release, and the server has one write less to sync in between.
+
+use super::{Contender, Entering, Hold, Own, Plan};
+use crate::recipes::farewell;
+use crate::session::{Children, ZkError};
+
+impl Hold {
+    /// Lets go, and enters by `plan`. The handle may be used for something else meanwhile.
+    pub(in crate::recipes) async fn requeue(
+        self,
+        plan: Plan,
+    ) -> Result<(Contender, Option<Children>), ZkError> {
+        let Self {
+            contender, term, ..
+        } = self;
+        drop(term);
+        contender.requeue(plan).await
+    }
+}
+
+impl Contender {
+    async fn requeue(mut self, plan: Plan) -> Result<(Self, Option<Children>), ZkError> {
+        let session = self.session.clone();
+        let mut entering = Entering {
+            session: &session,
+            runtime: self.runtime.clone(),
+            plan: Some(plan.clone()),
+        };
+        let tells = self.hand_over();
+        let going = farewell::parting(&self.own, tells);
+        let made = match Own::create_in_stead(&session, &self.own, going, &plan).await {
+            Ok(made) => {
+                self.stands = false;
+                made
+            }
+            // Both or neither has happened. The old one goes in any case.
+            Err(error) => {
+                let unsure = error == ZkError::Unknown;
+                self.leave().await?;
+                match unsure {
+                    true => Own::find(&session, &plan).await?.map(|own| (own, None)),
+                    false => None,
+                }
+            }
+        };
+        let (own, listed) = match made {
+            Some(made) => made,
+            None => Own::create(&session, &plan).await?,
+        };
+        entering.plan = None;
+        Ok((Self::adopt(&session, own), listed))
+    }
+}
