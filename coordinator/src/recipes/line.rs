@@ -4,10 +4,13 @@
 //! says that it held until now (`farewell.rs`), a list is read again before anything is taken: the one
 //! before may have left without ever having held. Who shares our session says so to us itself
 //! (`session/neighbours.rs`): nobody stands between us, so that it need be neither written first nor watched.
+//! In a long line only the farewell is watched for at first: it will come, unless the one before gives up, and then
+//! those who are before that one hold us up longer than the delay does.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use crate::session::{Children, Node, Session, Word, ZkError};
+use crate::session::{Children, Node, Session, Stat, Watch, Word, ZkError};
 
 use super::error::{RecipeError, usable_path, within};
 use super::farewell::{self, Farewell};
@@ -16,9 +19,9 @@ use super::hold::{Busy, Contender, Hold};
 use super::own::{Plan, child};
 use super::turn::{self, Kind, Layout, Turn};
 
-/// Who shares our session says itself when it goes. Only then is its node watched too: somebody else may
-/// have deleted it.
-pub(super) const NEIGHBOUR_FIRST: Duration = Duration::from_millis(100);
+/// Who shares our session says itself when it goes, and who is far back in line by a farewell. Only after this is its
+/// node watched too: it may have given up, or somebody else may have deleted it.
+pub(super) const WORD_FIRST: Duration = Duration::from_millis(100);
 
 /// One who holds or waits, as others see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,12 +55,12 @@ enum Left {
 }
 
 impl Kind {
-    /// What one of this kind says when it lets go, having `waited` for its turn or not.
-    fn farewell(self, waited: bool) -> Farewell {
+    /// What one of this kind says when it lets go; `in_line`: it has waited for its turn, or somebody waits for it.
+    fn farewell(self, in_line: bool) -> Farewell {
         match self {
             // Others of its kind may hold beside it.
             Self::Read | Self::Permit => Farewell::Never,
-            Self::Lock | Self::Write | Self::Latch if waited => Farewell::Always,
+            Self::Lock | Self::Write | Self::Latch if in_line => Farewell::Always,
             Self::Lock | Self::Write | Self::Latch => Farewell::WhenLong,
         }
     }
@@ -105,12 +108,14 @@ impl Line {
         let look = async {
             loop {
                 let (contender, listed) = self.enter(kind).await?;
+                let listed = listed.map(|listed| listed.names);
                 let names = self.names(&contender, listed).await?;
                 self.seen_by_all(&names, &contender)?;
                 match turn::turn(&names, contender.name()) {
                     Turn::Missing => {}
                     Turn::Mine => {
-                        let farewell = kind.farewell(false);
+                        let followed = turn::is_followed(&names, contender.name());
+                        let farewell = kind.farewell(followed);
                         if let Some(hold) = contender.hold_and_say(farewell).await {
                             return Ok(Some(hold));
                         }
@@ -153,28 +158,35 @@ impl Line {
     async fn wait_from(
         &self,
         kind: Kind,
-        mut entered: Option<(Contender, Option<Children>)>,
+        mut entered: Option<(Contender, Option<Vec<String>>)>,
     ) -> Result<Hold, RecipeError> {
         loop {
             let (contender, mut listed) = match entered.take() {
                 Some(entered) => entered,
-                None => self.enter(kind).await?,
+                None => {
+                    let (contender, listed) = self.enter(kind).await?;
+                    (contender, listed.map(|listed| listed.names))
+                }
             };
-            let mut waited = false;
+            let mut in_line = false;
             let mine = loop {
                 let names = self.names(&contender, listed.take()).await?;
                 self.seen_by_all(&names, &contender)?;
                 match turn::turn(&names, contender.name()) {
                     // The session ended, or somebody deleted our node: back to the end of the line.
                     Turn::Missing => break false,
-                    Turn::Mine => break true,
+                    Turn::Mine => {
+                        in_line |= turn::is_followed(&names, contender.name());
+                        break true;
+                    }
                     Turn::Behind(name) => {
-                        waited = true;
+                        in_line = true;
+                        let says = turn::will_say_farewell(&names, name);
                         tokio::select! {
                             biased;
                             _ = contender.lost() => break false,
                             () = contender.deleted() => {}
-                            left = self.leaves(name) => match left? {
+                            left = self.leaves(name, says) => match left? {
                                 Left::Told => break true,
                                 Left::Unknown => {}
                             },
@@ -182,7 +194,7 @@ impl Line {
                     }
                 }
             };
-            if mine && let Some(hold) = contender.hold_and_say(kind.farewell(waited)).await {
+            if mine && let Some(hold) = contender.hold_and_say(kind.farewell(in_line)).await {
                 return Ok(hold);
             }
         }
@@ -192,10 +204,10 @@ impl Line {
     pub(super) async fn names(
         &self,
         contender: &Contender,
-        listed: Option<Children>,
+        listed: Option<Vec<String>>,
     ) -> Result<Vec<String>, RecipeError> {
-        if let Some(listed) = listed {
-            return Ok(listed.names);
+        if let Some(names) = listed {
+            return Ok(names);
         }
         loop {
             let read = tokio::select! {
@@ -222,16 +234,16 @@ impl Line {
         }
     }
 
-    /// Waits until something happened to the node of this name.
-    async fn leaves(&self, name: &str) -> Result<Left, RecipeError> {
+    /// Waits until something happened to the node of this name, which `says` so if it can.
+    async fn leaves(&self, name: &str, says: bool) -> Result<Left, RecipeError> {
         let path = child(&self.path, name);
         let mut neighbour = self.session.neighbours().listen(&path);
         let stands = neighbour.stands();
         let by_zookeeper = async {
             if stands {
-                tokio::time::sleep(NEIGHBOUR_FIRST).await;
+                tokio::time::sleep(WORD_FIRST).await;
             }
-            self.leaves_zookeeper(name, &path).await
+            self.leaves_zookeeper(name, &path, says && !stands).await
         };
         tokio::select! {
             biased;
@@ -244,20 +256,45 @@ impl Line {
     }
 
     /// As [`leaves`](Self::leaves), told by ZooKeeper only.
-    async fn leaves_zookeeper(&self, name: &str, path: &str) -> Result<Left, RecipeError> {
-        // The second leaves after the first: a farewell that comes between is missed, and the line listed.
+    async fn leaves_zookeeper(
+        &self,
+        name: &str,
+        path: &str,
+        says: bool,
+    ) -> Result<Left, RecipeError> {
         let farewell = async {
             match turn::is_reader(name) {
                 true => None,
                 false => farewell::watch(&self.session, path).await,
             }
         };
+        if says {
+            let heard = farewell.await;
+            let mut heard = pin!(farewell::heard(heard));
+            tokio::select! {
+                () = &mut heard => return Ok(Left::Told),
+                () = tokio::time::sleep(WORD_FIRST) => {}
+            }
+            let before = self.session.exists_watch(path).await;
+            return self.gone(before, heard, path).await;
+        }
+        // The second leaves after the first: a farewell that comes between is missed, and the line listed.
         let (before, farewell) = tokio::join!(self.session.exists_watch(path), farewell);
+        self.gone(before, farewell::heard(farewell), path).await
+    }
+
+    /// What comes first, of a farewell and of what is seen of the node itself.
+    async fn gone(
+        &self,
+        before: Result<(Option<Stat>, Watch), ZkError>,
+        farewell: impl Future<Output = ()>,
+        path: &str,
+    ) -> Result<Left, RecipeError> {
         match before {
             Ok((Some(_), before)) => tokio::select! {
                 // Its event comes before that of the node's end.
                 biased;
-                () = farewell::heard(farewell) => Ok(Left::Told),
+                () = farewell => Ok(Left::Told),
                 () = before.changed() => Ok(Left::Unknown),
             },
             Ok((None, _)) => Ok(Left::Unknown),

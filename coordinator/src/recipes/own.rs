@@ -38,6 +38,8 @@ pub(super) struct Plan {
 
 /// A node and the children of its folder, if a list that has the node in it came with it.
 pub(super) type OwnAmong = (Own, Option<Children>);
+/// As [`OwnAmong`], with their names only.
+pub(super) type OwnAmongNames = (Own, Option<Vec<String>>);
 
 impl Own {
     /// Makes a sequential node, through lost connections and lost sessions.
@@ -59,7 +61,9 @@ impl Own {
                     let Some(own) = Self::of(session, created.path, &created.stat, true) else {
                         continue;
                     };
-                    return Ok(own.among(listed));
+                    let among = |all: &Children| all.names.iter().any(|n| n == own.name());
+                    let listed = listed.ok().filter(among);
+                    return Ok((own, listed));
                 }
                 Err(ZkError::NoNode) => match session.ensure_path(&plan.parent).await {
                     Ok(()) => {}
@@ -88,7 +92,7 @@ impl Own {
         old: &Self,
         mut going: Vec<Op>,
         plan: &Plan,
-    ) -> Result<Option<OwnAmong>, ZkError> {
+    ) -> Result<Option<OwnAmongNames>, ZkError> {
         if old.is_over(session) {
             return Err(ZkError::SessionExpired);
         }
@@ -103,20 +107,17 @@ impl Own {
             return Ok(None);
         };
         // A transaction's answer has no stat (ZOOKEEPER-4026).
-        let (stat, listed) = tokio::join!(session.exists(&path), session.list(&plan.parent));
-        let own = match stat {
-            Ok(stat) => stat.and_then(|stat| Self::of(session, path, &stat, true)),
-            Err(e) if e.is_transient() => Self::find(session, plan).await?,
-            Err(e) => return Err(e),
-        };
-        Ok(own.map(|own| own.among(listed)))
-    }
-
-    /// With the list, if that has it.
-    fn among(self, listed: Result<Children, ZkError>) -> OwnAmong {
-        let has_it = |all: &Children| all.names.iter().any(|n| n == self.name());
-        let listed = listed.ok().filter(has_it);
-        (self, listed)
+        match session.get_and_list(&path, &plan.parent).await {
+            Ok((node, listed)) => {
+                let own = node.and_then(|node| Self::of(session, path, &node.stat, true));
+                Ok(own.map(|own| (own, listed)))
+            }
+            Err(e) if e.is_transient() => {
+                let own = Self::find(session, plan).await?;
+                Ok(own.map(|own| (own, None)))
+            }
+            Err(e) => Err(e),
+        }
     }
 
     /// The node that a create without an answer has left, if it has.

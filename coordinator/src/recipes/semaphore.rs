@@ -180,7 +180,8 @@ impl Semaphore {
             .as_ref()
             .is_some_and(|l| l.stat.pzxid == contender.fence().0);
         loop {
-            let names = self.line.names(&contender, listed.take()).await?;
+            let listed = listed.take().map(|listed| listed.names);
+            let names = self.line.names(&contender, listed).await?;
             let Some(before) = turn::all_before(&names, contender.name()) else {
                 return Ok(Stood::Lost);
             };

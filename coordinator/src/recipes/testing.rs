@@ -178,6 +178,7 @@ pub(super) type Request = (i32, String);
 pub(super) const CREATE: i32 = 15;
 pub(super) const DELETE: i32 = 2;
 pub(super) const EXISTS: i32 = 3;
+pub(super) const MULTI_READ: i32 = 22;
 pub(super) const CHILDREN: i32 = 8;
 pub(super) const CHILDREN_AND_STAT: i32 = 12;
 pub(super) const MULTI: i32 = 14;
@@ -317,7 +318,10 @@ fn request(frame: &[u8]) -> Option<Request> {
     let number = |at: usize| Some(i32::from_be_bytes(frame.get(at..at + 4)?.try_into().ok()?));
     let code = number(4)?;
     // Each operation of a multi has a head of nine bytes.
-    let at = if code == MULTI { 8 + 9 } else { 8 };
+    let at = match code {
+        MULTI | MULTI_READ => 8 + 9,
+        _ => 8,
+    };
     let length = usize::try_from(number(at)?).ok()?;
     let path = String::from_utf8_lossy(frame.get(at + 4..at + 4 + length)?).into_owned();
     Some((code, path))

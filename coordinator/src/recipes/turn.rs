@@ -2,9 +2,13 @@
 //!
 //! ZooKeeper ends the name of a sequential node with ten digits; whoever has fewer before it was first.
 //! kazoo puts `__lock__` or `__rlock__` before them, Curator `-lock-`, `-latch-`, `__READ__` or
-//! `__WRIT__`. Names without digits are not contenders.
+//! `__WRIT__`. Names without digits are not contenders. What we write has a UUID of version 8 where kazoo's and Curator's
+//! are of version 4: to them a name like any other, to us one who says farewell (`farewell.rs`).
 
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
+
+/// Who has so many before him does not hold, nor let go, before we can begin to listen.
+const FAR_BACK: usize = 8;
 
 /// Under whose names we contend. All names are understood; this is about who understands ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub(super) enum Kind {
 impl Kind {
     /// The start of a name that nobody else uses.
     pub(super) fn prefix(self, layout: Layout) -> String {
-        let id = Uuid::new_v4();
+        let id = Builder::from_custom_bytes(Uuid::new_v4().into_bytes()).into_uuid();
         match (layout, self) {
             (_, Self::Permit) => format!("{}__permit__", id.simple()),
             (Layout::Kazoo, Self::Read) => format!("{}__rlock__", id.simple()),
@@ -72,6 +76,16 @@ fn is_curators(name: &str) -> bool {
         .any(|end| marker.ends_with(end))
 }
 
+/// Whether we have written the name.
+fn is_ours(name: &str) -> bool {
+    let id = match name.strip_prefix("_c_") {
+        Some(rest) => rest.get(..36),
+        None => name.get(..32),
+    };
+    let id = id.and_then(|id| Uuid::try_parse(id).ok());
+    id.is_some_and(|id| id.get_version_num() == 8)
+}
+
 /// Where a contender stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn<'a> {
@@ -102,6 +116,22 @@ pub(super) fn turn<'a>(names: &'a [String], own: &str) -> Turn<'a> {
         Some((_, name)) => Turn::Behind(name),
         None => Turn::Mine,
     }
+}
+
+/// Whether somebody stands behind `own`.
+pub(super) fn is_followed(names: &[String], own: &str) -> bool {
+    let number = sequence(own);
+    names
+        .iter()
+        .any(|name| sequence(name).is_some_and(|n| Some(n) > number))
+}
+
+/// Whether `name` is sure to say farewell after its turn: it is one of ours that has to wait for it, and for so
+/// many that it is far from going now.
+pub(super) fn will_say_farewell(names: &[String], name: &str) -> bool {
+    let number = sequence(name);
+    let before = |other: &&String| sequence(other).is_some_and(|n| Some(n) < number);
+    is_ours(name) && !is_reader(name) && names.iter().filter(before).count() >= FAR_BACK
 }
 
 /// All contenders before `own`, nearest first; `None` when it is not in line.

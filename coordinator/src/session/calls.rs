@@ -134,6 +134,42 @@ impl Session {
         .await
     }
 
+    /// Reads a node, and lists a folder at the same moment, by one request; `None` for what is missing.
+    pub async fn get_and_list(
+        &self,
+        node: &str,
+        folder: &str,
+    ) -> Result<(Option<Node>, Option<Vec<String>>), ZkError> {
+        self.read(|client| {
+            let (node, folder) = (node.to_owned(), folder.to_owned());
+            async move {
+                let mut reader = client.new_multi_reader();
+                reader.add_get_data(&node).map_err(lift)?;
+                reader.add_get_children(&folder).map_err(lift)?;
+                let (mut got, mut listed) = (None, None);
+                for result in reader.commit().await.map_err(lift)? {
+                    match result {
+                        zk::MultiReadResult::Data { data, stat } => {
+                            let stat = stat.into();
+                            got = Some(Node { data, stat });
+                        }
+                        zk::MultiReadResult::Children { children } => listed = Some(children),
+                        zk::MultiReadResult::Error { err } if !matches!(err, zk::Error::NoNode) => {
+                            return Err(lift(err));
+                        }
+                        // It is missing; other kinds were not asked for.
+                        _ => {}
+                    }
+                }
+                if let Some(names) = &mut listed {
+                    names.sort_unstable();
+                }
+                Ok((got, listed))
+            }
+        })
+        .await
+    }
+
     /// Children of a node that may be missing; the watch fires when the list changes or the node
     /// comes or goes.
     pub async fn children_watch(&self, path: &str) -> Result<GotOrWatch<Children>, ZkError> {

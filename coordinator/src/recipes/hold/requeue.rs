@@ -5,14 +5,15 @@
 
 use super::{Contender, Entering, Hold, Own, Plan};
 use crate::recipes::farewell;
-use crate::session::{Children, ZkError};
+use crate::session::ZkError;
 
 impl Hold {
-    /// Lets go, and enters by `plan`. The handle may be used for something else meanwhile.
+    /// Lets go, and enters by `plan`; with the names in line, if they came along. The handle may be used for
+    /// something else meanwhile.
     pub(in crate::recipes) async fn requeue(
         self,
         plan: Plan,
-    ) -> Result<(Contender, Option<Children>), ZkError> {
+    ) -> Result<(Contender, Option<Vec<String>>), ZkError> {
         let Self {
             contender, term, ..
         } = self;
@@ -22,7 +23,7 @@ impl Hold {
 }
 
 impl Contender {
-    async fn requeue(mut self, plan: Plan) -> Result<(Self, Option<Children>), ZkError> {
+    async fn requeue(mut self, plan: Plan) -> Result<(Self, Option<Vec<String>>), ZkError> {
         let session = self.session.clone();
         let mut entering = Entering {
             session: &session,
@@ -48,7 +49,10 @@ impl Contender {
         };
         let (own, listed) = match made {
             Some(made) => made,
-            None => Own::create(&session, &plan).await?,
+            None => {
+                let (own, listed) = Own::create(&session, &plan).await?;
+                (own, listed.map(|listed| listed.names))
+            }
         };
         entering.plan = None;
         Ok((Self::adopt(&session, own), listed))

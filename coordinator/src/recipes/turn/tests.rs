@@ -107,3 +107,33 @@ fn who_would_not_see_us_is_noticed() {
     assert_eq!(blind_to(&all, CURATOR), None);
     assert_eq!(blind_to(&names(&[KAZOO, "leases"]), KAZOO), None);
 }
+
+#[test]
+fn who_will_say_farewell_is_one_of_ours_far_back() {
+    let line = |kind: Kind, layout| -> Vec<String> {
+        let name = |number| format!("{}{number:010}", kind.prefix(layout));
+        (0..12).map(name).collect()
+    };
+    for layout in [Layout::Kazoo, Layout::Curator] {
+        for kind in [Kind::Lock, Kind::Write, Kind::Latch] {
+            let all = line(kind, layout);
+            let who = all.iter().filter(|name| will_say_farewell(&all, name));
+            assert_eq!(who.count(), 12 - FAR_BACK, "{kind:?} {layout:?}");
+            assert!(!will_say_farewell(&all, &all[FAR_BACK - 1]));
+        }
+        let all = line(Kind::Read, layout);
+        assert!(!all.iter().any(|name| will_say_farewell(&all, name)));
+    }
+    let mut all = line(Kind::Lock, Layout::Kazoo);
+    for theirs in [KAZOO, CURATOR] {
+        let last = theirs.replace("00000000", "00000001");
+        all.push(last.clone());
+        assert!(!will_say_farewell(&all, &last), "{last}");
+    }
+}
+
+#[test]
+fn who_is_followed() {
+    let all = names(&[KAZOO, CURATOR, "leases"]);
+    assert!(is_followed(&all, CURATOR) && !is_followed(&all, KAZOO));
+}
