@@ -145,7 +145,7 @@ impl Line {
     fn plan(&self, kind: Kind) -> Plan {
         Plan {
             parent: self.path.clone(),
-            prefix: kind.prefix(self.layout),
+            prefix: kind.prefix(self.layout, self.session.session_id().unwrap_or(0)),
             data: self.data.clone(),
         }
     }
@@ -181,7 +181,7 @@ impl Line {
                     }
                     Turn::Behind(name) => {
                         in_line = true;
-                        let says = turn::will_say_farewell(&names, name);
+                        let says = turn::will_say_farewell(&names, name, contender.name());
                         tokio::select! {
                             biased;
                             _ = contender.lost() => break false,
@@ -243,7 +243,7 @@ impl Line {
             if stands {
                 tokio::time::sleep(WORD_FIRST).await;
             }
-            self.leaves_zookeeper(name, &path, says && !stands).await
+            self.leaves_zookeeper(name, &path, says).await
         };
         tokio::select! {
             biased;
