@@ -15,7 +15,9 @@ use harness::wait;
 use harness::zookeeper::{EmbeddedZooKeeper, RealZooKeeper};
 use nyala_client::Producer;
 use nyala_client::producer::Record;
-use nyala_client::tasks::{QueueConfig, Task, TaskQueue, TaskState, Worker, WorkerConfig};
+use nyala_client::tasks::{
+    QueueConfig, Task, TaskError, TaskQueue, TaskState, Worker, WorkerConfig,
+};
 use nyala_coordinator::clock;
 use nyala_coordinator::embedded::ServerConfig;
 use nyala_coordinator::ids::{PartitionIndex, TopicName};
@@ -756,6 +758,41 @@ fn start_broker(folder: &Path, zookeeper: &str) -> Process {
     let mut process = Process::start("broker", folder, &mut command);
     process.wait_for_line("ready line", |line| line.starts_with("ready").then_some(()));
     process
+}
+
+#[test]
+fn a_worker_that_closes_without_its_brokers_leaves_no_task_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let zookeeper = RealZooKeeper::start(folder.path());
+    let mut broker = start_broker(folder.path(), &zookeeper.address);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let queue = TaskQueue::open(&zookeeper.address, "q", QueueConfig::default()).await;
+        let queue = queue.expect("a queue");
+        let start = || queue.worker(WorkerConfig::default());
+        let mut worker = start().await.expect("a worker");
+        for payload in ["a", "b"] {
+            let task = queue.submit(Task::new(payload)).await.expect("room");
+            task.wait().await.expect("safe");
+        }
+        let job = worker.next().await.expect("a job");
+        broker.kill();
+        let closing = tokio::spawn(worker.close());
+        let unheard = job.ack("").await;
+        assert!(matches!(unheard, Err(TaskError::Unheard)), "{unheard:?}");
+        let unheard = closing.await.expect("no panic");
+        assert!(matches!(unheard, Err(TaskError::Unheard)), "{unheard:?}");
+        // The session goes on, and with it whatever was not taken off the list.
+        let _broker = start_broker(folder.path(), &zookeeper.address);
+        let mut next = start().await.expect("a worker");
+        for _ in 0..2 {
+            let job = tokio::time::timeout(wait::SOON, next.next()).await;
+            let job = job.expect("both are given to the next").expect("a job");
+            job.ack("").await.expect("said");
+        }
+        next.close().await.expect("left");
+        queue.close().await.expect("closed");
+    });
 }
 
 /// A worker dies, another one does its work.

@@ -7,8 +7,8 @@
 //!
 //! A request waits for another one's share only where that one ends by itself. So what brokers ask
 //! each other has a budget of its own (creating a topic waits for it), and members that wait for
-//! their group take no share: theirs is the group's by then. Small requests have one, too: a deletion of many
-//! topics waits for its time-out while there is no controller, and nothing usual is to wait for that.
+//! their group take no share: theirs is the group's by then. Small requests have one, too, but for those that
+//! wait: a deletion of topics waits for its time-out while there is no controller, and nothing usual is to wait for that.
 
 use std::sync::Arc;
 
@@ -119,7 +119,7 @@ impl WorkMemory {
         match (bytes, is_between_brokers(key)) {
             (..=UNCOUNTED_BYTES, _) => None,
             (_, true) => Some(&self.of_brokers),
-            (..=SMALL_BYTES, false) => Some(&self.of_small),
+            (..=SMALL_BYTES, false) if !waits_for_the_cluster(key) => Some(&self.of_small),
             (_, false) => Some(&self.of_clients),
         }
     }
@@ -164,6 +164,19 @@ pub(super) async fn decode<M: Message>(
         grant.shrink_to(before - reader.budget());
     }
     Ok((request, grant.filter(|_| !waits_for_others(M::KEY))))
+}
+
+/// Whether a request of a client may wait for its time-out.
+fn waits_for_the_cluster(key: ApiKey) -> bool {
+    matches!(
+        key,
+        ApiKey::CreateTopics
+            | ApiKey::DeleteTopics
+            | ApiKey::CreatePartitions
+            | ApiKey::DeleteRecords
+            | ApiKey::ElectLeaders
+            | ApiKey::AlterPartitionReassignments
+    )
 }
 
 /// Whether a request waits until others of its kind have come.
@@ -242,7 +255,9 @@ mod tests {
         let of = |key, bytes| memory.of_request(key, bytes);
         let large = of(ApiKey::DeleteTopics, 20 << 20).expect("it is counted");
         let _all = large.take(OF_CLIENTS.request).await;
-        assert!(of(ApiKey::Metadata, 17 << 10).is_some_and(|m| m.try_take(1).is_none()));
+        for (key, bytes) in [(ApiKey::Metadata, 17 << 10), (ApiKey::DeleteTopics, 900)] {
+            assert!(of(key, bytes).is_some_and(|m| m.try_take(1).is_none()));
+        }
         assert!(of(ApiKey::Metadata, 100).is_none());
         let free = [(ApiKey::Metadata, 900), (ApiKey::UpdateMetadata, 20 << 20)];
         for (key, bytes) in free {

@@ -4,18 +4,26 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use nyala_coordinator::clock;
 use nyala_coordinator::ids::{PartitionIndex, TopicId, TopicName, TopicPartition};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::lease::Verdict;
 use super::{Partition, ReplicaSettings};
+
+/// How long it is believed that this broker is cut off, or not, while its lease does not hold: many may ask, and all
+/// partitions are looked at.
+const BELIEVED: Duration = Duration::from_millis(20);
 
 /// Table of partitions.
 #[derive(Debug, Default)]
 pub struct Table {
     inner: RwLock<Inner>,
     settings: Arc<ReplicaSettings>,
+    /// When it was last looked whether this broker is cut off, and what was seen.
+    cut_off: Mutex<Option<(Instant, bool)>>,
 }
 
 #[derive(Debug, Default)]
@@ -52,8 +60,8 @@ impl Table {
     #[must_use]
     pub fn with_settings(settings: ReplicaSettings) -> Self {
         Self {
-            inner: RwLock::default(),
             settings: Arc::new(settings),
+            ..Self::default()
         }
     }
 
@@ -151,6 +159,20 @@ impl Table {
         if self.settings.lease.verdict() == Verdict::Holds {
             return false;
         }
+        let now = clock::now();
+        let seen = *self.cut_off.lock();
+        if let Some((at, cut_off)) = seen
+            && now < at + BELIEVED
+        {
+            return cut_off;
+        }
+        let cut_off = self.is_followed_by_none();
+        *self.cut_off.lock() = Some((now, cut_off));
+        cut_off
+    }
+
+    /// Whether it leads partitions with others, none of whom fetches any more.
+    fn is_followed_by_none(&self) -> bool {
         let inner = self.inner.read();
         let partitions = inner.topics.values().flat_map(|t| t.partitions.values());
         let mut led = partitions.filter_map(|p| p.is_followed()).peekable();

@@ -1,7 +1,5 @@
 //! What can go wrong with a task queue.
 
-use std::time::Duration;
-
 use nyala_coordinator::ids::{TopicName, TopicNameError};
 use nyala_coordinator::registry::RegistryError;
 
@@ -96,11 +94,10 @@ pub enum TaskError {
     #[error("the session with ZooKeeper is not certain any more")]
     SessionLost,
     /// A worker that closes could not say what became of its tasks.
-    #[error("the cluster has not heard this worker for {} s: what it holds runs again elsewhere", .patience.as_secs())]
-    Unheard {
-        /// How long it was told.
-        patience: Duration,
-    },
+    #[error(
+        "the cluster is away and has not heard the last of this worker: what it holds runs again elsewhere"
+    )]
+    Unheard,
     /// The worker was closed.
     #[error("the worker is closed")]
     Closed,

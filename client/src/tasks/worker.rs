@@ -94,9 +94,21 @@ impl Drop for Worker {
 
 /// Says that the worker has nothing any more, and takes it off the list. A repeat does no harm.
 async fn leave(parts: &Parts, me: &WorkerId) -> Result<(), TaskError> {
-    parts.append(Event::Left(me.clone())).await?.await?;
-    let group = parts.topics.group();
-    Ok(parts.registry.leave_group(&group, me).await?)
+    say(parts, Event::Left(me.clone())).await?;
+    unregister(parts, me).await
+}
+
+/// Returns when `event` is in the log.
+async fn say(parts: &Parts, event: Event) -> Result<(), TaskError> {
+    parts.append(event).await?.await?;
+    Ok(())
+}
+
+async fn unregister(parts: &Parts, me: &WorkerId) -> Result<(), TaskError> {
+    Ok(parts
+        .registry
+        .leave_group(&parts.topics.group(), me)
+        .await?)
 }
 
 impl Worker {
@@ -196,8 +208,8 @@ impl Worker {
     /// Takes no more: hands back what was not begun, waits until all jobs that were handed out are
     /// settled, and leaves.
     ///
-    /// While the cluster is away it gives up after 20 s, or so long after the last job has ended, with
-    /// [`TaskError::Unheard`]: others get what it holds when its session is over.
+    /// An absent cluster is told nothing for longer than about 20 s: [`TaskError::Unheard`]. Others get what this worker
+    /// has held when they see that it is gone.
     pub async fn close(mut self) -> Result<(), TaskError> {
         let outstanding = Arc::clone(&self.outstanding);
         outstanding.close();
@@ -206,22 +218,35 @@ impl Worker {
             Some(me) => self.hand_back_rest(me).await,
             None => Ok(()),
         };
-        outstanding.none().await;
+        // A session that ends now is not followed by another name, to which tasks would be given.
         self.driver.abort();
-        self.left = true;
-        match me {
-            Some(me) if said.is_ok() => outstanding.patiently(leave(&self.parts, &me)).await,
-            _ => said,
+        outstanding.none().await;
+        let now = self
+            .me
+            .borrow()
+            .clone()
+            .filter(|now| Some(now) != me.as_ref());
+        let mut left = Ok(());
+        for me in me.iter().chain(&now) {
+            left = left.and(self.leave(me).await);
         }
+        self.left = left.is_ok();
+        said.and(left)
+    }
+
+    /// Says that it has nothing any more, and takes it off the list in any case: that needs ZooKeeper only.
+    async fn leave(&self, me: &WorkerId) -> Result<(), TaskError> {
+        let outstanding = &self.outstanding;
+        let said = outstanding.patiently(say(&self.parts, Event::Left(me.clone())));
+        let said = said.await;
+        let gone = outstanding.patiently(unregister(&self.parts, me)).await;
+        said.and(gone)
     }
 
     /// Says that no more is wanted, then gives back what was not begun: the other way round it would be
     /// given to this worker again.
     async fn hand_back_rest(&mut self, me: &WorkerId) -> Result<(), TaskError> {
-        let leaving = async {
-            let said = self.parts.append(Event::Leaving(me.clone())).await?;
-            Ok(said.await?)
-        };
+        let leaving = say(&self.parts, Event::Leaving(me.clone()));
         self.outstanding.patiently(leaving).await?;
         self.given.close();
         loop {

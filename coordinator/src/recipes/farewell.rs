@@ -10,8 +10,7 @@
 //! now, so that nobody before it holds or will hold, nor before us (a node of one who has let go may still
 //! be on its way out): the turn is ours without another question. The name has the holder's UUID in it, nobody else makes it, and nobody ever sees the node in a list.
 //!
-//! It is a hint for speed, but for one: who waited far back in a long line is sure to give it, and is watched in no
-//! other way for the first tenth of a second (`line.rs`). Without one (kazoo and Curator give none, nor does a session that ends) the
+//! It is a hint for speed: without one (kazoo and Curator give none, nor does a session that ends) the
 //! successor lists the line. Only who holds alone gives it: a reader leaves other readers behind.
 
 use std::time::Duration;
@@ -30,9 +29,9 @@ const TELL_AFTER: Duration = Duration::from_millis(10);
 pub(super) enum Farewell {
     /// Others may hold beside it, or nobody stands in line.
     Never,
-    /// Nobody was before it when it came, nor behind it: while it is short, there will hardly be anybody.
+    /// Nobody was before it when it came: while it is short, there will hardly be anybody behind.
     WhenLong,
-    /// It has waited in line itself, or somebody has come behind it.
+    /// It has waited in line itself.
     Always,
 }
 

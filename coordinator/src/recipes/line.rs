@@ -4,13 +4,10 @@
 //! says that it held until now (`farewell.rs`), a list is read again before anything is taken: the one
 //! before may have left without ever having held. Who shares our session says so to us itself
 //! (`session/neighbours.rs`): nobody stands between us, so that it need be neither written first nor watched.
-//! In a long line only the farewell is watched for at first: it will come, unless the one before gives up, and then
-//! those who are before that one hold us up longer than the delay does.
 
-use std::pin::pin;
 use std::time::Duration;
 
-use crate::session::{Children, Node, Session, Stat, Watch, Word, ZkError};
+use crate::session::{Children, Node, Session, Word, ZkError};
 
 use super::error::{RecipeError, usable_path, within};
 use super::farewell::{self, Farewell};
@@ -19,9 +16,9 @@ use super::hold::{Busy, Contender, Hold};
 use super::own::{Plan, child};
 use super::turn::{self, Kind, Layout, Turn};
 
-/// Who shares our session says itself when it goes, and who is far back in line by a farewell. Only after this is its
-/// node watched too: it may have given up, or somebody else may have deleted it.
-pub(super) const WORD_FIRST: Duration = Duration::from_millis(100);
+/// Who shares our session says itself when it goes. Only then is its node watched too: somebody else may
+/// have deleted it.
+pub(super) const NEIGHBOUR_FIRST: Duration = Duration::from_millis(100);
 
 /// One who holds or waits, as others see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,12 +52,12 @@ enum Left {
 }
 
 impl Kind {
-    /// What one of this kind says when it lets go; `in_line`: it has waited for its turn, or somebody waits for it.
-    fn farewell(self, in_line: bool) -> Farewell {
+    /// What one of this kind says when it lets go, having `waited` for its turn or not.
+    fn farewell(self, waited: bool) -> Farewell {
         match self {
             // Others of its kind may hold beside it.
             Self::Read | Self::Permit => Farewell::Never,
-            Self::Lock | Self::Write | Self::Latch if in_line => Farewell::Always,
+            Self::Lock | Self::Write | Self::Latch if waited => Farewell::Always,
             Self::Lock | Self::Write | Self::Latch => Farewell::WhenLong,
         }
     }
@@ -114,8 +111,7 @@ impl Line {
                 match turn::turn(&names, contender.name()) {
                     Turn::Missing => {}
                     Turn::Mine => {
-                        let followed = turn::is_followed(&names, contender.name());
-                        let farewell = kind.farewell(followed);
+                        let farewell = kind.farewell(false);
                         if let Some(hold) = contender.hold_and_say(farewell).await {
                             return Ok(Some(hold));
                         }
@@ -145,7 +141,7 @@ impl Line {
     fn plan(&self, kind: Kind) -> Plan {
         Plan {
             parent: self.path.clone(),
-            prefix: kind.prefix(self.layout, self.session.session_id().unwrap_or(0)),
+            prefix: kind.prefix(self.layout),
             data: self.data.clone(),
         }
     }
@@ -168,25 +164,21 @@ impl Line {
                     (contender, listed.map(|listed| listed.names))
                 }
             };
-            let mut in_line = false;
+            let mut waited = false;
             let mine = loop {
                 let names = self.names(&contender, listed.take()).await?;
                 self.seen_by_all(&names, &contender)?;
                 match turn::turn(&names, contender.name()) {
                     // The session ended, or somebody deleted our node: back to the end of the line.
                     Turn::Missing => break false,
-                    Turn::Mine => {
-                        in_line |= turn::is_followed(&names, contender.name());
-                        break true;
-                    }
+                    Turn::Mine => break true,
                     Turn::Behind(name) => {
-                        in_line = true;
-                        let says = turn::will_say_farewell(&names, name, contender.name());
+                        waited = true;
                         tokio::select! {
                             biased;
                             _ = contender.lost() => break false,
                             () = contender.deleted() => {}
-                            left = self.leaves(name, says) => match left? {
+                            left = self.leaves(name) => match left? {
                                 Left::Told => break true,
                                 Left::Unknown => {}
                             },
@@ -194,7 +186,7 @@ impl Line {
                     }
                 }
             };
-            if mine && let Some(hold) = contender.hold_and_say(kind.farewell(in_line)).await {
+            if mine && let Some(hold) = contender.hold_and_say(kind.farewell(waited)).await {
                 return Ok(hold);
             }
         }
@@ -234,16 +226,16 @@ impl Line {
         }
     }
 
-    /// Waits until something happened to the node of this name, which `says` so if it can.
-    async fn leaves(&self, name: &str, says: bool) -> Result<Left, RecipeError> {
+    /// Waits until something happened to the node of this name.
+    async fn leaves(&self, name: &str) -> Result<Left, RecipeError> {
         let path = child(&self.path, name);
         let mut neighbour = self.session.neighbours().listen(&path);
         let stands = neighbour.stands();
         let by_zookeeper = async {
             if stands {
-                tokio::time::sleep(WORD_FIRST).await;
+                tokio::time::sleep(NEIGHBOUR_FIRST).await;
             }
-            self.leaves_zookeeper(name, &path, says).await
+            self.leaves_zookeeper(name, &path).await
         };
         tokio::select! {
             biased;
@@ -256,45 +248,20 @@ impl Line {
     }
 
     /// As [`leaves`](Self::leaves), told by ZooKeeper only.
-    async fn leaves_zookeeper(
-        &self,
-        name: &str,
-        path: &str,
-        says: bool,
-    ) -> Result<Left, RecipeError> {
+    async fn leaves_zookeeper(&self, name: &str, path: &str) -> Result<Left, RecipeError> {
+        // The second leaves after the first: a farewell that comes between is missed, and the line listed.
         let farewell = async {
             match turn::is_reader(name) {
                 true => None,
                 false => farewell::watch(&self.session, path).await,
             }
         };
-        if says {
-            let heard = farewell.await;
-            let mut heard = pin!(farewell::heard(heard));
-            tokio::select! {
-                () = &mut heard => return Ok(Left::Told),
-                () = tokio::time::sleep(WORD_FIRST) => {}
-            }
-            let before = self.session.exists_watch(path).await;
-            return self.gone(before, heard, path).await;
-        }
-        // The second leaves after the first: a farewell that comes between is missed, and the line listed.
         let (before, farewell) = tokio::join!(self.session.exists_watch(path), farewell);
-        self.gone(before, farewell::heard(farewell), path).await
-    }
-
-    /// What comes first, of a farewell and of what is seen of the node itself.
-    async fn gone(
-        &self,
-        before: Result<(Option<Stat>, Watch), ZkError>,
-        farewell: impl Future<Output = ()>,
-        path: &str,
-    ) -> Result<Left, RecipeError> {
         match before {
             Ok((Some(_), before)) => tokio::select! {
                 // Its event comes before that of the node's end.
                 biased;
-                () = farewell => Ok(Left::Told),
+                () = farewell::heard(farewell) => Ok(Left::Told),
                 () = before.changed() => Ok(Left::Unknown),
             },
             Ok((None, _)) => Ok(Left::Unknown),

@@ -13,7 +13,7 @@
 //! *Costs*: three requests and no watch, uncontended; five and two events for one of many who wait; one more
 //! each time that one before us leaves without a farewell (`farewell.rs`), as kazoo's and Curator's do. Who
 //! waits right behind a holder of its own session has it before ZooKeeper has heard of the release. Who wants it
-//! again after the others saves a write by [`pass_on`](Lock::pass_on), which nearly halves the time of a hand-over.
+//! again after the others saves a write by [`pass_on`](Lock::pass_on): one that no hand-over has to wait for then.
 //!
 //! ```no_run
 //! # async fn example(session: nyala_coordinator::session::Session) -> Result<(), Box<dyn std::error::Error>> {

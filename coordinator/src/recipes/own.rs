@@ -85,8 +85,7 @@ impl Own {
     /// Makes a sequential node by the transaction that removes `old`, which is what `going` does; tried once.
     /// `None`: it went again, with its session.
     ///
-    /// An error of [`ZkError::Unknown`] leaves both nodes as they were, or as they were to be. Dropping the future
-    /// may leave a node: `find` knows.
+    /// An error leaves both nodes as they were, or as they were to be; so does dropping the future. `find` knows.
     pub(super) async fn create_in_stead(
         session: &Session,
         old: &Self,

@@ -177,7 +177,6 @@ pub(super) type Request = (i32, String);
 
 pub(super) const CREATE: i32 = 15;
 pub(super) const DELETE: i32 = 2;
-pub(super) const EXISTS: i32 = 3;
 pub(super) const MULTI_READ: i32 = 22;
 pub(super) const CHILDREN: i32 = 8;
 pub(super) const CHILDREN_AND_STAT: i32 = 12;

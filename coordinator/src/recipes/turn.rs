@@ -2,15 +2,9 @@
 //!
 //! ZooKeeper ends the name of a sequential node with ten digits; whoever has fewer before it was first.
 //! kazoo puts `__lock__` or `__rlock__` before them, Curator `-lock-`, `-latch-`, `__READ__` or
-//! `__WRIT__`. Names without digits are not contenders. What we write has a UUID of version 8, with the session in it,
-//! where kazoo's and Curator's are of version 4: to them a name like any other, to us one who says farewell
-//! (`farewell.rs`).
+//! `__WRIT__`. Names without digits are not contenders.
 
-use uuid::{Builder, Uuid};
-
-/// Who waits until so many others have told each other through ZooKeeper does not let go before we can begin to
-/// listen. Neighbours in one session tell each other far sooner.
-const FAR_BACK: usize = 8;
+use uuid::Uuid;
 
 /// Under whose names we contend. All names are understood; this is about who understands ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,12 +29,9 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The start of a name that nobody else uses, of a contender of this session.
-    pub(super) fn prefix(self, layout: Layout, session_id: i64) -> String {
-        let mut id = Uuid::new_v4().into_bytes();
-        let (start, _) = id.split_at_mut(TAG_BYTES);
-        start.copy_from_slice(&tag_of(session_id));
-        let id = Builder::from_custom_bytes(id).into_uuid();
+    /// The start of a name that nobody else uses.
+    pub(super) fn prefix(self, layout: Layout) -> String {
+        let id = Uuid::new_v4();
         match (layout, self) {
             (_, Self::Permit) => format!("{}__permit__", id.simple()),
             (Layout::Kazoo, Self::Read) => format!("{}__rlock__", id.simple()),
@@ -81,27 +72,6 @@ fn is_curators(name: &str) -> bool {
         .any(|end| marker.ends_with(end))
 }
 
-/// Of a session's id, what is in the names of its contenders.
-type Tag = [u8; TAG_BYTES];
-const TAG_BYTES: usize = 4;
-
-/// The end of the id, which is the part that differs.
-fn tag_of(session_id: i64) -> Tag {
-    let [_, _, _, _, tag @ ..] = session_id.to_be_bytes();
-    tag
-}
-
-/// The session of a contender whose name we have written.
-fn tag(name: &str) -> Option<Tag> {
-    let id = match name.strip_prefix("_c_") {
-        Some(rest) => rest.get(..36),
-        None => name.get(..32),
-    };
-    let id = Uuid::try_parse(id?).ok()?;
-    let tag = id.as_bytes().first_chunk::<TAG_BYTES>()?;
-    (id.get_version_num() == 8).then_some(*tag)
-}
-
 /// Where a contender stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn<'a> {
@@ -132,31 +102,6 @@ pub(super) fn turn<'a>(names: &'a [String], own: &str) -> Turn<'a> {
         Some((_, name)) => Turn::Behind(name),
         None => Turn::Mine,
     }
-}
-
-/// Whether somebody stands behind `own`.
-pub(super) fn is_followed(names: &[String], own: &str) -> bool {
-    let number = sequence(own);
-    names
-        .iter()
-        .any(|name| sequence(name).is_some_and(|n| Some(n) > number))
-}
-
-/// Whether `name` is sure to say farewell through ZooKeeper, to `own` right behind it, and not yet: it is one of
-/// ours in another session, and waits for so many that its turn is far away.
-pub(super) fn will_say_farewell(names: &[String], name: &str, own: &str) -> bool {
-    let Some(its) = tag(name).filter(|its| Some(*its) != tag(own)) else {
-        return false;
-    };
-    let mut session = Some(its);
-    let mut told = 0;
-    let before = in_order(names).into_iter().rev();
-    for other in before.skip_while(|other| *other != name).skip(1) {
-        let next = tag(other);
-        told += usize::from(next.is_none() || next != session);
-        session = next;
-    }
-    !is_reader(name) && told >= FAR_BACK
 }
 
 /// All contenders before `own`, nearest first; `None` when it is not in line.

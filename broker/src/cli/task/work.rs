@@ -131,14 +131,17 @@ pub(super) async fn main(args: Args) -> Result<(), Box<dyn Error>> {
     let (closed, fault) = tokio::join!(worker.close(), work.settle_rest());
     let counts = work.counts;
     eprintln!("nyala: {} done, {} failed", counts.done, counts.failed);
-    closed.map_err(advise)?;
-    queue.close().await?;
-    match (fault, end) {
-        (Some(words), _) => Err(words.into()),
+    let closed = match closed {
+        Ok(()) => queue.close().await,
+        unheard => unheard,
+    };
+    match (fault, closed, end) {
+        (Some(words), ..) => Err(words.into()),
+        (None, Err(error), _) => Err(advise(error)),
         // One with an end of its own has not come to it.
-        (None, End::Interrupted(signal)) if limited => process::die_by(signal),
-        (None, End::Enough | End::Idle | End::Interrupted(_)) => Ok(()),
-        (None, End::Broken(error)) => Err(error),
+        (None, Ok(()), End::Interrupted(signal)) if limited => process::die_by(signal),
+        (None, Ok(()), End::Enough | End::Idle | End::Interrupted(_)) => Ok(()),
+        (None, Ok(()), End::Broken(error)) => Err(error),
     }
 }
 

@@ -4,7 +4,7 @@
 //! worker that closes gives up in the end: a cluster that is away must not keep a process from ending.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,10 +28,11 @@ const STARTED_AFTER: Duration = Duration::from_millis(500);
 /// Shortest time between two reports of progress; what comes between is dropped.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long a worker that closes goes on telling the cluster something: long enough for another broker
-/// to take over from one that died (Kafka's `zookeeper.session.timeout.ms` is 18 s), and short of the time that service
-/// managers leave a process to end.
-pub(super) const CLOSING_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a worker that closes goes on telling an absent cluster something: long enough for another broker
+/// to take over from one that died (Kafka's `zookeeper.session.timeout.ms` is 18 s).
+const CLOSING_PATIENCE: Duration = Duration::from_secs(20);
+/// The same once it was not heard, and not since.
+const NO_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Jobs that are not settled, and whether the worker closes.
 #[derive(Debug, Default)]
@@ -39,12 +40,18 @@ pub(super) struct Outstanding {
     count: AtomicUsize,
     changed: Notify,
     closing: CancellationToken,
+    /// What was told last came to nothing.
+    unheard: AtomicBool,
 }
 
 impl Outstanding {
     /// From now on nothing is told for longer than [`CLOSING_PATIENCE`].
     pub(super) fn close(&self) {
         self.closing.cancel();
+    }
+
+    fn is_unheard(&self) -> bool {
+        self.unheard.load(Ordering::Acquire)
     }
 
     /// What `telling` comes to; or that the worker closes and nobody has listened.
@@ -54,12 +61,19 @@ impl Outstanding {
     ) -> Result<T, TaskError> {
         let out_of_patience = async {
             self.closing.cancelled().await;
-            tokio::time::sleep(CLOSING_PATIENCE).await;
+            let patience = match self.is_unheard() {
+                true => NO_PATIENCE,
+                false => CLOSING_PATIENCE,
+            };
+            tokio::time::sleep(patience).await;
         };
-        tokio::select! {
+        let told = tokio::select! {
             told = telling => told,
-            () = out_of_patience => Err(TaskError::Unheard { patience: CLOSING_PATIENCE }),
-        }
+            () = out_of_patience => Err(TaskError::Unheard),
+        };
+        let unheard = matches!(told, Err(TaskError::Unheard));
+        self.unheard.store(unheard, Ordering::Release);
+        told
     }
 
     /// Waits until all are settled.
@@ -270,6 +284,8 @@ impl Job {
             pace.said = Some(now);
         }
         match &self.reporter {
+            // It would hold up what matters more.
+            Some(reporter) if reporter.outstanding.is_unheard() => Ok(()),
             Some(reporter) => reporter.report(Report::Progress(text.into())).await,
             None => Ok(()),
         }
@@ -294,7 +310,7 @@ impl Job {
         };
         match reporter.store(result.into()).await {
             Ok(stored) => self.conclude(Report::Done(stored)).await,
-            Err(error @ TaskError::Unheard { .. }) => {
+            Err(error @ TaskError::Unheard) => {
                 self.reporter = None;
                 Err(error)
             }
@@ -337,7 +353,7 @@ impl Job {
             return Ok(());
         };
         let said = reporter.report(report).await;
-        if matches!(said, Ok(()) | Err(TaskError::Unheard { .. })) {
+        if matches!(said, Ok(()) | Err(TaskError::Unheard)) {
             self.reporter = None;
         }
         said

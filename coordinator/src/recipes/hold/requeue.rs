@@ -37,14 +37,11 @@ impl Contender {
                 self.stands = false;
                 made
             }
-            // Both or neither has happened. The old one goes in any case.
-            Err(error) => {
-                let unsure = error == ZkError::Unknown;
+            // Both or neither has happened, and the answer, or what was asked next, was lost or refused. The old
+            // one goes in any case; of the other two would be one too many.
+            Err(_) => {
                 self.leave().await?;
-                match unsure {
-                    true => Own::find(&session, &plan).await?.map(|own| (own, None)),
-                    false => None,
-                }
+                Own::find(&session, &plan).await?.map(|own| (own, None))
             }
         };
         let (own, listed) = match made {

@@ -1,6 +1,5 @@
 //! The lock, and with it everything under it, through the faults it was made for.
 
-mod long_line;
 mod pass_on;
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -9,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::super::hold::Loss;
-use super::super::line::WORD_FIRST;
+use super::super::line::NEIGHBOUR_FIRST;
 use super::super::own::{Own, Plan};
 use super::super::testing::*;
 use super::super::turn::sequence;
@@ -125,7 +124,7 @@ async fn who_waits_for_a_neighbour_only_enters_and_looks() {
         hold.release().await.expect("it is ours");
         let next = soon("the next hold", next).await.expect("no panic");
         let seen = place.proxy.seen_below(PATH);
-        let in_time = begun.elapsed() < WORD_FIRST;
+        let in_time = begun.elapsed() < NEIGHBOUR_FIRST;
         next.expect("its turn came").release().await.expect("ours");
         if in_time {
             let codes: Vec<i32> = seen.iter().map(|(code, _)| *code).collect();
@@ -133,7 +132,7 @@ async fn who_waits_for_a_neighbour_only_enters_and_looks() {
             return;
         }
     }
-    panic!("nothing is done in {WORD_FIRST:?} here");
+    panic!("nothing is done in {NEIGHBOUR_FIRST:?} here");
 }
 
 #[tokio::test]

@@ -39,21 +39,21 @@ fn numbers_are_found_whoever_wrote_them() {
 
 #[test]
 fn our_names_are_those_of_the_others() {
-    let prefix = Kind::Lock.prefix(Layout::Kazoo, 1);
+    let prefix = Kind::Lock.prefix(Layout::Kazoo);
     assert_eq!(prefix.len(), 32 + "__lock__".len());
     assert!(
         prefix.ends_with("__lock__") && !prefix.contains('-'),
         "{prefix}"
     );
-    let prefix = Kind::Latch.prefix(Layout::Curator, 1);
+    let prefix = Kind::Latch.prefix(Layout::Curator);
     assert_eq!(prefix.len(), "_c_".len() + 36 + "-latch-".len());
     assert!(
         prefix.starts_with("_c_") && prefix.ends_with("-latch-"),
         "{prefix}"
     );
     assert_ne!(
-        Kind::Lock.prefix(Layout::Kazoo, 1),
-        Kind::Lock.prefix(Layout::Kazoo, 1)
+        Kind::Lock.prefix(Layout::Kazoo),
+        Kind::Lock.prefix(Layout::Kazoo)
     );
 }
 
@@ -106,54 +106,4 @@ fn who_would_not_see_us_is_noticed() {
     assert_eq!(blind_to(&all, KAZOO), Some(CURATOR));
     assert_eq!(blind_to(&all, CURATOR), None);
     assert_eq!(blind_to(&names(&[KAZOO, "leases"]), KAZOO), None);
-}
-
-#[test]
-fn who_will_say_farewell_is_one_of_ours_far_back_in_another_session() {
-    // So many contenders of so many sessions, by turns, each with what the next one can rely on.
-    let rely = |kind: Kind, layout, sessions: i64| -> Vec<bool> {
-        let name = |number: i64| {
-            let prefix = kind.prefix(layout, (7 << 56) + number % sessions);
-            format!("{prefix}{number:010}")
-        };
-        let all: Vec<String> = (0..20).map(name).collect();
-        let pairs = all.windows(2);
-        pairs
-            .map(|pair| will_say_farewell(&all, &pair[0], &pair[1]))
-            .collect()
-    };
-    let far_back: Vec<bool> = (0..19).map(|place| place >= FAR_BACK).collect();
-    for layout in [Layout::Kazoo, Layout::Curator] {
-        for kind in [Kind::Lock, Kind::Write, Kind::Latch] {
-            for sessions in [2, 20] {
-                assert_eq!(rely(kind, layout, sessions), far_back, "{kind:?}");
-            }
-            assert_eq!(rely(kind, layout, 1), [false; 19], "neighbours: {kind:?}");
-        }
-        assert_eq!(rely(Kind::Read, layout, 20), [false; 19]);
-    }
-}
-
-#[test]
-fn neighbours_before_somebody_are_as_good_as_one_and_strangers_say_nothing() {
-    let named = |session, number| {
-        let prefix = Kind::Lock.prefix(Layout::Kazoo, session);
-        format!("{prefix}{number:010}")
-    };
-    // Many of one session, then one of another.
-    let mut all: Vec<String> = (0..30).map(|number| named(1, number)).collect();
-    all.push(named(2, 30));
-    assert!(!will_say_farewell(&all, &all[30], &named(1, 31)));
-    // kazoo's contenders tell each other nothing but through ZooKeeper; nor us.
-    let kazoo = |number| KAZOO.replace("0000000003", &format!("{number:010}"));
-    let mut all: Vec<String> = (0..10).map(kazoo).collect();
-    all.push(named(2, 10));
-    assert!(will_say_farewell(&all, &all[10], &named(1, 11)));
-    assert!(!will_say_farewell(&all, &all[9], &named(1, 11)));
-}
-
-#[test]
-fn who_is_followed() {
-    let all = names(&[KAZOO, CURATOR, "leases"]);
-    assert!(is_followed(&all, CURATOR) && !is_followed(&all, KAZOO));
 }
