@@ -151,8 +151,8 @@ impl Table {
         removed
     }
 
-    /// Whether this broker has lost touch with the cluster: ZooKeeper has not answered for a whole
-    /// session, and of the partitions it led with others, none is followed any more. Where ZooKeeper
+    /// Whether this broker has lost touch with the cluster: its lease does not hold (`lease.rs`: ZooKeeper is silent, or
+    /// the session is new and nothing was proven in it), and of the partitions it led with others, none is followed any more. Where ZooKeeper
     /// is down for everybody, followers go on to fetch.
     #[must_use]
     pub fn is_cut_off(&self) -> bool {

@@ -95,7 +95,7 @@ pub enum TaskError {
     SessionLost,
     /// A worker that closes could not say what became of its tasks.
     #[error(
-        "the cluster is away and has not heard the last of this worker: what it holds runs again elsewhere"
+        "the cluster is away and has not heard the last of this worker: what it holds may run again elsewhere"
     )]
     Unheard,
     /// The worker was closed.

@@ -81,10 +81,10 @@ impl Drop for Worker {
         let Some(me) = me.filter(|_| !self.left) else {
             return;
         };
-        let parts = self.parts.clone();
+        let (parts, outstanding) = (self.parts.clone(), Arc::clone(&self.outstanding));
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Err(error) = leave(&parts, &me).await {
+                if let Err(error) = leave(&parts, &me, &outstanding).await {
                     tracing::debug!(%error, "the worker leaves with its session");
                 }
             });
@@ -92,10 +92,13 @@ impl Drop for Worker {
     }
 }
 
-/// Says that the worker has nothing any more, and takes it off the list. A repeat does no harm.
-async fn leave(parts: &Parts, me: &WorkerId) -> Result<(), TaskError> {
-    say(parts, Event::Left(me.clone())).await?;
-    unregister(parts, me).await
+/// Says that the worker has nothing any more, and takes it off the list in any case: that needs ZooKeeper only. A
+/// repeat does no harm.
+async fn leave(parts: &Parts, me: &WorkerId, outstanding: &Outstanding) -> Result<(), TaskError> {
+    let said = outstanding.patiently(say(parts, Event::Left(me.clone())));
+    let said = said.await;
+    let gone = outstanding.patiently(unregister(parts, me)).await;
+    said.and(gone)
 }
 
 /// Returns when `event` is in the log.
@@ -228,19 +231,10 @@ impl Worker {
             .filter(|now| Some(now) != me.as_ref());
         let mut left = Ok(());
         for me in me.iter().chain(&now) {
-            left = left.and(self.leave(me).await);
+            left = left.and(leave(&self.parts, me, &outstanding).await);
         }
         self.left = left.is_ok();
         said.and(left)
-    }
-
-    /// Says that it has nothing any more, and takes it off the list in any case: that needs ZooKeeper only.
-    async fn leave(&self, me: &WorkerId) -> Result<(), TaskError> {
-        let outstanding = &self.outstanding;
-        let said = outstanding.patiently(say(&self.parts, Event::Left(me.clone())));
-        let said = said.await;
-        let gone = outstanding.patiently(unregister(&self.parts, me)).await;
-        said.and(gone)
     }
 
     /// Says that no more is wanted, then gives back what was not begun: the other way round it would be

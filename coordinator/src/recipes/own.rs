@@ -106,17 +106,9 @@ impl Own {
             return Ok(None);
         };
         // A transaction's answer has no stat (ZOOKEEPER-4026).
-        match session.get_and_list(&path, &plan.parent).await {
-            Ok((node, listed)) => {
-                let own = node.and_then(|node| Self::of(session, path, &node.stat, true));
-                Ok(own.map(|own| (own, listed)))
-            }
-            Err(e) if e.is_transient() => {
-                let own = Self::find(session, plan).await?;
-                Ok(own.map(|own| (own, None)))
-            }
-            Err(e) => Err(e),
-        }
+        let (node, listed) = session.get_and_list(&path, &plan.parent).await?;
+        let own = node.and_then(|node| Self::of(session, path, &node.stat, true));
+        Ok(own.map(|own| (own, listed)))
     }
 
     /// The node that a create without an answer has left, if it has.
