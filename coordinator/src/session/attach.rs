@@ -1,9 +1,8 @@
 //! The session's thread: attach, keep the lease, notice loss, attach again.
 //!
-//! One connection, one runtime. When the connection goes, the runtime goes with it: that aborts the
-//! library's own reconnect loop (its backoff grows without a cap, and it would fight us for the
-//! session) without telling the server to end the session. Then the same session is attached again,
-//! every 250 ms, until the server takes it or says that it has expired.
+//! One connection, one task of the library (`inline.rs`). When the connection goes, that task goes with it,
+//! without telling the server to end the session. Then the same session is attached again, every 250 ms,
+//! until the server takes it or says that it has expired.
 
 use std::io;
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use zookeeper_client as zk;
 use super::calls::make_path;
 use super::error::{SessionError, ZkError};
 use super::handle::{Attached, Command, Phase, SessionState, Shared};
+use super::inline::Inline;
 use crate::clock;
 
 /// Time from one attempt to the next.
@@ -64,6 +64,13 @@ struct Thread {
     session: Option<zk::SessionInfo>,
     /// When the last connection was made.
     attached_at: Option<Instant>,
+}
+
+/// A connection that can be used.
+struct Connection {
+    /// Dropped first: with the last client gone the library would end the session.
+    tasks: Inline,
+    client: zk::Client,
 }
 
 /// Why a connection ended.
@@ -114,19 +121,19 @@ impl Thread {
 
     /// One connection from its first attempt to its end.
     async fn connection(&mut self) -> End {
-        let client = match self.attach().await {
-            Ok(client) => client,
+        let connection = match self.attach().await {
+            Ok(connection) => connection,
             Err(end) => return end,
         };
-        let end = self.serve(&client).await;
+        let end = self.serve(&connection).await;
         if matches!(end, End::Finished) && *self.commands.borrow() == Command::Close {
-            self.close(client).await;
+            self.close(connection).await;
         }
         end
     }
 
     /// Tries until there is a connection, or the session is found to be gone, or it is time to end.
-    async fn attach(&mut self) -> Result<zk::Client, End> {
+    async fn attach(&mut self) -> Result<Connection, End> {
         let mut commands = self.commands.clone();
         // A server that takes every connection only to drop it must not be hammered.
         let rest = self.attached_at.map_or(Duration::ZERO, |at| {
@@ -143,9 +150,9 @@ impl Thread {
             let attempt = clock::now();
             let failed = tokio::select! {
                 tried = self.attempt() => match tried {
-                    Ok(client) => {
-                        self.attached(&client, attempt);
-                        return Ok(client);
+                    Ok(connection) => {
+                        self.attached(&connection, attempt);
+                        return Ok(connection);
                     }
                     Err(failed) => failed,
                 },
@@ -212,7 +219,7 @@ impl Thread {
     }
 
     /// One attempt at a usable connection: session, identity, chroot, and caught up with the leader.
-    async fn attempt(&self) -> Result<zk::Client, Failed> {
+    async fn attempt(&self) -> Result<Connection, Failed> {
         let config = &self.shared.config;
         let mut connector = zk::Client::connector()
             .with_session_timeout(config.session_timeout)
@@ -226,21 +233,26 @@ impl Thread {
         }
         // A server that takes the connection and then says nothing must not hold us up for long.
         let patience = (config.session_timeout / 3).clamp(ATTEMPT_EVERY, ATTEMPT_MAX);
-        let client = match timeout(patience, connector.connect(&self.shared.connect.hosts)).await {
-            Ok(connected) => connected?,
-            Err(_) => return Err(Failed::Other(format!("no answer within {patience:?}"))),
-        };
-        match timeout(patience, self.prepare(client)).await {
-            Ok(prepared) => prepared,
-            Err(_) => Err(Failed::Other(format!("no answer within {patience:?}"))),
+        let silent = |_| Failed::Other(format!("no answer within {patience:?}"));
+        let tasks = Inline::new(Handle::current());
+        let connected = tasks.scope(connector.connect(&self.shared.connect.hosts));
+        let client = timeout(patience, connected).await.map_err(silent)??;
+        tasks.end_with(&client);
+        let mut connection = Connection { tasks, client };
+        let prepared = timeout(patience, self.prepare(&connection.client)).await;
+        if let Some(client) = prepared.map_err(silent)?? {
+            connection.client = client;
         }
+        Ok(connection)
     }
 
-    async fn prepare(&self, client: zk::Client) -> Result<zk::Client, Failed> {
+    /// Makes sure that the chroot is there and that the server is not behind. Gives the client that sees the
+    /// chroot, if there is one.
+    async fn prepare(&self, client: &zk::Client) -> Result<Option<zk::Client>, Failed> {
         let chroot = self.shared.connect.chroot.as_str();
         if !chroot.is_empty() {
             if self.shared.config.create_chroot {
-                make_path(&client, chroot, zk::Acls::anyone_all())
+                make_path(client, chroot, zk::Acls::anyone_all())
                     .await
                     .map_err(|e| {
                         Failed::Other(format!("cannot make the chroot {chroot:?}: {e}"))
@@ -249,20 +261,20 @@ impl Thread {
                 return Err(Failed::NoChroot);
             }
         }
-        let client = if chroot.is_empty() {
-            client
-        } else {
-            client
-                .chroot(chroot)
-                .map_err(|_| Failed::Other(format!("chroot {chroot:?} is not a path")))?
-        };
         // Another server of the ensemble may be behind what this session has seen (reads after a
         // reconnect may be stale otherwise).
         client.sync("/").await?;
-        Ok(client)
+        if chroot.is_empty() {
+            return Ok(None);
+        }
+        let below = client.clone().chroot(chroot);
+        below
+            .map(Some)
+            .map_err(|_| Failed::Other(format!("chroot {chroot:?} is not a path")))
     }
 
-    fn attached(&mut self, client: &zk::Client, attempt: Instant) {
+    fn attached(&mut self, connection: &Connection, attempt: Instant) {
+        let client = &connection.client;
         let session_id = client.session_id().0;
         let negotiated = client.session_timeout();
         if self.session.is_none() {
@@ -289,6 +301,7 @@ impl Thread {
         let attached = Attached {
             client: client.clone(),
             runtime: Handle::current(),
+            over: connection.tasks.over().clone(),
             serial: self.serial,
         };
         self.publish(state, Some(attached), false);
@@ -299,7 +312,9 @@ impl Thread {
     }
 
     /// Heartbeats until the connection ends. Each one that is answered renews the lease.
-    async fn serve(&mut self, client: &zk::Client) -> End {
+    async fn serve(&mut self, connection: &Connection) -> End {
+        let client = &connection.client;
+        let over = connection.tasks.over();
         let negotiated = client.session_timeout();
         let mut states = client.state_watcher();
         let mut beats = interval((negotiated / 8).max(Duration::from_millis(10)));
@@ -311,6 +326,9 @@ impl Thread {
             tokio::select! {
                 state = states.changed() => if let Some(end) = ended(state) { return end },
                 () = finish_command(&mut self.commands) => return End::Finished,
+                () = over.cancelled() => {
+                    return ended(client.state()).unwrap_or(End::Detached("its task has failed"));
+                }
                 _ = beats.tick() => {
                     let sent = clock::now();
                     let beat = timeout(negotiated * 2 / 5, client.check_stat("/"));
@@ -361,16 +379,17 @@ impl Thread {
     async fn finish_detached(&mut self) -> End {
         if *self.commands.borrow() == Command::Close
             && self.session.is_some()
-            && let Ok(Ok(client)) = timeout(CLOSE_MAX / 2, self.attempt()).await
+            && let Ok(Ok(connection)) = timeout(CLOSE_MAX / 2, self.attempt()).await
         {
-            self.close(client).await;
+            self.close(connection).await;
         }
         End::Finished
     }
 
     /// Ends the session: with the last handle gone the library sends `closeSession`. What the session holds
     /// is over before that: ZooKeeper may give it to others long before its answer is here.
-    async fn close(&mut self, client: zk::Client) {
+    async fn close(&mut self, connection: Connection) {
+        let Connection { client, tasks } = connection;
         self.shared.lease.revoke();
         let state = SessionState::Lost {
             generation: self.generation,
@@ -382,6 +401,7 @@ impl Thread {
         if timeout(CLOSE_MAX, closed).await.is_err() {
             warn!("ZooKeeper did not confirm the end of the session; it will time out");
         }
+        drop(tasks);
     }
 }
 

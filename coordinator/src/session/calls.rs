@@ -1,11 +1,11 @@
 //! The calls of a [`Session`]: one function an operation, paths relative to the chroot.
 
 use futures::future::join_all;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use zookeeper_client as zk;
 
 use super::error::{MultiError, ZkError};
-use super::handle::Session;
+use super::handle::{Attached, Session};
 use super::ops::{
     Acl, Children, CreateMode, Created, Node, Op, OpResult, Stat, TREE_EVENTS_MAX, TreeEvent,
     TreeEventKind, TreeWatch, Watch,
@@ -66,13 +66,13 @@ impl Session {
                     match client.get_and_watch_data(&path).await {
                         Ok((data, stat, watcher)) => {
                             let stat = stat.into();
-                            return Ok((Some(Node { data, stat }), forward(watcher)));
+                            return Ok((Some(Node { data, stat }), client.forward(watcher)));
                         }
                         Err(zk::Error::NoNode) => {
                             let (stat, watcher) =
                                 client.check_and_watch_stat(&path).await.map_err(lift)?;
                             if stat.is_none() {
-                                return Ok((None, forward(watcher)));
+                                return Ok((None, client.forward(watcher)));
                             }
                         }
                         Err(e) => return Err(lift(e)),
@@ -101,7 +101,7 @@ impl Session {
             let path = path.to_owned();
             async move {
                 let (stat, watcher) = client.check_and_watch_stat(&path).await.map_err(lift)?;
-                Ok((stat.map(Stat::from), forward(watcher)))
+                Ok((stat.map(Stat::from), client.forward(watcher)))
             }
         })
         .await
@@ -181,13 +181,13 @@ impl Session {
                         Ok((mut names, stat, watcher)) => {
                             names.sort_unstable();
                             let stat = stat.into();
-                            return Ok((Some(Children { names, stat }), forward(watcher)));
+                            return Ok((Some(Children { names, stat }), client.forward(watcher)));
                         }
                         Err(zk::Error::NoNode) => {
                             let (stat, watcher) =
                                 client.check_and_watch_stat(&path).await.map_err(lift)?;
                             if stat.is_none() {
-                                return Ok((None, forward(watcher)));
+                                return Ok((None, client.forward(watcher)));
                             }
                         }
                         Err(e) => return Err(lift(e)),
@@ -207,7 +207,7 @@ impl Session {
                     .watch(&path, zk::AddWatchMode::PersistentRecursive)
                     .await
                     .map_err(lift)?;
-                Ok(forward_tree(watcher))
+                Ok(client.forward_tree(watcher))
             }
         })
         .await
@@ -417,20 +417,50 @@ fn result(done: zk::MultiWriteResult) -> Result<OpResult, MultiError> {
     })
 }
 
-/// Moves the library's watcher into a task on the connection's runtime: it dies with the
-/// connection, and that closes the channel, which is a hint too.
-fn forward(watcher: zk::OneshotWatcher) -> Watch {
-    let (mut fired, watch) = oneshot::channel();
-    tokio::spawn(async move {
-        tokio::select! {
-            event = watcher.changed() => {
-                // A receiver that is gone has lost interest.
-                let _ = fired.send(kind(event.event_type));
+impl Attached {
+    /// A watch that the end of the connection fires too: that is a hint as well.
+    fn forward(&self, watcher: zk::OneshotWatcher) -> Watch {
+        let over = self.over.clone();
+        Watch::new(async move {
+            tokio::select! {
+                // First: the library's watcher must not be asked once its connection is over.
+                biased;
+                () = over.cancelled() => None,
+                event = watcher.changed() => kind(event.event_type),
             }
-            () = fired.closed() => {}
-        }
-    });
-    Watch::new(watch)
+        })
+    }
+
+    /// Moves the library's watcher, whose queue has no bound, into a task on the connection's runtime: it
+    /// dies with the connection, and that ends the watch.
+    fn forward_tree(&self, mut watcher: zk::PersistentWatcher) -> TreeWatch {
+        let (events, watch) = mpsc::channel(TREE_EVENTS_MAX);
+        let over = self.over.clone();
+        self.runtime.spawn(async move {
+            loop {
+                let event = tokio::select! {
+                    biased;
+                    () = over.cancelled() => return,
+                    () = events.closed() => return,
+                    event = watcher.changed() => event,
+                };
+                let kind = match kind(event.event_type) {
+                    Some(kind) => kind,
+                    None if event.event_type == zk::EventType::NodeChildrenChanged => continue,
+                    // Disconnected or expired: this connection ends, and the watch with it.
+                    None => return,
+                };
+                let event = TreeEvent {
+                    path: event.path,
+                    kind,
+                };
+                if events.try_send(event).is_err() {
+                    return;
+                }
+            }
+        });
+        TreeWatch::new(watch)
+    }
 }
 
 /// What an event says of the node itself.
@@ -441,30 +471,4 @@ fn kind(event: zk::EventType) -> Option<TreeEventKind> {
         zk::EventType::NodeDataChanged => Some(TreeEventKind::DataChanged),
         _ => None,
     }
-}
-
-fn forward_tree(mut watcher: zk::PersistentWatcher) -> TreeWatch {
-    let (events, watch) = mpsc::channel(TREE_EVENTS_MAX);
-    tokio::spawn(async move {
-        loop {
-            let event = tokio::select! {
-                event = watcher.changed() => event,
-                () = events.closed() => return,
-            };
-            let kind = match kind(event.event_type) {
-                Some(kind) => kind,
-                None if event.event_type == zk::EventType::NodeChildrenChanged => continue,
-                // Disconnected or expired: this connection ends, and the watch with it.
-                None => return,
-            };
-            let event = TreeEvent {
-                path: event.path,
-                kind,
-            };
-            if events.try_send(event).is_err() {
-                return;
-            }
-        }
-    });
-    TreeWatch::new(watch)
 }

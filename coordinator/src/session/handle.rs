@@ -1,9 +1,10 @@
 //! [`Session`], its states, and the one way in which every call goes to the connection.
 //!
-//! `attach.rs` publishes the current connection; a call waits for one, runs on that connection's
-//! runtime, and learns from the runtime's end that the connection is gone.
+//! `attach.rs` publishes the current connection; a call waits for one, makes its requests on it, and
+//! learns from its end that the connection is gone.
 
 use std::future::Future;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::{Instant as Deadline, timeout_at};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::sync::CancellationToken;
 use zookeeper_client as zk;
 
 use super::attach;
@@ -68,9 +69,20 @@ impl SessionState {
 #[derive(Clone, Debug)]
 pub(super) struct Attached {
     pub(super) client: zk::Client,
+    /// Of the session's thread; it ends with the connection.
     pub(super) runtime: Handle,
+    /// Cancelled when the connection ends: nothing of the library is to be waited for any more.
+    pub(super) over: CancellationToken,
     /// Counts connections, over all generations.
     pub(super) serial: u64,
+}
+
+impl Deref for Attached {
+    type Target = zk::Client;
+
+    fn deref(&self) -> &zk::Client {
+        &self.client
+    }
 }
 
 /// What calls wait on.
@@ -248,7 +260,7 @@ impl Session {
     pub(super) async fn read<T, F, Fut>(&self, op: F) -> Result<T, ZkError>
     where
         T: Send + 'static,
-        F: Fn(zk::Client) -> Fut,
+        F: Fn(Attached) -> Fut,
         Fut: Future<Output = Result<T, ZkError>> + Send + 'static,
     {
         let call = self.begin().await?;
@@ -267,7 +279,7 @@ impl Session {
     pub(super) async fn write<T, F, Fut>(&self, op: F) -> Result<T, ZkError>
     where
         T: Send + 'static,
-        F: FnOnce(zk::Client) -> Fut,
+        F: FnOnce(Attached) -> Fut,
         Fut: Future<Output = Result<T, ZkError>> + Send + 'static,
     {
         let call = self.begin().await?;
@@ -323,14 +335,21 @@ impl Session {
     async fn run_on<T, F, Fut>(call: &Call<'_>, attached: Attached, op: F) -> Result<T, ZkError>
     where
         T: Send + 'static,
-        F: FnOnce(zk::Client) -> Fut,
+        F: FnOnce(Attached) -> Fut,
         Fut: Future<Output = Result<T, ZkError>> + Send + 'static,
     {
-        let running = AbortOnDropHandle::new(attached.runtime.spawn(op(attached.client)));
-        match timeout_at(call.deadline, running).await {
-            Ok(Ok(done)) => done,
-            // The runtime went down with its connection.
-            Ok(Err(_)) | Err(_) => Err(ZkError::Unknown),
+        let over = attached.over.clone();
+        let done = async {
+            tokio::select! {
+                // What has come before the end counts.
+                biased;
+                done = op(attached) => done,
+                () = over.cancelled() => Err(ZkError::Unknown),
+            }
+        };
+        match timeout_at(call.deadline, done).await {
+            Ok(done) => done,
+            Err(_) => Err(ZkError::Unknown),
         }
     }
 }

@@ -11,6 +11,7 @@
 mod attach;
 mod config;
 mod error;
+mod inline;
 mod lease;
 mod neighbours;
 mod ops;

@@ -2,7 +2,10 @@
 //!
 //! Our own types, so that nothing outside of `session/` sees the client library.
 
-use tokio::sync::{mpsc, oneshot};
+use std::future::Future;
+use std::pin::Pin;
+
+use tokio::sync::mpsc;
 use zookeeper_client as zk;
 
 /// What ZooKeeper keeps about a node beside its data.
@@ -203,32 +206,40 @@ pub enum OpResult {
 /// Resolves once, when what was read may have changed: read again, then compare.
 ///
 /// It also resolves when the connection was replaced, because watches do not survive that.
-#[derive(Debug)]
 pub struct Watch {
-    fired: oneshot::Receiver<Option<TreeEventKind>>,
+    fired: Pin<Box<dyn Future<Output = Option<TreeEventKind>> + Send + Sync>>,
 }
 
 impl Watch {
-    pub(super) fn new(fired: oneshot::Receiver<Option<TreeEventKind>>) -> Self {
-        Self { fired }
+    pub(super) fn new(
+        fired: impl Future<Output = Option<TreeEventKind>> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            fired: Box::pin(fired),
+        }
     }
 
     /// Waits for the hint. Dropping the future gives the watch up.
-    pub async fn changed(mut self) {
-        self.wait().await;
+    pub async fn changed(self) {
+        self.fired.await;
     }
 
     /// As [`changed`](Self::changed), and says what happened to the node; `None`: to its children, or to
     /// the connection, so that nothing is known.
     pub(crate) async fn event(self) -> Option<TreeEventKind> {
-        self.fired.await.ok().flatten()
+        self.fired.await
     }
 
     /// As [`changed`](Self::changed), for a `select!`: dropping the future keeps the watch. Not to be
     /// called again once it has resolved.
     pub async fn wait(&mut self) {
-        // Closed without a value is the same hint: the connection behind it is gone.
-        let _ = (&mut self.fired).await;
+        (&mut self.fired).await;
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch").finish_non_exhaustive()
     }
 }
 

@@ -1,0 +1,215 @@
+//! Runs the client library's task on whichever thread wakes it.
+//!
+//! The library keeps a connection in one task, between a queue of requests and a socket. On an executor each
+//! request waits for that executor's thread, and each answer for it once more. Run by who wakes it, a
+//! request is on the socket when the call that makes it has been polled once, and the thread that watches the
+//! sockets reads the answer and wakes the caller: one change of threads for a call instead of three. A poll
+//! of that task reads and writes a socket that never blocks, and wakes others; it takes no lock of a waker's.
+//!
+//! A connection that is lost ends the task in the same poll: the library would connect again by itself, with
+//! a backoff that grows without a cap, and would fight `attach.rs` for the session.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use async_task::{Runnable, ScheduleInfo, WithInfo};
+use parking_lot::Mutex;
+use spawns_core::{Spawn, Task};
+use tokio::runtime::Handle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::error;
+use zookeeper_client as zk;
+
+/// The tasks of one connection. Dropping it aborts them without a word to the server.
+#[derive(Debug)]
+pub(super) struct Inline {
+    /// Runs what is woken while it runs: the thread it is on has its own work to go back to.
+    runtime: Handle,
+    over: CancellationToken,
+    states: Arc<OnceLock<zk::StateWatcher>>,
+    tasks: Mutex<Vec<async_task::Task<()>>>,
+}
+
+impl Inline {
+    /// With `runtime`, that of the session's own thread.
+    pub(super) fn new(runtime: Handle) -> Self {
+        Self {
+            runtime,
+            over: CancellationToken::new(),
+            states: Arc::default(),
+            tasks: Mutex::default(),
+        }
+    }
+
+    /// Cancelled when a task ends, and before anybody who waits for it can see that.
+    pub(super) fn over(&self) -> &CancellationToken {
+        &self.over
+    }
+
+    /// From now on a loss of `client`'s connection ends the tasks.
+    pub(super) fn end_with(&self, client: &zk::Client) {
+        // It is told once.
+        let _ = self.states.set(client.state_watcher());
+    }
+
+    /// Runs `future` itself as any other; the tasks that the library spawns in it are kept here.
+    pub(super) async fn scope<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            let _scope = spawns_core::enter(self);
+            future.as_mut().poll(cx)
+        })
+        .await
+    }
+}
+
+impl Spawn for Inline {
+    fn spawn(&self, task: Task) {
+        let runtime = self.runtime.clone();
+        let schedule = WithInfo(move |runnable: Runnable, info: ScheduleInfo| {
+            if info.woken_while_running {
+                runtime.spawn(async move { run(runnable) });
+            } else {
+                run(runnable);
+            }
+        });
+        let future = Guarded {
+            _over: self.over.clone().drop_guard(),
+            states: Arc::clone(&self.states),
+            future: Box::into_pin(task.future),
+        };
+        let (runnable, task) = async_task::spawn(future, schedule);
+        self.tasks.lock().push(task);
+        run(runnable);
+    }
+}
+
+/// A panic ends the task, and with it the connection; it is not the fault of who has woken it.
+fn run(runnable: Runnable) {
+    if catch_unwind(AssertUnwindSafe(|| runnable.run())).is_err() {
+        error!("the ZooKeeper connection's task has failed; a new connection follows");
+    }
+}
+
+/// Cancels `over` before it drops what others wait for: fields are dropped in this order.
+struct Guarded {
+    _over: DropGuard,
+    states: Arc<OnceLock<zk::StateWatcher>>,
+    future: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Future for Guarded {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let polled = self.future.as_mut().poll(cx);
+        match self.states.get() {
+            Some(states) if !is_up(states.peek_state()) => Poll::Ready(()),
+            _ => polled,
+        }
+    }
+}
+
+fn is_up(state: zk::SessionState) -> bool {
+    use zk::SessionState::{ConnectedReadOnly, SyncConnected};
+    matches!(state, SyncConnected | ConnectedReadOnly)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use tokio::sync::{mpsc, oneshot};
+
+    use super::*;
+
+    /// As the library does: spawned while it is polled.
+    async fn spawn(inline: &Inline, future: impl Future<Output = ()> + Send + 'static) {
+        inline
+            .scope(async { drop(spawns_core::spawn(future)) })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn a_task_runs_where_it_is_woken() {
+        let inline = Inline::new(Handle::current());
+        let (ask, mut asked) = mpsc::unbounded_channel::<()>();
+        let (answer, mut answers) = mpsc::unbounded_channel();
+        spawn(&inline, async move {
+            while asked.recv().await.is_some() {
+                // Nobody listens any more: the test is over.
+                let _ = answer.send(thread::current().id());
+            }
+        })
+        .await;
+        ask.send(()).expect("it lives");
+        assert_eq!(answers.try_recv(), Ok(thread::current().id()));
+        let again = ask.clone();
+        let other = thread::spawn(move || {
+            again.send(()).expect("it lives");
+            thread::current().id()
+        });
+        let other = other.join().expect("no panic");
+        assert_eq!(answers.try_recv(), Ok(other));
+        assert!(!inline.over().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn what_is_woken_while_it_runs_goes_on_at_home() {
+        let inline = Inline::new(Handle::current());
+        let (done, is_done) = oneshot::channel();
+        let home = thread::current().id();
+        let (go, begin) = oneshot::channel();
+        spawn(&inline, async move {
+            begin.await.expect("it is sent");
+            let begun = thread::current().id();
+            tokio::task::yield_now().await;
+            done.send((begun, thread::current().id()))
+                .expect("it is heard");
+        })
+        .await;
+        let other = thread::spawn(move || {
+            go.send(()).expect("it lives");
+            thread::current().id()
+        });
+        let ran = is_done.await.expect("it ends");
+        assert_eq!(ran, (other.join().expect("no panic"), home));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_task_that_has_gone_sees_that_it_is_over() {
+        async fn ends(inline: Inline, end: impl FnOnce(Inline, oneshot::Sender<()>)) {
+            let over = inline.over().clone();
+            let (go, begin) = oneshot::channel();
+            let (kept, waited) = oneshot::channel::<()>();
+            spawn(&inline, async move {
+                let _kept = kept;
+                begin.await.expect("a panic when nothing is sent");
+            })
+            .await;
+            let waiting = tokio::spawn(async move {
+                assert!(waited.await.is_err());
+                over.is_cancelled()
+            });
+            tokio::task::yield_now().await;
+            end(inline, go);
+            assert!(waiting.await.expect("no panic"));
+        }
+        let inline = || Inline::new(Handle::current());
+        ends(inline(), |inline, _go| drop(inline)).await;
+        ends(inline(), |inline, go| {
+            // It panics on this thread, which does not mind.
+            drop(go);
+            assert!(inline.over().is_cancelled());
+        })
+        .await;
+        ends(inline(), |inline, go| {
+            go.send(()).expect("it lives");
+            assert!(inline.over().is_cancelled());
+        })
+        .await;
+    }
+}
