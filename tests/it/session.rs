@@ -78,6 +78,7 @@ fn the_session_on_both_servers() {
         refusals_name_their_reason,
         a_close_ends_the_session,
         an_abandoned_session_times_out,
+        a_session_left_in_the_middle_of_answers_is_not_closed,
         an_expired_session_is_followed_by_a_new_one,
         a_cut_shorter_than_the_timeout_costs_nothing,
         writes_over_a_cut_are_never_repeated,
@@ -172,6 +173,32 @@ async fn an_abandoned_session_times_out(place: String) {
     })
     .await;
     assert!(begun.elapsed() > TIMEOUT / 2, "it went at once");
+}
+
+/// The connection's task may be at work on another thread when it is given up.
+async fn a_session_left_in_the_middle_of_answers_is_not_closed(place: String) {
+    const ROUNDS: usize = 20;
+    const AT_ONCE: usize = 10;
+    const READS: usize = 30;
+    let watcher = connect(&place).await;
+    for round in 0..ROUNDS {
+        let leave = async |index: usize| {
+            let left = connect(&place).await;
+            let path = format!("/left-{round}-{index}");
+            make(&left, &path, CreateMode::Ephemeral).await;
+            let reads = (0..READS).map(|_| Box::pin(left.exists(&path)));
+            let first = futures::future::select_all(reads).await;
+            left.abandon().await;
+            drop(first);
+            path
+        };
+        let left = futures::future::join_all((0..AT_ONCE).map(leave)).await;
+        for path in left {
+            let there = watcher.exists(&path).await.expect("connected");
+            assert!(there.is_some(), "the session of {path} was closed");
+        }
+    }
+    watcher.close().await;
 }
 
 async fn an_expired_session_is_followed_by_a_new_one(place: String) {

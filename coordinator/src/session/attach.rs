@@ -66,9 +66,8 @@ struct Thread {
     attached_at: Option<Instant>,
 }
 
-/// A connection that can be used.
+/// A connection that can be used. Dropping it leaves the session alone.
 struct Connection {
-    /// Dropped first: with the last client gone the library would end the session.
     tasks: Inline,
     client: zk::Client,
 }
@@ -237,7 +236,7 @@ impl Thread {
         let tasks = Inline::new(Handle::current());
         let connected = tasks.scope(connector.connect(&self.shared.connect.hosts));
         let client = timeout(patience, connected).await.map_err(silent)??;
-        tasks.end_with(&client);
+        tasks.keep(&client);
         let mut connection = Connection { tasks, client };
         let prepared = timeout(patience, self.prepare(&connection.client)).await;
         if let Some(client) = prepared.map_err(silent)?? {
@@ -396,12 +395,12 @@ impl Thread {
         };
         self.publish(state, None, false);
         let mut states = client.state_watcher();
+        tasks.let_go();
         drop(client);
         let closed = async { while ended(states.changed().await).is_none() {} };
         if timeout(CLOSE_MAX, closed).await.is_err() {
             warn!("ZooKeeper did not confirm the end of the session; it will time out");
         }
-        drop(tasks);
     }
 }
 

@@ -7,7 +7,9 @@
 //! of that task reads and writes a socket that never blocks, and wakes others; it takes no lock of a waker's.
 //!
 //! A connection that is lost ends the task in the same poll: the library would connect again by itself, with
-//! a backoff that grows without a cap, and would fight `attach.rs` for the session.
+//! a backoff that grows without a cap, and would fight `attach.rs` for the session. And the task keeps a
+//! client of its own: the library ends the session when it finds that no client is left, which the task
+//! must never find by chance, when it runs while others let go.
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,7 +31,7 @@ pub(super) struct Inline {
     /// Runs what is woken while it runs: the thread it is on has its own work to go back to.
     runtime: Handle,
     over: CancellationToken,
-    states: Arc<OnceLock<zk::StateWatcher>>,
+    kept: Arc<Kept>,
     tasks: Mutex<Vec<async_task::Task<()>>>,
 }
 
@@ -39,7 +41,7 @@ impl Inline {
         Self {
             runtime,
             over: CancellationToken::new(),
-            states: Arc::default(),
+            kept: Arc::default(),
             tasks: Mutex::default(),
         }
     }
@@ -49,10 +51,18 @@ impl Inline {
         &self.over
     }
 
-    /// From now on a loss of `client`'s connection ends the tasks.
-    pub(super) fn end_with(&self, client: &zk::Client) {
+    /// From now on the tasks live as long as `client`'s connection does, unless they are dropped.
+    pub(super) fn keep(&self, client: &zk::Client) {
         // It is told once.
-        let _ = self.states.set(client.state_watcher());
+        let _ = self.kept.states.set(client.state_watcher());
+        *self.kept.client.lock() = Some(client.clone());
+    }
+
+    /// Lets the library end the session when the last client goes.
+    pub(super) fn let_go(&self) {
+        // Not under the lock: it may be the last, and wake the task.
+        let client = self.kept.client.lock().take();
+        drop(client);
     }
 
     /// Runs `future` itself as any other; the tasks that the library spawns in it are kept here.
@@ -78,8 +88,8 @@ impl Spawn for Inline {
         });
         let future = Guarded {
             _over: self.over.clone().drop_guard(),
-            states: Arc::clone(&self.states),
             future: Box::into_pin(task.future),
+            kept: Arc::clone(&self.kept),
         };
         let (runnable, task) = async_task::spawn(future, schedule);
         self.tasks.lock().push(task);
@@ -94,11 +104,26 @@ fn run(runnable: Runnable) {
     }
 }
 
-/// Cancels `over` before it drops what others wait for: fields are dropped in this order.
+/// The connection, as its task knows it.
+#[derive(Debug, Default)]
+struct Kept {
+    states: OnceLock<zk::StateWatcher>,
+    client: Mutex<Option<zk::Client>>,
+}
+
+impl Kept {
+    fn is_lost(&self) -> bool {
+        use zk::SessionState::{ConnectedReadOnly, SyncConnected};
+        let state = self.states.get().map(zk::StateWatcher::peek_state);
+        state.is_some_and(|state| !matches!(state, SyncConnected | ConnectedReadOnly))
+    }
+}
+
+/// Cancels `over` before it drops what others wait for, and its client last: fields are dropped in this order.
 struct Guarded {
     _over: DropGuard,
-    states: Arc<OnceLock<zk::StateWatcher>>,
     future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    kept: Arc<Kept>,
 }
 
 impl Future for Guarded {
@@ -106,16 +131,11 @@ impl Future for Guarded {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let polled = self.future.as_mut().poll(cx);
-        match self.states.get() {
-            Some(states) if !is_up(states.peek_state()) => Poll::Ready(()),
-            _ => polled,
+        match self.kept.is_lost() {
+            true => Poll::Ready(()),
+            false => polled,
         }
     }
-}
-
-fn is_up(state: zk::SessionState) -> bool {
-    use zk::SessionState::{ConnectedReadOnly, SyncConnected};
-    matches!(state, SyncConnected | ConnectedReadOnly)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The ZooKeeper session: connect, stay connected, and say honestly when it is not.
 //!
-//! A [`Session`] is a cheap handle. The connection lives on a thread of its own with a runtime of its
-//! own, so that nothing on the data path can delay a heartbeat. Every call has a deadline; reads are
-//! repeated over a reconnect, writes never are: their caller knows whether a repeat is right.
+//! A [`Session`] is a cheap handle. Heartbeats, and what is to be done when the connection is lost, have a
+//! thread and a runtime of their own, so that nothing on the data path can delay them; requests and answers
+//! are moved by who makes and who notices them (`inline.rs`). Every call has a deadline; reads are repeated
+//! over a reconnect, writes never are: their caller knows whether a repeat is right.
 //! A call never crosses sessions: one begun in a session that ends fails with `SessionExpired`.
 //!
 //! *Invariant*: the states of one session go Connected, Suspended, Connected ... Lost; after Lost the
