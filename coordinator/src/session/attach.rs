@@ -72,6 +72,17 @@ struct Connection {
     client: zk::Client,
 }
 
+impl Connection {
+    /// Ends the session: with the last client gone the library sends `closeSession`. Says whether that was
+    /// confirmed within `limit`.
+    async fn close(self, limit: Duration) -> bool {
+        let Self { tasks, client } = self;
+        tasks.let_go();
+        drop(client);
+        timeout(limit, tasks.over().cancelled()).await.is_ok()
+    }
+}
+
 /// Why a connection ended.
 enum End {
     Detached(&'static str),
@@ -239,10 +250,19 @@ impl Thread {
         tasks.keep(&client);
         let mut connection = Connection { tasks, client };
         let prepared = timeout(patience, self.prepare(&connection.client)).await;
-        if let Some(client) = prepared.map_err(silent)?? {
-            connection.client = client;
+        match prepared.unwrap_or_else(|late| Err(silent(late))) {
+            Ok(client) => {
+                connection.client = client.unwrap_or(connection.client);
+                Ok(connection)
+            }
+            Err(failed) => {
+                // A session that was made for this attempt is of no use; one to be taken up again is.
+                if self.session.is_none() {
+                    connection.close(ATTEMPT_EVERY).await;
+                }
+                Err(failed)
+            }
         }
-        Ok(connection)
     }
 
     /// Makes sure that the chroot is there and that the server is not behind. Gives the client that sees the
@@ -315,19 +335,12 @@ impl Thread {
         let client = &connection.client;
         let over = connection.tasks.over();
         let negotiated = client.session_timeout();
-        let mut states = client.state_watcher();
         let mut beats = interval((negotiated / 8).max(Duration::from_millis(10)));
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            if let Some(end) = ended(client.state()) {
-                return end;
-            }
             tokio::select! {
-                state = states.changed() => if let Some(end) = ended(state) { return end },
+                () = over.cancelled() => return how_it_ended(client),
                 () = finish_command(&mut self.commands) => return End::Finished,
-                () = over.cancelled() => {
-                    return ended(client.state()).unwrap_or(End::Detached("its task has failed"));
-                }
                 _ = beats.tick() => {
                     let sent = clock::now();
                     let beat = timeout(negotiated * 2 / 5, client.check_stat("/"));
@@ -338,7 +351,7 @@ impl Thread {
                             Ok(Err(e)) => debug!("heartbeat: {e}"),
                             Err(_) => return End::Detached("heartbeat overdue"),
                         },
-                        state = states.changed() => if let Some(end) = ended(state) { return end },
+                        () = over.cancelled() => return how_it_ended(client),
                         () = finish_command(&mut self.commands) => return End::Finished,
                     }
                 }
@@ -385,20 +398,15 @@ impl Thread {
         End::Finished
     }
 
-    /// Ends the session: with the last handle gone the library sends `closeSession`. What the session holds
-    /// is over before that: ZooKeeper may give it to others long before its answer is here.
+    /// Ends the session. What it holds is over before that: ZooKeeper may give it to others long before its
+    /// answer is here.
     async fn close(&mut self, connection: Connection) {
-        let Connection { client, tasks } = connection;
         self.shared.lease.revoke();
         let state = SessionState::Lost {
             generation: self.generation,
         };
         self.publish(state, None, false);
-        let mut states = client.state_watcher();
-        tasks.let_go();
-        drop(client);
-        let closed = async { while ended(states.changed().await).is_none() {} };
-        if timeout(CLOSE_MAX, closed).await.is_err() {
+        if !connection.close(CLOSE_MAX).await {
             warn!("ZooKeeper did not confirm the end of the session; it will time out");
         }
     }
@@ -410,13 +418,15 @@ async fn finish_command(commands: &mut watch::Receiver<Command>) {
     let _ = commands.wait_for(|c| *c != Command::Run).await;
 }
 
-fn ended(state: zk::SessionState) -> Option<End> {
-    match state {
-        zk::SessionState::SyncConnected | zk::SessionState::ConnectedReadOnly => None,
-        zk::SessionState::Expired => Some(End::Expired),
-        zk::SessionState::AuthFailed => Some(End::Detached("identity refused")),
-        zk::SessionState::Disconnected | zk::SessionState::Closed => {
-            Some(End::Detached("disconnected"))
+/// Of a connection that is over. `over` tells when; the library's own watcher of states must not be waited
+/// for: giving that up while another thread notifies is not sound (asyncs-sync 0.4.0, `Notify`).
+fn how_it_ended(client: &zk::Client) -> End {
+    match client.state() {
+        zk::SessionState::Expired => End::Expired,
+        zk::SessionState::AuthFailed => End::Detached("identity refused"),
+        zk::SessionState::Disconnected | zk::SessionState::Closed => End::Detached("disconnected"),
+        zk::SessionState::SyncConnected | zk::SessionState::ConnectedReadOnly => {
+            End::Detached("its task has failed")
         }
     }
 }

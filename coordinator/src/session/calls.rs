@@ -1,5 +1,8 @@
 //! The calls of a [`Session`]: one function an operation, paths relative to the chroot.
 
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt as _;
 use futures::future::join_all;
 use tokio::sync::mpsc;
 use zookeeper_client as zk;
@@ -423,10 +426,12 @@ impl Attached {
         let over = self.over.clone();
         Watch::new(async move {
             tokio::select! {
-                // First: the library's watcher must not be asked once its connection is over.
                 biased;
                 () = over.cancelled() => None,
-                event = watcher.changed() => kind(event.event_type),
+                // The library panics for who asks just while the connection ends.
+                event = AssertUnwindSafe(watcher.changed()).catch_unwind() => {
+                    event.ok().and_then(|event| kind(event.event_type))
+                }
             }
         })
     }
@@ -442,7 +447,10 @@ impl Attached {
                     biased;
                     () = over.cancelled() => return,
                     () = events.closed() => return,
-                    event = watcher.changed() => event,
+                    event = AssertUnwindSafe(watcher.changed()).catch_unwind() => match event {
+                        Ok(event) => event,
+                        Err(_) => return,
+                    },
                 };
                 let kind = match kind(event.event_type) {
                     Some(kind) => kind,

@@ -239,7 +239,8 @@ impl Session {
         &self.shared.config
     }
 
-    /// Ends the session: its ephemerals are gone when this returns, if ZooKeeper can be reached.
+    /// Ends the session: its ephemerals are gone when this returns, if ZooKeeper can be reached and no call's
+    /// future is kept that nobody polls any more.
     pub async fn close(&self) {
         self.finish(Command::Close).await;
     }

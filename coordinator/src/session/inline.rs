@@ -12,7 +12,6 @@
 //! must never find by chance, when it runs while others let go.
 
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -22,7 +21,6 @@ use parking_lot::Mutex;
 use spawns_core::{Spawn, Task};
 use tokio::runtime::Handle;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::error;
 use zookeeper_client as zk;
 
 /// The tasks of one connection. Dropping it aborts them without a word to the server.
@@ -81,9 +79,9 @@ impl Spawn for Inline {
         let runtime = self.runtime.clone();
         let schedule = WithInfo(move |runnable: Runnable, info: ScheduleInfo| {
             if info.woken_while_running {
-                runtime.spawn(async move { run(runnable) });
+                runtime.spawn(async move { runnable.run() });
             } else {
-                run(runnable);
+                runnable.run();
             }
         });
         let future = Guarded {
@@ -93,14 +91,7 @@ impl Spawn for Inline {
         };
         let (runnable, task) = async_task::spawn(future, schedule);
         self.tasks.lock().push(task);
-        run(runnable);
-    }
-}
-
-/// A panic ends the task, and with it the connection; it is not the fault of who has woken it.
-fn run(runnable: Runnable) {
-    if catch_unwind(AssertUnwindSafe(|| runnable.run())).is_err() {
-        error!("the ZooKeeper connection's task has failed; a new connection follows");
+        runnable.run();
     }
 }
 
@@ -120,6 +111,7 @@ impl Kept {
 }
 
 /// Cancels `over` before it drops what others wait for, and its client last: fields are dropped in this order.
+/// A panic of the library is caught below, by `spawns-core`; it drops what others wait for first.
 struct Guarded {
     _over: DropGuard,
     future: Pin<Box<dyn Future<Output = ()> + Send>>,
