@@ -30,11 +30,8 @@ impl Session {
 
     /// Reads a node that may be missing.
     pub async fn get_if_exists(&self, path: &str) -> Result<Option<Node>, ZkError> {
-        self.read(|client| {
-            let path = path.to_owned();
-            async move { read_node(&client, &path).await }
-        })
-        .await
+        self.read(|client| async move { read_node(&client, path).await })
+            .await
     }
 
     /// Reads many nodes, pipelined, in the order of `paths`; `None` for those that are missing.
@@ -44,15 +41,12 @@ impl Session {
         let mut nodes = Vec::with_capacity(paths.len());
         for chunk in paths.chunks(PIPELINE) {
             let got = self
-                .read(|client| {
-                    let chunk = chunk.to_vec();
-                    async move {
-                        let reads = chunk.iter().map(|path| read_node(&client, path));
-                        join_all(reads)
-                            .await
-                            .into_iter()
-                            .collect::<Result<Vec<_>, _>>()
-                    }
+                .read(|client| async move {
+                    let reads = chunk.iter().map(|path| read_node(&client, path));
+                    join_all(reads)
+                        .await
+                        .into_iter()
+                        .collect::<Result<Vec<_>, _>>()
                 })
                 .await?;
             nodes.extend(got);
@@ -62,24 +56,21 @@ impl Session {
 
     /// Reads a node that may be missing; the watch fires when it is made, changed or deleted.
     pub async fn get_watch(&self, path: &str) -> Result<GotOrWatch<Node>, ZkError> {
-        self.read(|client| {
-            let path = path.to_owned();
-            async move {
-                loop {
-                    match client.get_and_watch_data(&path).await {
-                        Ok((data, stat, watcher)) => {
-                            let stat = stat.into();
-                            return Ok((Some(Node { data, stat }), client.forward(watcher)));
-                        }
-                        Err(zk::Error::NoNode) => {
-                            let (stat, watcher) =
-                                client.check_and_watch_stat(&path).await.map_err(lift)?;
-                            if stat.is_none() {
-                                return Ok((None, client.forward(watcher)));
-                            }
-                        }
-                        Err(e) => return Err(lift(e)),
+        self.read(|client| async move {
+            loop {
+                match client.get_and_watch_data(path).await {
+                    Ok((data, stat, watcher)) => {
+                        let stat = stat.into();
+                        return Ok((Some(Node { data, stat }), client.forward(watcher)));
                     }
+                    Err(zk::Error::NoNode) => {
+                        let (stat, watcher) =
+                            client.check_and_watch_stat(path).await.map_err(lift)?;
+                        if stat.is_none() {
+                            return Ok((None, client.forward(watcher)));
+                        }
+                    }
+                    Err(e) => return Err(lift(e)),
                 }
             }
         })
@@ -88,51 +79,39 @@ impl Session {
 
     /// Whether a node is there, and its stat.
     pub async fn exists(&self, path: &str) -> Result<Option<Stat>, ZkError> {
-        self.read(|client| {
-            let path = path.to_owned();
-            async move {
-                let stat = client.check_stat(&path).await.map_err(lift)?;
-                Ok(stat.map(Stat::from))
-            }
+        self.read(|client| async move {
+            let stat = client.check_stat(path).await.map_err(lift)?;
+            Ok(stat.map(Stat::from))
         })
         .await
     }
 
     /// As [`exists`](Self::exists); the watch fires when the node is made, changed or deleted.
     pub async fn exists_watch(&self, path: &str) -> Result<GotOrWatch<Stat>, ZkError> {
-        self.read(|client| {
-            let path = path.to_owned();
-            async move {
-                let (stat, watcher) = client.check_and_watch_stat(&path).await.map_err(lift)?;
-                Ok((stat.map(Stat::from), client.forward(watcher)))
-            }
+        self.read(|client| async move {
+            let (stat, watcher) = client.check_and_watch_stat(path).await.map_err(lift)?;
+            Ok((stat.map(Stat::from), client.forward(watcher)))
         })
         .await
     }
 
     /// Names of a node's children, sorted.
     pub async fn children(&self, path: &str) -> Result<Vec<String>, ZkError> {
-        self.read(|client| {
-            let path = path.to_owned();
-            async move {
-                let mut names = client.list_children(&path).await.map_err(lift)?;
-                names.sort_unstable();
-                Ok(names)
-            }
+        self.read(|client| async move {
+            let mut names = client.list_children(path).await.map_err(lift)?;
+            names.sort_unstable();
+            Ok(names)
         })
         .await
     }
 
     /// Names of a node's children, sorted, and the node's stat, from one read.
     pub async fn list(&self, path: &str) -> Result<Children, ZkError> {
-        self.read(|client| {
-            let path = path.to_owned();
-            async move {
-                let (mut names, stat) = client.get_children(&path).await.map_err(lift)?;
-                names.sort_unstable();
-                let stat = stat.into();
-                Ok(Children { names, stat })
-            }
+        self.read(|client| async move {
+            let (mut names, stat) = client.get_children(path).await.map_err(lift)?;
+            names.sort_unstable();
+            let stat = stat.into();
+            Ok(Children { names, stat })
         })
         .await
     }
@@ -144,11 +123,10 @@ impl Session {
         folder: &str,
     ) -> Result<(Option<Node>, Option<Vec<String>>), ZkError> {
         self.read(|client| {
-            let (node, folder) = (node.to_owned(), folder.to_owned());
             async move {
                 let mut reader = client.new_multi_reader();
-                reader.add_get_data(&node).map_err(lift)?;
-                reader.add_get_children(&folder).map_err(lift)?;
+                reader.add_get_data(node).map_err(lift)?;
+                reader.add_get_children(folder).map_err(lift)?;
                 let (mut got, mut listed) = (None, None);
                 for result in reader.commit().await.map_err(lift)? {
                     match result {
@@ -176,25 +154,22 @@ impl Session {
     /// Children of a node that may be missing; the watch fires when the list changes or the node
     /// comes or goes.
     pub async fn children_watch(&self, path: &str) -> Result<GotOrWatch<Children>, ZkError> {
-        self.read(|client| {
-            let path = path.to_owned();
-            async move {
-                loop {
-                    match client.get_and_watch_children(&path).await {
-                        Ok((mut names, stat, watcher)) => {
-                            names.sort_unstable();
-                            let stat = stat.into();
-                            return Ok((Some(Children { names, stat }), client.forward(watcher)));
-                        }
-                        Err(zk::Error::NoNode) => {
-                            let (stat, watcher) =
-                                client.check_and_watch_stat(&path).await.map_err(lift)?;
-                            if stat.is_none() {
-                                return Ok((None, client.forward(watcher)));
-                            }
-                        }
-                        Err(e) => return Err(lift(e)),
+        self.read(|client| async move {
+            loop {
+                match client.get_and_watch_children(path).await {
+                    Ok((mut names, stat, watcher)) => {
+                        names.sort_unstable();
+                        let stat = stat.into();
+                        return Ok((Some(Children { names, stat }), client.forward(watcher)));
                     }
+                    Err(zk::Error::NoNode) => {
+                        let (stat, watcher) =
+                            client.check_and_watch_stat(path).await.map_err(lift)?;
+                        if stat.is_none() {
+                            return Ok((None, client.forward(watcher)));
+                        }
+                    }
+                    Err(e) => return Err(lift(e)),
                 }
             }
         })
@@ -203,15 +178,12 @@ impl Session {
 
     /// Watches a node and all below it. Arm first, then read.
     pub async fn watch_tree(&self, path: &str) -> Result<TreeWatch, ZkError> {
-        self.read(|client| {
-            let path = path.to_owned();
-            async move {
-                let watcher = client
-                    .watch(&path, zk::AddWatchMode::PersistentRecursive)
-                    .await
-                    .map_err(lift)?;
-                Ok(client.forward_tree(watcher))
-            }
+        self.read(|client| async move {
+            let watcher = client
+                .watch(path, zk::AddWatchMode::PersistentRecursive)
+                .await
+                .map_err(lift)?;
+            Ok(client.forward_tree(watcher))
         })
         .await
     }
@@ -225,13 +197,12 @@ impl Session {
         acl: Acl,
     ) -> Result<Created, ZkError> {
         fits(data.len() + path.len())?;
-        let (path, data) = (path.to_owned(), data.to_vec());
         let secure = self.config().secure_acls;
         self.write(|client| async move {
             let options = mode.to_client().with_acls(acl.to_client(secure));
-            let (stat, sequence) = client.create(&path, &data, &options).await.map_err(lift)?;
+            let (stat, sequence) = client.create(path, data, &options).await.map_err(lift)?;
             let path = match mode {
-                CreateMode::Persistent | CreateMode::Ephemeral => path,
+                CreateMode::Persistent | CreateMode::Ephemeral => path.to_owned(),
                 _ => format!("{path}{sequence}"),
             };
             Ok(Created {
@@ -245,11 +216,9 @@ impl Session {
     /// Makes a persistent node and its missing parents; fine if it is there already.
     pub async fn ensure_path(&self, path: &str) -> Result<(), ZkError> {
         let secure = self.config().secure_acls;
-        let path = path.to_owned();
-        self.read(|client| {
-            let path = path.clone();
-            async move { make_path(&client, &path, Acl::Default.to_client(secure)).await }
-        })
+        self.read(
+            |client| async move { make_path(&client, path, Acl::Default.to_client(secure)).await },
+        )
         .await
     }
 
@@ -261,9 +230,8 @@ impl Session {
         version: Option<i32>,
     ) -> Result<Stat, ZkError> {
         fits(data.len() + path.len())?;
-        let (path, data) = (path.to_owned(), data.to_vec());
         self.write(|client| async move {
-            let stat = client.set_data(&path, &data, version).await.map_err(lift)?;
+            let stat = client.set_data(path, data, version).await.map_err(lift)?;
             Ok(stat.into())
         })
         .await
@@ -271,8 +239,7 @@ impl Session {
 
     /// Deletes a node if it has `version` (`None`: any).
     pub async fn delete(&self, path: &str, version: Option<i32>) -> Result<(), ZkError> {
-        let path = path.to_owned();
-        self.write(|client| async move { client.delete(&path, version).await.map_err(lift) })
+        self.write(|client| async move { client.delete(path, version).await.map_err(lift) })
             .await
     }
 
@@ -311,11 +278,8 @@ impl Session {
 
     /// Waits until this connection's server has seen what the leader had committed before.
     pub async fn sync(&self, path: &str) -> Result<(), ZkError> {
-        self.read(|client| {
-            let path = path.to_owned();
-            async move { client.sync(&path).await.map_err(lift) }
-        })
-        .await
+        self.read(|client| async move { client.sync(path).await.map_err(lift) })
+            .await
     }
 }
 

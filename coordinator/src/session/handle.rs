@@ -260,9 +260,8 @@ impl Session {
     /// Runs a read; repeats it when the connection is lost meanwhile.
     pub(super) async fn read<T, F, Fut>(&self, op: F) -> Result<T, ZkError>
     where
-        T: Send + 'static,
         F: Fn(Attached) -> Fut,
-        Fut: Future<Output = Result<T, ZkError>> + Send + 'static,
+        Fut: Future<Output = Result<T, ZkError>>,
     {
         let call = self.begin().await?;
         let mut after = None;
@@ -279,9 +278,8 @@ impl Session {
     /// Runs a write, once.
     pub(super) async fn write<T, F, Fut>(&self, op: F) -> Result<T, ZkError>
     where
-        T: Send + 'static,
         F: FnOnce(Attached) -> Fut,
-        Fut: Future<Output = Result<T, ZkError>> + Send + 'static,
+        Fut: Future<Output = Result<T, ZkError>>,
     {
         let call = self.begin().await?;
         let attached = self.attached(&call, None).await?;
@@ -335,9 +333,8 @@ impl Session {
 
     async fn run_on<T, F, Fut>(call: &Call<'_>, attached: Attached, op: F) -> Result<T, ZkError>
     where
-        T: Send + 'static,
         F: FnOnce(Attached) -> Fut,
-        Fut: Future<Output = Result<T, ZkError>> + Send + 'static,
+        Fut: Future<Output = Result<T, ZkError>>,
     {
         let over = attached.over.clone();
         let done = async {

@@ -1,10 +1,10 @@
 //! Runs the client library's task on whichever thread wakes it.
 //!
 //! The library keeps a connection in one task, between a queue of requests and a socket. On an executor each
-//! request waits for that executor's thread, and each answer for it once more. Run by who wakes it, a
-//! request is on the socket when the call that makes it has been polled once, and the thread that watches the
-//! sockets reads the answer and wakes the caller: one change of threads for a call instead of three. A poll
-//! of that task reads and writes a socket that never blocks, and wakes others; it takes no lock of a waker's.
+//! request waits for that executor's thread, and each answer for it once more. Run by who wakes it, a request
+//! goes to the socket on its caller's thread, unless the task is at work elsewhere just then, and the thread
+//! that watches the sockets reads the answer and wakes the caller. A poll of that task reads and writes a
+//! socket that never blocks, and wakes others; it takes no lock of a waker's.
 //!
 //! A connection that is lost ends the task in the same poll: the library would connect again by itself, with
 //! a backoff that grows without a cap, and would fight `attach.rs` for the session. And the task keeps a
@@ -44,7 +44,7 @@ impl Inline {
         }
     }
 
-    /// Cancelled when a task ends, and before anybody who waits for it can see that.
+    /// Cancelled when a task ends, before what others wait for is dropped, unless the library panics.
     pub(super) fn over(&self) -> &CancellationToken {
         &self.over
     }
