@@ -8,6 +8,7 @@ pub mod clock;
 pub mod cluster;
 pub mod embedded;
 pub mod ids;
+mod protocol;
 pub mod recipes;
 pub mod registry;
 pub mod session;

@@ -12,6 +12,7 @@ use harness::wait::until_async;
 use harness::zookeeper::{EmbeddedZooKeeper, RealZooKeeper};
 use nyala_coordinator::clock;
 use nyala_coordinator::embedded::ServerConfig;
+use nyala_coordinator::recipes::Lock;
 use nyala_coordinator::session::{
     Acl, CreateMode, DigestAuth, Op, Session, SessionConfig, SessionError, SessionState, ZkError,
 };
@@ -84,6 +85,8 @@ fn the_session_on_both_servers() {
         writes_over_a_cut_are_never_repeated,
         watches_fire,
         identities_keep_others_out,
+        who_may_not_see_the_holder_is_told,
+        what_is_no_path_is_refused_here,
         many_reads_are_pipelined,
         sequential_names_count_up,
     ]);
@@ -377,6 +380,68 @@ async fn identities_keep_others_out(place: String) {
         Err(ZkError::NoAuth)
     );
     mine.delete("/secret", None).await.expect("it is mine");
+}
+
+async fn who_may_not_see_the_holder_is_told(place: String) {
+    let open = connect(&place).await;
+    open.ensure_path("/lock").await.expect("it is made");
+    let hidden = SessionConfig {
+        auth: Some(DigestAuth {
+            user: "a".to_owned(),
+            password: "p".to_owned(),
+        }),
+        secure_acls: true,
+        ..config(&place)
+    };
+    let holder = Session::connect(hidden).await.expect("a server is there");
+    let held = Lock::new(&holder, "/lock").expect("a path");
+    let held = held.acquire().await.expect("it is free");
+    let lock = Lock::new(&open, "/lock").expect("a path");
+    let limit = Duration::from_secs(30);
+    let waited = tokio::time::timeout(limit, lock.acquire()).await;
+    let refused = waited.expect("it does not wait for what it is never told");
+    let error = refused.err().map(|e| e.to_string());
+    let said = error.as_deref().is_some_and(|e| e.contains("ACL"));
+    assert!(said, "{error:?}");
+    held.release().await.expect("it is ours");
+    lock.acquire().await.expect("nobody is before it");
+}
+
+async fn what_is_no_path_is_refused_here(place: String) {
+    let s = connect(&place).await;
+    make(&s, "/kept", CreateMode::Persistent).await;
+    let outside = Session::connect(config(place.split('/').next().expect("an address")))
+        .await
+        .expect("a server is there");
+    let chroot = place.split_once('/').expect("a chroot").1;
+    let sibling = format!("/{chroot}beside");
+    make(&outside, &sibling, CreateMode::Persistent).await;
+    for path in ["", "beside", "/kept/", "//kept", "/./kept"] {
+        let refused = |e: Option<ZkError>| {
+            assert!(matches!(e, Some(ZkError::Refused(_))), "{path:?}: {e:?}");
+        };
+        refused(s.get(path).await.err());
+        refused(s.get_watch(path).await.err());
+        refused(s.exists_watch(path).await.err());
+        refused(s.children_watch(path).await.err());
+        refused(s.watch_tree(path).await.err());
+        refused(s.set(path, b"", None).await.err());
+        refused(s.delete(path, None).await.err());
+        refused(s.delete_tree(path).await.err());
+        let mode = CreateMode::Persistent;
+        refused(s.create(path, b"", mode, Acl::Default).await.err());
+        let ops = vec![Op::create("/fine", *b""), Op::create(path, *b"")];
+        let failed = s.multi(ops).await.expect_err("it is no path");
+        assert_eq!(failed.index, Some(1));
+        refused(Some(failed.error));
+    }
+    assert!(s.state().is_connected());
+    assert_eq!(s.exists("/fine").await, Ok(None));
+    assert!(s.get("/kept").await.is_ok());
+    assert!(outside.get(&sibling).await.is_ok());
+    outside.delete(&sibling, None).await.expect("it is there");
+    s.close().await;
+    outside.close().await;
 }
 
 async fn many_reads_are_pipelined(place: String) {

@@ -15,16 +15,18 @@ use super::acl;
 use super::config::ServerConfig;
 use super::entry::{self, Action};
 use super::journal::Journal;
-use super::jute::Writer;
 use super::node::{Event, EventKind};
 use super::outbox::Outbox;
 use super::records::{ErrorCode, Id, Stamp, perms};
-use super::requests::{self, Header, Request, xids};
+use super::requests::{self, Header, Request};
 use super::sessions::Sessions;
 use super::snapshot::{self, State};
 use super::tree::Tree;
 use super::watches::{ConnectionId, Watches};
 use super::words::Stats;
+use crate::protocol::jute::Writer;
+use crate::protocol::paths::NoPath;
+use crate::protocol::xids;
 
 /// Identities that one connection may collect: each one that `auth` stands for makes every ACL
 /// longer.
@@ -61,8 +63,8 @@ pub(super) enum Refusal {
     NoSession,
 }
 
-impl From<super::jute::Malformed> for Refusal {
-    fn from(_: super::jute::Malformed) -> Self {
+impl From<crate::protocol::jute::Malformed> for Refusal {
+    fn from(_: crate::protocol::jute::Malformed) -> Self {
         Self::Malformed
     }
 }
@@ -80,6 +82,12 @@ pub(super) enum Next {
 pub(super) enum Failure {
     Code(ErrorCode),
     Close(Refusal),
+}
+
+impl From<NoPath> for Failure {
+    fn from(no_path: NoPath) -> Self {
+        ErrorCode::from(no_path).into()
+    }
 }
 
 impl From<ErrorCode> for Failure {
@@ -276,7 +284,8 @@ impl Engine {
         };
         let mut w = Writer::frame();
         w.int(header.xid).long(zxid).int(0);
-        peer.outbox.reply(zxid, w.into_frame(), Some(now.instant));
+        peer.outbox
+            .reply(zxid, w.into_frame().into(), Some(now.instant));
     }
 
     fn fail(&self, id: ConnectionId, header: Header, now: Now, code: ErrorCode) {
@@ -288,7 +297,7 @@ impl Engine {
             let mut w = Writer::frame();
             w.int(header.xid).long(self.zxid).int(error).raw(body);
             peer.outbox
-                .reply(self.zxid, w.into_frame(), Some(now.instant));
+                .reply(self.zxid, w.into_frame().into(), Some(now.instant));
         }
     }
 
@@ -322,7 +331,7 @@ impl Engine {
         };
         let mut w = Writer::frame();
         w.int(header.xid).long(0).int(error);
-        peer.outbox.reply(self.zxid, w.into_frame(), None);
+        peer.outbox.reply(self.zxid, w.into_frame().into(), None);
         match known {
             true => Next::Serve,
             false => Next::Finish,
@@ -344,5 +353,5 @@ pub(super) fn event_frame(kind: EventKind, path: &str) -> Bytes {
     let mut w = Writer::frame();
     w.int(xids::NOTIFICATION).long(-1).int(0);
     w.int(kind.number()).int(3).string(path);
-    w.into_frame()
+    w.into_frame().into()
 }

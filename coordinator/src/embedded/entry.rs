@@ -2,10 +2,10 @@
 //!
 //! Snapshots use the same forms for sessions and ACLs.
 
-use super::jute::{Malformed, Reader, Writer};
 use super::node::{Change, Kind};
 use super::records::{Stamp, read_acls, write_acls};
 use super::sessions::SessionRecord;
+use crate::protocol::jute::{Malformed, Reader, Writer};
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]

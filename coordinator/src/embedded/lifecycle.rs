@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use super::engine::{Engine, Next, Now, Peer, Refusal};
 use super::entry::Action;
-use super::jute::Writer;
 use super::outbox::Outbox;
 use super::records::Id;
 use super::requests::ConnectRequest;
 use super::sessions::SessionRecord;
 use super::transaction::Transaction;
 use super::watches::ConnectionId;
+use crate::protocol::jute::Writer;
 
 impl Engine {
     /// A connection was accepted.
@@ -83,7 +83,7 @@ impl Engine {
             w.bool(false);
         }
         peer.outbox
-            .reply(self.zxid, w.into_frame(), Some(now.instant));
+            .reply(self.zxid, w.into_frame().into(), Some(now.instant));
         Ok(match granted {
             Some(_) => Next::Serve,
             None => Next::Finish,

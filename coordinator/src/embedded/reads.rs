@@ -5,13 +5,13 @@
 
 use super::acl;
 use super::engine::{Engine, Failure, Refusal, event_frame};
-use super::jute::Writer;
 use super::node::{EventKind, Node};
-use super::paths;
 use super::records::{ErrorCode, Id, perms, write_acls};
 use super::requests::{ReadOp, SetWatches, WatchOp};
 use super::watches::{ConnectionId, Mode, Selector, Side};
 use super::writes::{write_multi_end, write_multi_header};
+use crate::protocol::jute::Writer;
+use crate::protocol::paths;
 
 impl Engine {
     pub(super) fn read(

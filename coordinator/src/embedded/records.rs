@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use super::jute::{Malformed, Reader, Writer};
+use crate::protocol::jute::{Malformed, Reader, Writer};
+use crate::protocol::paths::NoPath;
 
 /// ZooKeeper's error codes (`KeeperException.Code`), as far as this server gives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,12 @@ impl ErrorCode {
             Self::AuthFailed => -115,
             Self::NoWatcher => -121,
         }
+    }
+}
+
+impl From<NoPath> for ErrorCode {
+    fn from(NoPath: NoPath) -> Self {
+        Self::BadArguments
     }
 }
 

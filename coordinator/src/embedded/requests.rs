@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::jute::{Malformed, Reader};
 use super::records::{Acl, read_acls};
+use crate::protocol::jute::{Malformed, Reader};
+use crate::protocol::{op, xids};
 
 /// The first packet of a connection.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,14 +29,6 @@ impl ConnectRequest {
             has_read_only: !r.is_empty(),
         })
     }
-}
-
-/// Reserved xids (`ClientCnxn`): each belongs to one kind of packet.
-pub(super) mod xids {
-    pub(in super::super) const NOTIFICATION: i32 = -1;
-    pub(in super::super) const PING: i32 = -2;
-    pub(in super::super) const AUTH: i32 = -4;
-    pub(in super::super) const SET_WATCHES: i32 = -8;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,37 +155,6 @@ pub(super) fn decode(frame: &[u8]) -> Result<(Header, Request), Malformed> {
     } else {
         Err(Malformed)
     }
-}
-
-mod op {
-    pub(super) const CREATE: i32 = 1;
-    pub(super) const DELETE: i32 = 2;
-    pub(super) const EXISTS: i32 = 3;
-    pub(super) const GET_DATA: i32 = 4;
-    pub(super) const SET_DATA: i32 = 5;
-    pub(super) const GET_ACL: i32 = 6;
-    pub(super) const SET_ACL: i32 = 7;
-    pub(super) const GET_CHILDREN: i32 = 8;
-    pub(super) const SYNC: i32 = 9;
-    pub(super) const PING: i32 = 11;
-    pub(super) const GET_CHILDREN2: i32 = 12;
-    pub(super) const CHECK: i32 = 13;
-    pub(super) const MULTI: i32 = 14;
-    pub(super) const CREATE2: i32 = 15;
-    pub(super) const RECONFIG: i32 = 16;
-    pub(super) const CHECK_WATCHES: i32 = 17;
-    pub(super) const REMOVE_WATCHES: i32 = 18;
-    pub(super) const CREATE_CONTAINER: i32 = 19;
-    pub(super) const CREATE_TTL: i32 = 21;
-    pub(super) const MULTI_READ: i32 = 22;
-    pub(super) const AUTH: i32 = 100;
-    pub(super) const SET_WATCHES: i32 = 101;
-    pub(super) const GET_EPHEMERALS: i32 = 103;
-    pub(super) const GET_ALL_CHILDREN_NUMBER: i32 = 104;
-    pub(super) const SET_WATCHES2: i32 = 105;
-    pub(super) const ADD_WATCH: i32 = 106;
-    pub(super) const WHO_AM_I: i32 = 107;
-    pub(super) const CLOSE: i32 = -11;
 }
 
 fn body(op: i32, r: &mut Reader<'_>) -> Result<Request, Malformed> {

@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 
 use super::entry::{read_session, write_session};
-use super::jute::{Malformed, Reader, Writer};
 use super::node::{Kind, Node};
 use super::records::{Stamp, read_acls, write_acls};
 use super::sessions::SessionRecord;
 use super::tree::Tree;
+use crate::protocol::jute::{Malformed, Reader, Writer};
 
 const MAGIC: &[u8; 8] = b"NYZKSNP1";
 

@@ -7,10 +7,10 @@ use bytes::Bytes;
 
 use super::acl;
 use super::node::{Change, Event, Kind, TTL_MS_MAX};
-use super::paths;
 use super::records::{Acl, ErrorCode, Id, Stamp, Stat, perms};
 use super::requests::{Create, CreateOp};
 use super::tree::{Tree, Undo};
+use crate::protocol::paths;
 
 /// Applied changes that are not yet committed.
 #[derive(Debug)]

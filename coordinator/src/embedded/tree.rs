@@ -13,8 +13,8 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::Bytes;
 
 use super::node::{Change, Event, EventKind, Kind, Node};
-use super::paths;
 use super::records::{Acl, AclList, ErrorCode, Id, Stamp, perms};
+use crate::protocol::paths;
 
 /// Takes one applied [`Change`] back. Valid only while it is the last one applied.
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::node::{Event, EventKind};
-use super::paths;
+use crate::protocol::paths;
 
 /// One connection of this run of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

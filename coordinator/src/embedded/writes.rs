@@ -4,11 +4,11 @@
 
 use super::engine::{Engine, Failure, Now};
 use super::entry::Action;
-use super::jute::Writer;
 use super::records::{ErrorCode, Stat};
 use super::requests::{Create, CreateOp, WriteOp};
 use super::transaction::Transaction;
 use super::watches::ConnectionId;
+use crate::protocol::jute::Writer;
 
 /// What an operation gives back.
 #[derive(Debug)]

@@ -76,21 +76,19 @@ pub(super) async fn tell(session: &Session, own: &Own) -> Result<(), ZkError> {
     Ok(session.multi(parting(own, true)).await.map(drop)?)
 }
 
-/// Watches for the farewell of the node at `holder`; `None` if it cannot be watched for.
-pub(super) async fn watch(session: &Session, holder: &str) -> Option<Watch> {
-    match session.exists_watch(&path_of(holder)).await {
-        Ok((None, watch)) => Some(watch),
-        // Somebody plays with us, or the connection was lost: the line will be listed.
-        Ok((Some(_), _)) | Err(_) => None,
-    }
+/// Whether a farewell of `holder` could be told from a node that stands among `names`, where none ever should.
+pub(super) fn is_clear(names: &[String], holder: &str) -> bool {
+    !names.contains(&path_of(holder))
+}
+
+/// Watches for the end of the node at `holder`, and for its farewell.
+pub(super) async fn watch(session: &Session, holder: &str) -> Result<(Watch, Watch), ZkError> {
+    session.watch_for(holder, &path_of(holder)).await
 }
 
 /// Resolves when the farewell has come, and never if it cannot come any more.
-pub(super) async fn heard(watch: Option<Watch>) {
-    if let Some(watch) = watch
-        && watch.event().await == Some(TreeEventKind::Created)
-    {
-        return;
+pub(super) async fn heard(farewell: Watch) {
+    if farewell.event().await != Some(TreeEventKind::Created) {
+        std::future::pending().await
     }
-    std::future::pending().await
 }

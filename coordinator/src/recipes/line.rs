@@ -20,6 +20,9 @@ use super::turn::{self, Kind, Layout, Turn};
 /// have deleted it.
 pub(super) const NEIGHBOUR_FIRST: Duration = Duration::from_millis(100);
 
+/// Who has waited for so long looks whether it may see whom it waits for.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+
 /// One who holds or waits, as others see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entrant {
@@ -178,7 +181,7 @@ impl Line {
                             biased;
                             _ = contender.lost() => break false,
                             () = contender.deleted() => {}
-                            left = self.leaves(name) => match left? {
+                            left = self.leaves(name, farewell::is_clear(&names, name)) => match left? {
                                 Left::Told => break true,
                                 Left::Unknown => {}
                             },
@@ -226,8 +229,8 @@ impl Line {
         }
     }
 
-    /// Waits until something happened to the node of this name.
-    async fn leaves(&self, name: &str) -> Result<Left, RecipeError> {
+    /// Waits until something happened to the node of this name; `tells`: its farewell can be relied on.
+    async fn leaves(&self, name: &str, tells: bool) -> Result<Left, RecipeError> {
         let path = child(&self.path, name);
         let mut neighbour = self.session.neighbours().listen(&path);
         let stands = neighbour.stands();
@@ -235,7 +238,7 @@ impl Line {
             if stands {
                 tokio::time::sleep(NEIGHBOUR_FIRST).await;
             }
-            self.leaves_zookeeper(name, &path).await
+            self.leaves_zookeeper(&path, tells).await
         };
         tokio::select! {
             biased;
@@ -248,23 +251,26 @@ impl Line {
     }
 
     /// As [`leaves`](Self::leaves), told by ZooKeeper only.
-    async fn leaves_zookeeper(&self, name: &str, path: &str) -> Result<Left, RecipeError> {
-        // The second leaves after the first: a farewell that comes between is missed, and the line listed.
-        let farewell = async {
-            match turn::is_reader(name) {
-                true => None,
-                false => farewell::watch(&self.session, path).await,
-            }
-        };
-        let (before, farewell) = tokio::join!(self.session.exists_watch(path), farewell);
-        match before {
-            Ok((Some(_), before)) => tokio::select! {
+    async fn leaves_zookeeper(&self, path: &str, tells: bool) -> Result<Left, RecipeError> {
+        match farewell::watch(&self.session, path).await {
+            Ok((gone, farewell)) => tokio::select! {
                 // Its event comes before that of the node's end.
                 biased;
-                () = farewell::heard(farewell) => Ok(Left::Told),
-                () = before.changed() => Ok(Left::Unknown),
+                () = farewell::heard(farewell), if tells => Ok(Left::Told),
+                () = gone.changed() => Ok(Left::Unknown),
+                left = self.late_look(path) => left,
             },
-            Ok((None, _)) => Ok(Left::Unknown),
+            Err(e) if e.is_transient() => Ok(Left::Unknown),
+            Err(e) => Err(RecipeError::at(path)(e)),
+        }
+    }
+
+    /// Who waits long asks once whether it may see what it waits for: ZooKeeper tells nothing of what it may not.
+    async fn late_look(&self, path: &str) -> Result<Left, RecipeError> {
+        tokio::time::sleep(LOOK_AFTER).await;
+        match self.session.exists(path).await {
+            Ok(Some(_)) => std::future::pending().await,
+            Ok(None) => Ok(Left::Unknown),
             Err(e) if e.is_transient() => Ok(Left::Unknown),
             Err(e) => Err(RecipeError::at(path)(e)),
         }

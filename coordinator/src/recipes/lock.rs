@@ -10,7 +10,7 @@
 //! fence. Contends with kazoo's `Lock`, or with Curator's `InterProcessMutex` under [`Layout::Curator`].
 //! *On session loss*: the hold ends at once, or when the lease runs out while ZooKeeper is out of reach; who
 //! waits goes on waiting, with a new session from the end of the line.
-//! *Costs*: three requests and no watch, uncontended; five and two events for one of many who wait; one more
+//! *Costs*: three requests and no watch, uncontended; four and two events for one of many who wait; one more
 //! each time that one before us leaves without a farewell (`farewell.rs`), as kazoo's and Curator's do. Who
 //! waits right behind a holder of its own session has it before ZooKeeper has heard of the release. Who wants it
 //! again after the others saves a write by [`pass_on`](Lock::pass_on): one that no hand-over has to wait for then.

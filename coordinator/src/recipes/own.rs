@@ -101,14 +101,21 @@ impl Own {
             mode: CreateMode::EphemeralSequential,
             acl: Acl::Default,
         });
-        let done = session.multi(going).await?;
-        let Some(OpResult::Created { path, .. }) = done.into_iter().next_back() else {
+        // They leave together, as in `create`.
+        let (done, listed) = tokio::join!(session.multi(going), session.children(&plan.parent));
+        let Some(OpResult::Created { path, stat }) = done?.into_iter().next_back() else {
             return Ok(None);
         };
-        // A transaction's answer has no stat (ZOOKEEPER-4026).
-        let (node, listed) = session.get_and_list(&path, &plan.parent).await?;
-        let own = node.and_then(|node| Self::of(session, path, &node.stat, true));
-        Ok(own.map(|own| (own, listed)))
+        let stat = match stat {
+            Some(stat) => Some(stat),
+            None => session.exists(&path).await?,
+        };
+        let own = stat.and_then(|stat| Self::of(session, path, &stat, true));
+        Ok(own.map(|own| {
+            let among = |all: &Vec<String>| all.iter().any(|name| name == own.name());
+            let listed = listed.ok().filter(among);
+            (own, listed)
+        }))
     }
 
     /// The node that a create without an answer has left, if it has.

@@ -175,12 +175,7 @@ struct Rule {
 /// starts with.
 pub(super) type Request = (i32, String);
 
-pub(super) const CREATE: i32 = 15;
-pub(super) const DELETE: i32 = 2;
-pub(super) const MULTI_READ: i32 = 22;
-pub(super) const CHILDREN: i32 = 8;
-pub(super) const CHILDREN_AND_STAT: i32 = 12;
-pub(super) const MULTI: i32 = 14;
+pub(super) use crate::protocol::op::{CREATE2 as CREATE, DELETE, GET_CHILDREN2 as CHILDREN, MULTI};
 
 /// A proxy that can be told to misbehave.
 pub(super) struct Proxy {
@@ -318,7 +313,7 @@ fn request(frame: &[u8]) -> Option<Request> {
     let code = number(4)?;
     // Each operation of a multi has a head of nine bytes.
     let at = match code {
-        MULTI | MULTI_READ => 8 + 9,
+        MULTI => 8 + 9,
         _ => 8,
     };
     let length = usize::try_from(number(at)?).ok()?;

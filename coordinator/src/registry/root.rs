@@ -15,8 +15,8 @@ impl Registry {
         let roots = paths::ROOTS.iter().map(|path| (*path).to_owned());
         let ensure = |path: String| async move { self.session.ensure_path(&path).await.at(&path) };
         futures::future::try_join_all(roots.chain(kinds).map(ensure)).await?;
-        // Kafka leaves this node without data, which this client library cannot write, and Kafka
-        // cannot parse an empty text there: an empty block says the same.
+        // Kafka leaves this node without data; ours would have an empty text, which Kafka cannot parse there. An
+        // empty block says the same.
         let none = ProducerIdBlock {
             broker: BrokerId(-1),
             first: 0,

@@ -1,24 +1,22 @@
 //! The session's thread: attach, keep the lease, notice loss, attach again.
 //!
-//! One connection, one task of the library (`inline.rs`). When the connection goes, that task goes with it,
-//! without telling the server to end the session. Then the same session is attached again, every 250 ms,
-//! until the server takes it or says that it has expired.
+//! A connection that goes takes no session with it: the same session is attached again, every 250 ms, by one
+//! server after the other, until one takes it or says that it has expired.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Builder;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, info, warn};
-use zookeeper_client as zk;
 
 use super::calls::make_path;
+use super::client::{Client, Ended, Identity, Reading, Refused};
 use super::error::{SessionError, ZkError};
 use super::handle::{Attached, Command, Phase, SessionState, Shared};
-use super::inline::Inline;
 use crate::clock;
 
 /// Time from one attempt to the next.
@@ -27,6 +25,9 @@ const ATTEMPT_EVERY: Duration = Duration::from_millis(250);
 /// Longest that one attempt may take: a real ZooKeeper that is reached while it starts may never answer
 /// that connection, and would answer the next.
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
+
+/// A server that does not answer for so long is not waited for when there are others.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// Longest that a clean close may take.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
@@ -46,6 +47,8 @@ pub(super) fn start(
         generation: 0,
         serial: 0,
         session: None,
+        // Not everybody is to begin with the first one that is named.
+        servers_tried: usize::from(rand::random::<u16>()),
         attached_at: None,
     };
     std::thread::Builder::new()
@@ -61,25 +64,24 @@ struct Thread {
     generation: u64,
     serial: u64,
     /// The session to attach to again; `None`: make a new one.
-    session: Option<zk::SessionInfo>,
+    session: Option<Identity>,
+    /// Which server is next.
+    servers_tried: usize,
     /// When the last connection was made.
     attached_at: Option<Instant>,
 }
 
 /// A connection that can be used. Dropping it leaves the session alone.
 struct Connection {
-    tasks: Inline,
-    client: zk::Client,
+    client: Client,
+    /// Ends the connection when it is dropped.
+    _reading: Reading,
 }
 
 impl Connection {
-    /// Ends the session: with the last client gone the library sends `closeSession`. Says whether that was
-    /// confirmed within `limit`.
+    /// Ends the session. Says whether that was confirmed within `limit`.
     async fn close(self, limit: Duration) -> bool {
-        let Self { tasks, client } = self;
-        tasks.let_go();
-        drop(client);
-        timeout(limit, tasks.over().cancelled()).await.is_ok()
+        matches!(timeout(limit, self.client.close()).await, Ok(Ok(())))
     }
 }
 
@@ -220,7 +222,7 @@ impl Thread {
             Failed::Expired | Failed::Other(_) => Some(SessionError::Unreachable {
                 connect,
                 waited: config.connect_timeout,
-                reason: match reach(&self.shared.connect.hosts).await {
+                reason: match reach(&self.shared.connect.servers()).await {
                     Ok(()) => failed.to_string(),
                     Err(e) => e,
                 },
@@ -229,30 +231,16 @@ impl Thread {
     }
 
     /// One attempt at a usable connection: session, identity, chroot, and caught up with the leader.
-    async fn attempt(&self) -> Result<Connection, Failed> {
-        let config = &self.shared.config;
-        let mut connector = zk::Client::connector()
-            .with_session_timeout(config.session_timeout)
-            .with_fail_eagerly();
-        if let Some(auth) = &config.auth {
-            let identity = format!("{}:{}", auth.user, auth.password);
-            connector = connector.with_auth("digest", identity.as_bytes());
-        }
-        if let Some(session) = &self.session {
-            connector = connector.with_session(session.clone());
-        }
+    async fn attempt(&mut self) -> Result<Connection, Failed> {
         // A server that takes the connection and then says nothing must not hold us up for long.
-        let patience = (config.session_timeout / 3).clamp(ATTEMPT_EVERY, ATTEMPT_MAX);
+        let asked = self.shared.config.session_timeout;
+        let patience = (asked / 3).clamp(ATTEMPT_EVERY, ATTEMPT_MAX);
         let silent = |_| Failed::Other(format!("no answer within {patience:?}"));
-        let tasks = Inline::new(Handle::current());
-        let connected = tasks.scope(connector.connect(&self.shared.connect.hosts));
-        let client = timeout(patience, connected).await.map_err(silent)??;
-        tasks.keep(&client);
-        let mut connection = Connection { tasks, client };
+        let mut connection = self.connect(patience).await?;
         let prepared = timeout(patience, self.prepare(&connection.client)).await;
         match prepared.unwrap_or_else(|late| Err(silent(late))) {
             Ok(client) => {
-                connection.client = client.unwrap_or(connection.client);
+                connection.client = client;
                 Ok(connection)
             }
             Err(failed) => {
@@ -265,37 +253,67 @@ impl Thread {
         }
     }
 
-    /// Makes sure that the chroot is there and that the server is not behind. Gives the client that sees the
-    /// chroot, if there is one.
-    async fn prepare(&self, client: &zk::Client) -> Result<Option<zk::Client>, Failed> {
+    /// Asks one server after the other, from the one after the last asked on, for twice `patience` at most.
+    async fn connect(&mut self, patience: Duration) -> Result<Connection, Failed> {
+        let timeout = self.shared.config.session_timeout;
+        let servers = self.shared.connect.servers();
+        let each = match servers.len() {
+            1 => patience,
+            // One that says nothing must leave time for another.
+            _ => (patience / 2).max(ANSWER_WITHIN).min(patience),
+        };
+        let begun = clock::now();
+        let mut last = Failed::Other("no server to connect to".to_owned());
+        for _ in 0..servers.len() {
+            if clock::now().duration_since(begun) > patience {
+                break;
+            }
+            let server = servers.get(self.servers_tried % servers.len());
+            self.servers_tried = self.servers_tried.wrapping_add(1);
+            let Some(server) = server else { continue };
+            let again = self.session.as_ref();
+            match Client::connect(server, timeout, again, each).await {
+                Ok((client, reading)) => {
+                    return Ok(Connection {
+                        client,
+                        _reading: reading,
+                    });
+                }
+                Err(Refused::Expired) => return Err(Failed::Expired),
+                Err(e) => last = Failed::Other(format!("{server}: {e}")),
+            }
+        }
+        Err(last)
+    }
+
+    /// Says who we are, and makes sure that the chroot is there and that the server is not behind. Gives the
+    /// client that sees the chroot.
+    async fn prepare(&self, client: &Client) -> Result<Client, Failed> {
+        if let Some(auth) = &self.shared.config.auth
+            && !client.authenticate(&auth.user, &auth.password).await?
+        {
+            return Err(Failed::Auth);
+        }
         let chroot = self.shared.connect.chroot.as_str();
         if !chroot.is_empty() {
             if self.shared.config.create_chroot {
-                make_path(client, chroot, zk::Acls::anyone_all())
-                    .await
-                    .map_err(|e| {
-                        Failed::Other(format!("cannot make the chroot {chroot:?}: {e}"))
-                    })?;
-            } else if client.check_stat(chroot).await?.is_none() {
+                make_path(client, chroot, false).await.map_err(|e| {
+                    Failed::Other(format!("cannot make the chroot {chroot:?}: {e}"))
+                })?;
+            } else if client.exists(chroot).await?.is_none() {
                 return Err(Failed::NoChroot);
             }
         }
         // Another server of the ensemble may be behind what this session has seen (reads after a
         // reconnect may be stale otherwise).
         client.sync("/").await?;
-        if chroot.is_empty() {
-            return Ok(None);
-        }
-        let below = client.clone().chroot(chroot);
-        below
-            .map(Some)
-            .map_err(|_| Failed::Other(format!("chroot {chroot:?} is not a path")))
+        Ok(client.below(chroot))
     }
 
     fn attached(&mut self, connection: &Connection, attempt: Instant) {
         let client = &connection.client;
-        let session_id = client.session_id().0;
-        let negotiated = client.session_timeout();
+        let session_id = client.session().id;
+        let negotiated = client.session().timeout;
         if self.session.is_none() {
             self.generation += 1;
             self.shared.own_ids.lock().push(session_id);
@@ -319,8 +337,6 @@ impl Thread {
         };
         let attached = Attached {
             client: client.clone(),
-            runtime: Handle::current(),
-            over: connection.tasks.over().clone(),
             serial: self.serial,
         };
         self.publish(state, Some(attached), false);
@@ -333,25 +349,24 @@ impl Thread {
     /// Heartbeats until the connection ends. Each one that is answered renews the lease.
     async fn serve(&mut self, connection: &Connection) -> End {
         let client = &connection.client;
-        let over = connection.tasks.over();
-        let negotiated = client.session_timeout();
+        let negotiated = client.session().timeout;
         let mut beats = interval((negotiated / 8).max(Duration::from_millis(10)));
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = over.cancelled() => return how_it_ended(client),
+                ended = client.ended() => return ended.into(),
                 () = finish_command(&mut self.commands) => return End::Finished,
                 _ = beats.tick() => {
                     let sent = clock::now();
-                    let beat = timeout(negotiated * 2 / 5, client.check_stat("/"));
+                    client.sweep();
+                    let beat = timeout(negotiated * 2 / 5, client.ping());
                     tokio::select! {
                         answer = beat => match answer {
-                            Ok(Ok(_)) => self.shared.lease.renew(sent, negotiated),
-                            Ok(Err(zk::Error::SessionExpired)) => return End::Expired,
+                            Ok(Ok(())) => self.shared.lease.renew(sent, negotiated),
                             Ok(Err(e)) => debug!("heartbeat: {e}"),
                             Err(_) => return End::Detached("heartbeat overdue"),
                         },
-                        () = over.cancelled() => return how_it_ended(client),
+                        ended = client.ended() => return ended.into(),
                         () = finish_command(&mut self.commands) => return End::Finished,
                     }
                 }
@@ -418,28 +433,20 @@ async fn finish_command(commands: &mut watch::Receiver<Command>) {
     let _ = commands.wait_for(|c| *c != Command::Run).await;
 }
 
-/// Of a connection that is over. `over` tells when; the library's own watcher of states must not be waited
-/// for: giving that up while another thread notifies is not sound (asyncs-sync 0.4.0, `Notify`).
-fn how_it_ended(client: &zk::Client) -> End {
-    match client.state() {
-        zk::SessionState::Expired => End::Expired,
-        zk::SessionState::AuthFailed => End::Detached("identity refused"),
-        zk::SessionState::Disconnected | zk::SessionState::Closed => End::Detached("disconnected"),
-        zk::SessionState::SyncConnected | zk::SessionState::ConnectedReadOnly => {
-            End::Detached("its task has failed")
+impl From<Ended> for End {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Lost(reason) => Self::Detached(reason),
+            Ended::Expired => Self::Expired,
         }
     }
 }
 
-/// Whether any host takes a TCP connection; if none, the last error in the system's words.
-async fn reach(hosts: &str) -> Result<(), String> {
+/// Whether any server takes a TCP connection; if none, the last error in the system's words.
+async fn reach(servers: &[String]) -> Result<(), String> {
     let mut last = String::new();
-    for host in hosts.split(',') {
-        let address = match host.rsplit_once(':') {
-            Some((_, port)) if !port.ends_with(']') => host.to_owned(),
-            _ => format!("{host}:2181"),
-        };
-        let tried = tokio::net::TcpStream::connect(&address);
+    for server in servers {
+        let tried = tokio::net::TcpStream::connect(server);
         match timeout(Duration::from_secs(1), tried).await {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(e)) => last = e.to_string(),
@@ -449,19 +456,12 @@ async fn reach(hosts: &str) -> Result<(), String> {
     Err(last)
 }
 
-impl From<zk::Error> for Failed {
-    fn from(error: zk::Error) -> Self {
-        match error {
-            zk::Error::SessionExpired => Self::Expired,
-            zk::Error::AuthFailed => Self::Auth,
-            other => Self::Other(other.to_string()),
-        }
-    }
-}
-
 impl From<ZkError> for Failed {
     fn from(error: ZkError) -> Self {
-        Self::Other(error.to_string())
+        match error {
+            ZkError::SessionExpired => Self::Expired,
+            error => Self::Other(error.to_string()),
+        }
     }
 }
 

@@ -70,6 +70,15 @@ pub(super) struct ConnectString {
 }
 
 impl ConnectString {
+    /// Each server as `host:port`; ZooKeeper's port is 2181 where none is named.
+    pub(super) fn servers(&self) -> Vec<String> {
+        let with_port = |host: &str| match host.rsplit_once(':') {
+            Some((_, port)) if !port.ends_with(']') => host.to_owned(),
+            _ => format!("{host}:2181"),
+        };
+        self.hosts.split(',').map(with_port).collect()
+    }
+
     pub(super) fn parse(text: &str) -> Result<Self, SessionError> {
         let bad = |reason| SessionError::BadConnectString {
             connect: text.to_owned(),
@@ -132,6 +141,13 @@ mod tests {
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn servers_have_a_port() {
+        let connect = ConnectString::parse("a,b:2,[::1],[::1]:3/x").expect("it is one");
+        let servers = connect.servers();
+        assert_eq!(servers, ["a:2181", "b:2", "[::1]:2181", "[::1]:3"]);
     }
 
     #[test]

@@ -1,12 +1,9 @@
 //! What can go wrong with a session and with a call on it.
 //!
 //! The one distinction that matters to callers: was the write refused, was it never sent, or is its
-//! outcome unknown? A reset surfaces in the client library as a custom error, a timeout or a
-//! connection loss; all of these are [`ZkError::Unknown`] here.
+//! outcome unknown? Whatever ends a connection under a call is [`ZkError::Unknown`] to it.
 
 use std::time::Duration;
-
-use zookeeper_client as zk;
 
 /// Why no session could be had.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -115,29 +112,31 @@ impl ZkError {
         )
     }
 
-    pub(super) fn from_client(error: &zk::Error) -> Self {
-        match error {
-            zk::Error::NoNode => Self::NoNode,
-            zk::Error::NodeExists => Self::NodeExists,
-            zk::Error::BadVersion => Self::BadVersion,
-            zk::Error::NotEmpty => Self::NotEmpty,
-            zk::Error::NoChildrenForEphemerals => Self::NoChildrenForEphemerals,
-            zk::Error::NoAuth => Self::NoAuth,
-            zk::Error::InvalidAcl => Self::InvalidAcl,
-            zk::Error::SessionExpired => Self::SessionExpired,
-            zk::Error::RuntimeInconsistent => Self::OtherFailed,
-            zk::Error::UnexpectedErrorCode(-2) => Self::OtherFailed,
-            // A reset connection arrives as `Custom`; a closed client is one that was replaced.
-            zk::Error::ConnectionLoss
-            | zk::Error::Timeout
-            | zk::Error::ClientClosed
-            | zk::Error::SessionMoved
-            | zk::Error::NoHosts
-            | zk::Error::UnmarshalError { .. }
-            | zk::Error::UnexpectedError(_)
-            | zk::Error::Custom(_) => Self::Unknown,
-            other => Self::Refused(other.to_string()),
-        }
+    /// What a server's error number says (`KeeperException.Code`); `None`: it was done.
+    pub(super) fn of(code: i32) -> Option<Self> {
+        Some(match code {
+            0 => return None,
+            -101 => Self::NoNode,
+            -102 => Self::NoAuth,
+            -103 => Self::BadVersion,
+            -108 => Self::NoChildrenForEphemerals,
+            -110 => Self::NodeExists,
+            -111 => Self::NotEmpty,
+            -112 => Self::SessionExpired,
+            -114 => Self::InvalidAcl,
+            -2 => Self::OtherFailed,
+            // Connection lost behind the server, out of time there, session moved to another server.
+            -4 | -7 | -118 => Self::Unknown,
+            -5 => Self::Refused("it cannot read the request".to_owned()),
+            -6 => Self::Refused("it does not know that operation".to_owned()),
+            -8 => Self::Refused("bad arguments".to_owned()),
+            -115 | -124 => Self::Refused("the identity is not accepted".to_owned()),
+            -119 => Self::Refused("it is read-only now".to_owned()),
+            -121 => Self::Refused("there is no such watch".to_owned()),
+            -125 => Self::Refused("a quota would be exceeded".to_owned()),
+            -127 => Self::Refused("it has too much to do".to_owned()),
+            code => Self::Refused(format!("error {code}")),
+        })
     }
 }
 

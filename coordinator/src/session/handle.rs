@@ -4,19 +4,16 @@
 //! learns from its end that the connection is gone.
 
 use std::future::Future;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::{Instant as Deadline, timeout_at};
-use tokio_util::sync::CancellationToken;
-use zookeeper_client as zk;
 
 use super::attach;
+use super::client::Client;
 use super::config::{ConnectString, SessionConfig};
 use super::error::{SessionError, ZkError};
 use super::lease::Lease;
@@ -68,21 +65,9 @@ impl SessionState {
 /// The live connection, as calls use it.
 #[derive(Clone, Debug)]
 pub(super) struct Attached {
-    pub(super) client: zk::Client,
-    /// Of the session's thread; it ends with the connection.
-    pub(super) runtime: Handle,
-    /// Cancelled when the connection ends: nothing of the library is to be waited for any more.
-    pub(super) over: CancellationToken,
+    pub(super) client: Client,
     /// Counts connections, over all generations.
     pub(super) serial: u64,
-}
-
-impl Deref for Attached {
-    type Target = zk::Client;
-
-    fn deref(&self) -> &zk::Client {
-        &self.client
-    }
 }
 
 /// What calls wait on.
@@ -239,8 +224,7 @@ impl Session {
         &self.shared.config
     }
 
-    /// Ends the session: its ephemerals are gone when this returns, if ZooKeeper can be reached and no call's
-    /// future is kept that nobody polls any more.
+    /// Ends the session: its ephemerals are gone when this returns, if ZooKeeper can be reached.
     pub async fn close(&self) {
         self.finish(Command::Close).await;
     }
@@ -260,7 +244,7 @@ impl Session {
     /// Runs a read; repeats it when the connection is lost meanwhile.
     pub(super) async fn read<T, F, Fut>(&self, op: F) -> Result<T, ZkError>
     where
-        F: Fn(Attached) -> Fut,
+        F: Fn(Client) -> Fut,
         Fut: Future<Output = Result<T, ZkError>>,
     {
         let call = self.begin().await?;
@@ -268,7 +252,7 @@ impl Session {
         loop {
             let attached = self.attached(&call, after).await?;
             after = Some(attached.serial);
-            match Self::run_on(&call, attached, &op).await {
+            match call.within(op(attached.client)).await {
                 Err(ZkError::Unknown) if Deadline::now() < call.deadline => {}
                 done => return done,
             }
@@ -278,12 +262,12 @@ impl Session {
     /// Runs a write, once.
     pub(super) async fn write<T, F, Fut>(&self, op: F) -> Result<T, ZkError>
     where
-        F: FnOnce(Attached) -> Fut,
+        F: FnOnce(Client) -> Fut,
         Fut: Future<Output = Result<T, ZkError>>,
     {
         let call = self.begin().await?;
         let attached = self.attached(&call, None).await?;
-        Self::run_on(&call, attached, op).await
+        call.within(op(attached.client)).await
     }
 
     async fn begin(&self) -> Result<Call<'_>, ZkError> {
@@ -314,7 +298,7 @@ impl Session {
             p.closed || call.is_over(p.state) || newer
         };
         let phase = match timeout_at(call.deadline, phases.wait_for(usable)).await {
-            Ok(Ok(phase)) => phase.clone(),
+            Ok(Ok(phase)) => Phase::clone(&phase),
             Ok(Err(_)) => return Err(ZkError::Closed),
             Err(_) => {
                 return Err(ZkError::NotConnected {
@@ -330,26 +314,6 @@ impl Session {
         }
         phase.attached.ok_or(ZkError::Closed)
     }
-
-    async fn run_on<T, F, Fut>(call: &Call<'_>, attached: Attached, op: F) -> Result<T, ZkError>
-    where
-        F: FnOnce(Attached) -> Fut,
-        Fut: Future<Output = Result<T, ZkError>>,
-    {
-        let over = attached.over.clone();
-        let done = async {
-            tokio::select! {
-                // What has come before the end counts.
-                biased;
-                done = op(attached) => done,
-                () = over.cancelled() => Err(ZkError::Unknown),
-            }
-        };
-        match timeout_at(call.deadline, done).await {
-            Ok(done) => done,
-            Err(_) => Err(ZkError::Unknown),
-        }
-    }
 }
 
 /// One call on its way.
@@ -361,6 +325,15 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// The outcome, if it comes in time.
+    async fn within<T>(
+        &self,
+        done: impl Future<Output = Result<T, ZkError>>,
+    ) -> Result<T, ZkError> {
+        let done = timeout_at(self.deadline, done).await;
+        done.unwrap_or(Err(ZkError::Unknown))
+    }
+
     /// Whether the session that the call was made in has ended.
     fn is_over(&self, state: SessionState) -> bool {
         match state {

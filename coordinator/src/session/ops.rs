@@ -1,12 +1,8 @@
 //! The vocabulary of calls: what is asked and what comes back.
 //!
-//! Our own types, so that nothing outside of `session/` sees the client library.
+//! Nothing outside of `session/` sees more of the protocol than this.
 
-use std::future::Future;
-use std::pin::Pin;
-
-use tokio::sync::mpsc;
-use zookeeper_client as zk;
+use tokio::sync::{mpsc, oneshot};
 
 /// What ZooKeeper keeps about a node beside its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,22 +25,6 @@ pub struct Stat {
     pub ephemeral_owner: i64,
     /// Number of children.
     pub num_children: i32,
-}
-
-impl From<zk::Stat> for Stat {
-    fn from(s: zk::Stat) -> Self {
-        Self {
-            czxid: s.czxid,
-            mzxid: s.mzxid,
-            pzxid: s.pzxid,
-            ctime: s.ctime,
-            mtime: s.mtime,
-            version: s.version,
-            cversion: s.cversion,
-            ephemeral_owner: s.ephemeral_owner,
-            num_children: s.num_children,
-        }
-    }
 }
 
 /// Data and [`Stat`] of a node, from one read.
@@ -78,17 +58,6 @@ pub enum CreateMode {
     EphemeralSequential,
 }
 
-impl CreateMode {
-    pub(super) fn to_client(self) -> zk::CreateMode {
-        match self {
-            Self::Persistent => zk::CreateMode::Persistent,
-            Self::PersistentSequential => zk::CreateMode::PersistentSequential,
-            Self::Ephemeral => zk::CreateMode::Ephemeral,
-            Self::EphemeralSequential => zk::CreateMode::EphemeralSequential,
-        }
-    }
-}
-
 /// Who may do what with a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Acl {
@@ -99,16 +68,6 @@ pub enum Acl {
     Open,
     /// Only the identity that made it.
     Creator,
-}
-
-impl Acl {
-    pub(super) fn to_client(self, secure: bool) -> zk::Acls<'static> {
-        match self {
-            Self::Creator => zk::Acls::creator_all(),
-            Self::Default if secure => zk::Acls::creator_all(),
-            Self::Default | Self::Open => zk::Acls::anyone_all(),
-        }
-    }
 }
 
 /// A node that was made.
@@ -170,15 +129,23 @@ impl Op {
         }
     }
 
+    /// The node that it is about.
+    pub(super) fn path(&self) -> &str {
+        let (Self::Check { path, .. }
+        | Self::Create { path, .. }
+        | Self::Set { path, .. }
+        | Self::Delete { path, .. }) = self;
+        path
+    }
+
     /// Bytes that the operation adds to the packet, roughly.
     pub(super) fn size(&self) -> usize {
         const HEAD: usize = 64;
-        HEAD + match self {
-            Self::Check { path, .. } | Self::Delete { path, .. } => path.len(),
-            Self::Create { path, data, .. } | Self::Set { path, data, .. } => {
-                path.len() + data.len()
+        HEAD + self.path().len()
+            + match self {
+                Self::Check { .. } | Self::Delete { .. } => 0,
+                Self::Create { data, .. } | Self::Set { data, .. } => data.len(),
             }
-        }
     }
 }
 
@@ -206,40 +173,33 @@ pub enum OpResult {
 /// Resolves once, when what was read may have changed: read again, then compare.
 ///
 /// It also resolves when the connection was replaced, because watches do not survive that.
+#[derive(Debug)]
 pub struct Watch {
-    fired: Pin<Box<dyn Future<Output = Option<TreeEventKind>> + Send + Sync>>,
+    /// Fails when the connection ends: that is a hint, too.
+    fired: oneshot::Receiver<Option<TreeEventKind>>,
 }
 
 impl Watch {
-    pub(super) fn new(
-        fired: impl Future<Output = Option<TreeEventKind>> + Send + Sync + 'static,
-    ) -> Self {
-        Self {
-            fired: Box::pin(fired),
-        }
+    pub(super) fn new(fired: oneshot::Receiver<Option<TreeEventKind>>) -> Self {
+        Self { fired }
     }
 
     /// Waits for the hint. Dropping the future gives the watch up.
     pub async fn changed(self) {
-        self.fired.await;
+        self.event().await;
     }
 
     /// As [`changed`](Self::changed), and says what happened to the node; `None`: to its children, or to
     /// the connection, so that nothing is known.
     pub(crate) async fn event(self) -> Option<TreeEventKind> {
-        self.fired.await
+        self.fired.await.unwrap_or_default()
     }
 
     /// As [`changed`](Self::changed), for a `select!`: dropping the future keeps the watch. Not to be
     /// called again once it has resolved.
     pub async fn wait(&mut self) {
-        (&mut self.fired).await;
-    }
-}
-
-impl std::fmt::Debug for Watch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watch").finish_non_exhaustive()
+        // An error is a hint as well.
+        let _ = (&mut self.fired).await;
     }
 }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::embedded::jute::Writer;
+use crate::protocol::jute::Writer;
 
 fn frame(xid: i32, op: i32, body: impl FnOnce(&mut Writer)) -> Vec<u8> {
     let mut w = Writer::new();

@@ -10,38 +10,38 @@ use bytes::Bytes;
 /// Bytes that are not what the protocol says: the peer's connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed jute record")]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 /// Reads one record after the other from borrowed bytes.
 #[derive(Debug)]
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    pub(super) fn int(&mut self) -> Result<i32, Malformed> {
+    pub(crate) fn int(&mut self) -> Result<i32, Malformed> {
         Ok(i32::from_be_bytes(self.array()?))
     }
 
-    pub(super) fn long(&mut self) -> Result<i64, Malformed> {
+    pub(crate) fn long(&mut self) -> Result<i64, Malformed> {
         Ok(i64::from_be_bytes(self.array()?))
     }
 
-    pub(super) fn bool(&mut self) -> Result<bool, Malformed> {
+    pub(crate) fn bool(&mut self) -> Result<bool, Malformed> {
         let [byte] = self.array()?;
         Ok(byte != 0)
     }
 
     /// A byte buffer; length -1 is null, any other negative one malformed.
-    pub(super) fn buffer(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
+    pub(crate) fn buffer(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
         match self.int()? {
             -1 => Ok(None),
             length => {
@@ -52,19 +52,19 @@ impl<'a> Reader<'a> {
     }
 
     /// A buffer that is kept, so its bytes are copied out of the frame.
-    pub(super) fn data(&mut self) -> Result<Option<Bytes>, Malformed> {
+    pub(crate) fn data(&mut self) -> Result<Option<Bytes>, Malformed> {
         Ok(self.buffer()?.map(Bytes::copy_from_slice))
     }
 
     /// A string; null reads as empty, and bytes that are not UTF-8 become U+FFFD as in Java
     /// (which no path may contain).
-    pub(super) fn string(&mut self) -> Result<Cow<'a, str>, Malformed> {
+    pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, Malformed> {
         Ok(String::from_utf8_lossy(self.buffer()?.unwrap_or_default()))
     }
 
     /// The count of a vector (null reads as 0) whose elements take at least `element_bytes_min`:
     /// more than the rest can hold is malformed, so that callers may loop and reserve by it.
-    pub(super) fn count(&mut self, element_bytes_min: usize) -> Result<usize, Malformed> {
+    pub(crate) fn count(&mut self, element_bytes_min: usize) -> Result<usize, Malformed> {
         match self.int()? {
             -1 => Ok(0),
             count => {
@@ -77,14 +77,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn strings(&mut self) -> Result<Vec<String>, Malformed> {
+    pub(crate) fn strings(&mut self) -> Result<Vec<String>, Malformed> {
         let count = self.count(4)?;
         (0..count)
             .map(|_| self.string().map(Cow::into_owned))
             .collect()
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(Malformed)?;
         self.rest = rest;
         Ok(*head)
@@ -99,72 +99,72 @@ impl<'a> Reader<'a> {
 
 /// Writes records into one growing buffer.
 #[derive(Debug, Default)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     bytes: Vec<u8>,
 }
 
 impl Writer {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// A writer whose first four bytes will be the length of what follows.
-    pub(super) fn frame() -> Self {
+    pub(crate) fn frame() -> Self {
         Self { bytes: vec![0; 4] }
     }
 
-    pub(super) fn int(&mut self, value: i32) -> &mut Self {
+    pub(crate) fn int(&mut self, value: i32) -> &mut Self {
         self.raw(&value.to_be_bytes())
     }
 
-    pub(super) fn long(&mut self, value: i64) -> &mut Self {
+    pub(crate) fn long(&mut self, value: i64) -> &mut Self {
         self.raw(&value.to_be_bytes())
     }
 
-    pub(super) fn bool(&mut self, value: bool) -> &mut Self {
+    pub(crate) fn bool(&mut self, value: bool) -> &mut Self {
         self.raw(&[u8::from(value)])
     }
 
-    pub(super) fn buffer(&mut self, value: Option<&[u8]>) -> &mut Self {
+    pub(crate) fn buffer(&mut self, value: Option<&[u8]>) -> &mut Self {
         match value {
             None => self.int(-1),
             Some(bytes) => self.int(length(bytes.len())).raw(bytes),
         }
     }
 
-    pub(super) fn string(&mut self, value: &str) -> &mut Self {
+    pub(crate) fn string(&mut self, value: &str) -> &mut Self {
         self.buffer(Some(value.as_bytes()))
     }
 
     /// The count in front of a vector's elements.
-    pub(super) fn count(&mut self, count: usize) -> &mut Self {
+    pub(crate) fn count(&mut self, count: usize) -> &mut Self {
         self.int(length(count))
     }
 
-    pub(super) fn raw(&mut self, bytes: &[u8]) -> &mut Self {
+    pub(crate) fn raw(&mut self, bytes: &[u8]) -> &mut Self {
         self.bytes.extend_from_slice(bytes);
         self
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
     /// The bytes of a writer that was made by [`Writer::new`].
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 
     /// The bytes of a writer that was made by [`Writer::frame`], with the length filled in.
-    pub(super) fn into_frame(mut self) -> Bytes {
+    pub(crate) fn into_frame(mut self) -> Vec<u8> {
         if let Some((head, body)) = self.bytes.split_first_chunk_mut::<4>() {
             *head = length(body.len()).to_be_bytes();
         }
-        Bytes::from(self.bytes)
+        self.bytes
     }
 }
 
-/// Answers are bounded far below 2 GiB (`reply_bytes_max`), so this never saturates.
+/// Packets are bounded far below 2 GiB on both sides, so this never saturates.
 fn length(value: usize) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }

@@ -3,23 +3,26 @@
 //! The rules are ZooKeeper's (`PathUtils.validatePath`), applied to every operation, plus a bound
 //! on depth that no real tree comes near.
 
-use super::records::ErrorCode;
+/// What is no path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a path is / or names with a / before each, and no . or .. among them")]
+pub(crate) struct NoPath;
 
 /// Deepest legal path, in names.
-pub(super) const DEPTH_MAX: usize = 4096;
+pub(crate) const DEPTH_MAX: usize = 4096;
 
 /// `Ok` when `path` is absolute, in normal form and free of forbidden characters.
-pub(super) fn validate(path: &str) -> Result<(), ErrorCode> {
+pub(crate) fn validate(path: &str) -> Result<(), NoPath> {
     if path == "/" {
         return Ok(());
     }
-    let names = path.strip_prefix('/').ok_or(ErrorCode::BadArguments)?;
+    let names = path.strip_prefix('/').ok_or(NoPath)?;
     let mut depth = 0;
     for name in names.split('/') {
         depth += 1;
         let legal = !matches!(name, "" | "." | "..") && name.chars().all(is_legal);
         if !legal || depth > DEPTH_MAX {
-            return Err(ErrorCode::BadArguments);
+            return Err(NoPath);
         }
     }
     Ok(())
@@ -33,7 +36,7 @@ fn is_legal(c: char) -> bool {
 }
 
 /// Parent of a legal path; `None` for the root.
-pub(super) fn parent(path: &str) -> Option<&str> {
+pub(crate) fn parent(path: &str) -> Option<&str> {
     match path.rsplit_once('/')? {
         ("", "") => None,
         ("", _) => Some("/"),
@@ -42,12 +45,12 @@ pub(super) fn parent(path: &str) -> Option<&str> {
 }
 
 /// Last name of a legal path; empty for the root.
-pub(super) fn name(path: &str) -> &str {
+pub(crate) fn name(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(_, name)| name)
 }
 
 /// `path` of the child `name` of `parent`.
-pub(super) fn child(parent: &str, name: &str) -> String {
+pub(crate) fn child(parent: &str, name: &str) -> String {
     match parent {
         "/" => format!("/{name}"),
         _ => format!("{parent}/{name}"),
@@ -103,7 +106,7 @@ mod tests {
             "/😀",
         ];
         for path in bad {
-            assert_eq!(validate(path), Err(ErrorCode::BadArguments), "{path:?}");
+            assert_eq!(validate(path), Err(NoPath), "{path:?}");
         }
         assert!(validate(&"/a".repeat(DEPTH_MAX + 1)).is_err());
         assert!(validate(&"/".repeat(1 << 20)).is_err());

@@ -1,0 +1,418 @@
+//! One connection to one server: requests out, answers and events in.
+//!
+//! ```text
+//! callers   --[sending]--> socket          a request is written by who makes it, in the order of xids
+//! reader    <------------- socket          one task on the session's thread; wakes who asked
+//! reader    --[unsent]---> socket          what the socket did not take at once
+//! ```
+//!
+//! Whoever asks needs no thread but its own to put a request on the socket, and one change of threads to have
+//! the answer. Answers come in the order of requests (ZooKeeper's promise), so the oldest request that waits is
+//! the one that is answered.
+//!
+//! *Invariant*: requests wait in the order in which they are sent: who adds one holds `sending`.
+//! *Invariant*: when the end is told, everybody who waits learns it; nobody is added after that.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::super::error::ZkError;
+use super::answers::{Answer, Event};
+use super::requests::{Request, set_xid};
+use super::watchers::{Asked, Watchers};
+use crate::protocol::jute::Malformed;
+use crate::protocol::xids;
+
+/// Longest answer taken, in bytes: some million names of children.
+const ANSWER_BYTES_MAX: usize = 128 << 20;
+
+/// Most that waits for a server that takes nothing, in bytes.
+const UNSENT_BYTES_MAX: usize = 64 << 20;
+
+/// A buffer that has grown beyond this is not kept, in bytes.
+const KEPT_BYTES_MAX: usize = 1 << 20;
+
+/// Longest request that a server takes (`jute.maxbuffer`), in bytes.
+const REQUEST_BYTES_MAX: usize = 0xf_ffff;
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Ended {
+    /// The session may live.
+    Lost(&'static str),
+    /// The server says that the session is gone.
+    Expired,
+}
+
+/// An answer, as far as it has come: what the server says of the request as a whole, and the rest.
+#[derive(Debug)]
+pub(super) struct Reply {
+    /// 0: it was done.
+    pub(super) error: i32,
+    pub(super) body: Bytes,
+}
+
+/// The watches that a request sets.
+#[derive(Debug)]
+enum Sets {
+    Nothing,
+    /// If the answer says so.
+    AtAnswer(Asked),
+    Now([Asked; 2]),
+}
+
+/// A request that has been sent.
+#[derive(Debug)]
+struct Waiting {
+    xid: i32,
+    wakes: oneshot::Sender<Reply>,
+    watch: Option<Asked>,
+}
+
+#[derive(Debug, Default)]
+struct Sending {
+    last_xid: i32,
+    /// What the socket has not taken.
+    unsent: VecDeque<u8>,
+}
+
+#[derive(Debug, Default)]
+struct Asking {
+    requests: VecDeque<Waiting>,
+    /// A server may answer these before older requests.
+    pings: VecDeque<oneshot::Sender<Reply>>,
+    watchers: Watchers,
+    ended: Option<Ended>,
+}
+
+/// The connection. Shared by callers and reader.
+#[derive(Debug)]
+pub(super) struct Wire {
+    socket: OwnedWriteHalf,
+    sending: Mutex<Sending>,
+    asked: Mutex<Asking>,
+    /// Something is unsent.
+    more: Notify,
+    over: CancellationToken,
+}
+
+/// Reads as long as it is kept. Then the connection ends, without a word about the session.
+#[derive(Debug)]
+pub(in super::super) struct Reading {
+    wire: Arc<Wire>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.wire.end(Ended::Lost("given up"));
+        self.task.abort();
+    }
+}
+
+impl Wire {
+    /// Takes a connection over, after its first packets; reads on the runtime that this is called on.
+    pub(super) fn start(stream: TcpStream) -> (Arc<Self>, Reading) {
+        let (input, socket) = stream.into_split();
+        let wire = Arc::new(Self {
+            socket,
+            sending: Mutex::default(),
+            asked: Mutex::default(),
+            more: Notify::new(),
+            over: CancellationToken::new(),
+        });
+        let task = tokio::spawn({
+            let wire = Arc::clone(&wire);
+            async move {
+                let why = tokio::select! {
+                    why = wire.read(input) => why,
+                    why = wire.write() => why,
+                };
+                wire.end(why);
+            }
+        });
+        let reading = Reading {
+            wire: Arc::clone(&wire),
+            task,
+        };
+        (wire, reading)
+    }
+
+    /// Sends a request; its watch is kept as soon as the server has it. The receiver fails when the connection
+    /// ends before the answer.
+    pub(super) fn ask(
+        &self,
+        request: &Request<'_>,
+        watch: Option<Asked>,
+    ) -> Result<oneshot::Receiver<Reply>, ZkError> {
+        let (wakes, reply) = oneshot::channel();
+        let frame = framed(request)?;
+        let sets = watch.map_or(Sets::Nothing, Sets::AtAnswer);
+        self.send(&mut self.sending.lock(), request, frame, wakes, sets)?;
+        Ok(reply)
+    }
+
+    /// Sends a request whose answer says nothing of the watches that it sets: they are kept at once.
+    pub(super) fn watch_for(
+        &self,
+        request: &Request<'_>,
+        watches: [Asked; 2],
+    ) -> Result<(), ZkError> {
+        let (wakes, _) = oneshot::channel();
+        let frame = framed(request)?;
+        let sets = Sets::Now(watches);
+        self.send(&mut self.sending.lock(), request, frame, wakes, sets)
+    }
+
+    /// Takes back what the server watches for nobody.
+    pub(super) fn sweep(&self) {
+        let mut sending = self.sending.lock();
+        let unwanted = {
+            let mut asked = self.asked.lock();
+            let Asking {
+                requests, watchers, ..
+            } = &mut *asked;
+            watchers.sweep(requests.iter().filter_map(|waiting| waiting.watch.as_ref()))
+        };
+        for (path, selector) in unwanted {
+            let path = path.as_str();
+            let request = Request::RemoveWatches { path, selector };
+            // Nobody waits for the answer: it may have fired by now.
+            let (wakes, _) = oneshot::channel();
+            if let Ok(frame) = framed(&request) {
+                let _ = self.send(&mut sending, &request, frame, wakes, Sets::Nothing);
+            }
+        }
+    }
+
+    /// Resolves when the connection has ended.
+    pub(super) async fn ended(&self) -> Ended {
+        self.over.cancelled().await;
+        let ended = self.asked.lock().ended;
+        ended.unwrap_or(Ended::Lost("its task has failed"))
+    }
+
+    /// Ends the connection, the first time that it is called.
+    pub(super) fn end(&self, why: Ended) {
+        let left = {
+            let mut asked = self.asked.lock();
+            if asked.ended.is_some() {
+                return;
+            }
+            asked.ended = Some(why);
+            let Asking {
+                requests,
+                pings,
+                watchers,
+                ..
+            } = &mut *asked;
+            (
+                std::mem::take(requests),
+                std::mem::take(pings),
+                std::mem::take(watchers),
+            )
+        };
+        // The peer may have closed it already.
+        let _ = rustix::net::shutdown(self.socket.as_ref(), rustix::net::Shutdown::Both);
+        self.over.cancel();
+        drop(left);
+    }
+
+    fn send(
+        &self,
+        sending: &mut Sending,
+        request: &Request<'_>,
+        mut frame: Vec<u8>,
+        wakes: oneshot::Sender<Reply>,
+        sets: Sets,
+    ) -> Result<(), ZkError> {
+        if sending.unsent.len() > UNSENT_BYTES_MAX {
+            self.end(Ended::Lost("the server takes no more"));
+        }
+        {
+            let mut asked = self.asked.lock();
+            if asked.ended.is_some() {
+                return Err(ZkError::Unknown);
+            }
+            let watch = match sets {
+                Sets::Nothing => None,
+                Sets::AtAnswer(watch) => Some(watch),
+                Sets::Now(watches) => {
+                    for watch in watches {
+                        asked.watchers.add(watch);
+                    }
+                    None
+                }
+            };
+            match request {
+                Request::Ping => asked.pings.push_back(wakes),
+                _ => {
+                    let xid = request.reserved_xid().unwrap_or_else(|| {
+                        // After the last one the first comes again; 0 is that of no request.
+                        sending.last_xid = sending.last_xid.checked_add(1).unwrap_or(1);
+                        set_xid(&mut frame, sending.last_xid);
+                        sending.last_xid
+                    });
+                    asked.requests.push_back(Waiting { xid, wakes, watch });
+                }
+            }
+        }
+        let taken = match sending.unsent.is_empty() {
+            // What is wrong with the socket the reader finds out, after what is there to read.
+            true => self.socket.try_write(&frame).unwrap_or(0),
+            false => 0,
+        };
+        let rest = frame.get(taken..).unwrap_or_default();
+        if !rest.is_empty() {
+            sending.unsent.extend(rest);
+            self.more.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Writes what was left, whenever something is.
+    async fn write(&self) -> Ended {
+        loop {
+            self.more.notified().await;
+            while !self.sending.lock().unsent.is_empty() {
+                if self.socket.writable().await.is_err() {
+                    return Ended::Lost("it cannot be written to");
+                }
+                let mut sending = self.sending.lock();
+                let (next, _) = sending.unsent.as_slices();
+                match self.socket.try_write(next) {
+                    Ok(taken) => drop(sending.unsent.drain(..taken)),
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => return Ended::Lost("it cannot be written to"),
+                }
+            }
+            self.sending.lock().unsent.shrink_to(KEPT_BYTES_MAX);
+        }
+    }
+
+    /// Reads until the connection ends.
+    async fn read(&self, mut input: OwnedReadHalf) -> Ended {
+        const READ_BYTES: usize = 16 << 10;
+        let mut buffer = BytesMut::new();
+        loop {
+            if buffer.is_empty() && buffer.capacity() > KEPT_BYTES_MAX {
+                buffer = BytesMut::new();
+            }
+            buffer.reserve(READ_BYTES);
+            match input.read_buf(&mut buffer).await {
+                Ok(0) => return Ended::Lost("closed by the server"),
+                Ok(_) => {}
+                Err(_) => return Ended::Lost("reset"),
+            }
+            loop {
+                match next_frame(&mut buffer).and_then(|frame| match frame {
+                    Some(frame) => self.take(frame).map(Some),
+                    None => Ok(None),
+                }) {
+                    Ok(Some(Some(ended))) => return ended,
+                    Ok(Some(None)) => {}
+                    Ok(None) => break,
+                    Err(Malformed) => return Ended::Lost("the server sent what is no answer"),
+                }
+            }
+        }
+    }
+
+    /// Hands one answer or event to who waits for it. Says so when it is the last.
+    fn take(&self, frame: Bytes) -> Result<Option<Ended>, Malformed> {
+        const AUTH_FAILED: [i32; 2] = [-115, -124];
+        let Answer { xid, error, body } = Answer::decode(frame)?;
+        match xid {
+            xids::NOTIFICATION => {
+                if let Some(event) = Event::decode(&body)? {
+                    let fired = self.asked.lock().watchers.fire(&event);
+                    for wakes in fired {
+                        // Who has given it up does not hear of it.
+                        let _ = wakes.send(event.kind);
+                    }
+                }
+            }
+            xids::PING => {
+                let waits = self.asked.lock().pings.pop_front();
+                answer(waits.ok_or(Malformed)?, error, body);
+            }
+            xid => {
+                let mut asked = self.asked.lock();
+                let waiting = asked.requests.pop_front().ok_or(Malformed)?;
+                if waiting.xid != xid {
+                    return Err(Malformed);
+                }
+                if let Some(watch) = waiting.watch.filter(|watch| is_set(watch, error)) {
+                    asked.watchers.add(watch);
+                }
+                drop(asked);
+                answer(waiting.wakes, error, body);
+            }
+        }
+        Ok(match ZkError::of(error) {
+            None => None,
+            Some(ZkError::SessionExpired) => Some(Ended::Expired),
+            Some(_) if AUTH_FAILED.contains(&error) => Some(Ended::Lost("identity refused")),
+            // Who waits for them would never hear of it.
+            Some(_) if xid == xids::SET_WATCHES => Some(Ended::Lost("watches refused")),
+            Some(_) => None,
+        })
+    }
+}
+
+/// The request's frame, if a server would take it: it would close the connection otherwise.
+fn framed(request: &Request<'_>) -> Result<Vec<u8>, ZkError> {
+    const LENGTH: usize = 4;
+    let frame = request.frame();
+    let bytes = frame.len().saturating_sub(LENGTH);
+    let max = REQUEST_BYTES_MAX;
+    match bytes > max {
+        true => Err(ZkError::TooLarge { bytes, max }),
+        false => Ok(frame),
+    }
+}
+
+/// Cuts the next whole frame off, without its length. It is copied: the buffer stays one piece, and is used again.
+fn next_frame(buffer: &mut BytesMut) -> Result<Option<Bytes>, Malformed> {
+    let Some(length) = buffer.first_chunk::<4>() else {
+        return Ok(None);
+    };
+    let length = usize::try_from(i32::from_be_bytes(*length)).map_err(|_| Malformed)?;
+    if length > ANSWER_BYTES_MAX {
+        return Err(Malformed);
+    }
+    if buffer.len() - 4 < length {
+        return Ok(None);
+    }
+    buffer.advance(4);
+    let frame = buffer.get(..length).map(Bytes::copy_from_slice);
+    buffer.advance(length);
+    Ok(frame)
+}
+
+fn answer(waits: oneshot::Sender<Reply>, error: i32, body: Bytes) {
+    // Who has given up does not hear of it.
+    let _ = waits.send(Reply { error, body });
+}
+
+/// Whether the server watches, having answered so.
+fn is_set(watch: &Asked, error: i32) -> bool {
+    const NO_NODE: i32 = -101;
+    match watch {
+        Asked::Node { if_missing, .. } => error == 0 || *if_missing && error == NO_NODE,
+        Asked::Children { .. } | Asked::Tree { .. } => error == 0,
+    }
+}
+
+#[cfg(test)]
+mod tests;
