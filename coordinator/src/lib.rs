@@ -1,4 +1,4 @@
-//! ZooKeeper for the workspace, from the bottom up: `session` (one connection that renews itself),
+//! ZooKeeper for the workspace, from the bottom up: `protocol`, `session` (one connection that renews itself),
 //! `registry` (every znode, typed), `watched` and `cluster` (current snapshots), `recipes` (locks,
 //! elections and the like, for everybody), and `embedded` (a server of our own).
 //!

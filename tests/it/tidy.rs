@@ -260,7 +260,7 @@ fn arrows_point_one_way() {
 fn only_its_two_ends_know_zookeepers_protocol() {
     let ends = [
         "coordinator/src/protocol",
-        "coordinator/src/session/client",
+        "coordinator/src/session",
         "coordinator/src/embedded",
     ];
     let mut findings = Vec::new();

@@ -163,7 +163,7 @@ async fn zookeeper_async_is_at_home() {
     let zk = ZooKeeper::connect(&address, timeout, Listener).await;
     let zk = zk.expect("a session");
     let open = || Acl::open_unsafe().clone();
-    // Its `connect` may return before there is a session: see the README.
+    // Its `connect` may return before there is a session.
     let created = wait::until_async("a first node", || async {
         zk.create("/r", b"one".to_vec(), open(), CreateMode::Persistent)
             .await

@@ -15,11 +15,16 @@ pub(super) async fn claim(
     path: &str,
     data: &[u8],
 ) -> Result<Option<Contender>, ZkError> {
+    // Two at once could not tell whose node it is when both have lost their answers.
+    let Some(alone) = session.neighbours().claim(path) else {
+        return Ok(None);
+    };
     let (answer, claimed) = oneshot::channel();
     let (session, path, data) = (session.clone(), path.to_owned(), data.to_vec());
     tokio::spawn(async move {
         let own = Own::claim(&session, &path, &data).await;
         let contender = own.map(|own| own.map(|own| Contender::adopt(&session, own)));
+        drop(alone);
         // If nobody waits any more, the contender comes back and is dropped, which removes its node.
         let _ = answer.send(contender);
     });

@@ -29,7 +29,7 @@ mod value;
 mod watcher;
 
 use super::error::RecipeError;
-use super::own::child;
+use super::own::{child, parent};
 use super::path::usable;
 use crate::session::{Acl, CreateMode, Node, Session, Stat, ZkError};
 
@@ -171,8 +171,7 @@ impl Config {
             let mode = CreateMode::Persistent;
             match self.session.create(path, data, mode, Acl::Default).await {
                 Err(ZkError::NoNode) => {
-                    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-                    self.session.ensure_path(parent).await?;
+                    self.session.ensure_path(parent(path)).await?;
                 }
                 other => return other.map(|created| created.stat),
             }

@@ -8,9 +8,10 @@
 //! A successor that only sees a node go has to list the line: who went may have left it without ever
 //! having held, with others still before it. The event of the second name says that it *held* until
 //! now, so that nobody before it holds or will hold, nor before us (a node of one who has let go may still
-//! be on its way out): the turn is ours without another question. The name has the holder's UUID in it, nobody else makes it, and nobody ever sees the node in a list.
+//! be on its way out): the turn is ours without another question. The name has the holder's UUID in it, nobody else
+//! makes it, and nobody ever sees the node in a list. `hold.rs` decides who is told, by the kind of what was held.
 //!
-//! It is a hint for speed: without one (kazoo and Curator give none, nor does a session that ends) the
+//! Nobody depends on it: without one (kazoo and Curator give none, nor does a session that ends) the
 //! successor lists the line. Only who holds alone gives it: a reader leaves other readers behind.
 
 use std::time::Duration;
@@ -71,12 +72,12 @@ pub(super) fn parting(own: &Own, tells: bool) -> Vec<Op> {
     }
 }
 
-/// Removes a held node and tells it. However that ends, [`Own::remove`] may follow.
+/// Removes a held node and says so. However that ends, [`Own::remove`] may follow.
 pub(super) async fn tell(session: &Session, own: &Own) -> Result<(), ZkError> {
     Ok(session.multi(parting(own, true)).await.map(drop)?)
 }
 
-/// Whether a farewell of `holder` could be told from a node that stands among `names`, where none ever should.
+/// Whether no node has the name of the farewell of the node named `holder`: it would be taken for one.
 pub(super) fn is_clear(names: &[String], holder: &str) -> bool {
     !names.contains(&path_of(holder))
 }

@@ -124,7 +124,7 @@ impl Contender {
     /// Takes care of a node that is ours. To be called on the tokio runtime that is to remove it: one that
     /// ends before the session leaves the node until the session ends, too.
     pub(super) fn adopt(session: &Session, own: Own) -> Self {
-        session.neighbours().stand(&own.path);
+        session.neighbours().stand(&own.path, own.fence.0);
         Self {
             session: session.clone(),
             own: Arc::new(own),

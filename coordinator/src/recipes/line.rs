@@ -16,8 +16,8 @@ use super::hold::{Busy, Contender, Hold};
 use super::own::{Plan, child};
 use super::turn::{self, Kind, Layout, Turn};
 
-/// Who shares our session says itself when it goes. Only then is its node watched too: somebody else may
-/// have deleted it.
+/// So long we rely on one who shares our session to say itself that it goes. Then its node is watched, too:
+/// somebody else may have deleted it.
 pub(super) const NEIGHBOUR_FIRST: Duration = Duration::from_millis(100);
 
 /// Who has waited for so long looks whether it may see whom it waits for.

@@ -33,7 +33,7 @@ use uuid::Uuid;
 use super::Hold;
 use super::claim::claim;
 use super::error::RecipeError;
-use super::own::child;
+use super::own::{child, parent};
 use super::path::{usable, usable_name};
 use crate::session::{Acl, CreateMode, Session, ZkError};
 
@@ -127,10 +127,7 @@ impl Names {
             let made = self.session.create(&path, data, mode, Acl::Default).await;
             let failed = match made {
                 Ok(_) => return Ok(()),
-                Err(ZkError::NoNode) => {
-                    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-                    self.session.ensure_path(parent).await.err()
-                }
+                Err(ZkError::NoNode) => self.session.ensure_path(parent(&path)).await.err(),
                 Err(ZkError::Unknown) => {
                     sent = true;
                     None

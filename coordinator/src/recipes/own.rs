@@ -17,9 +17,7 @@ pub(super) struct Own {
     pub(super) path: String,
     /// Transaction that made it.
     pub(super) fence: Fence,
-    /// Session that it lives with.
-    session_id: i64,
-    /// The same, as the states count it.
+    /// Session that it lives with, as the states count it.
     generation: u64,
     /// Nobody else makes a node of this name.
     unique: bool,
@@ -156,7 +154,7 @@ impl Own {
         path: &str,
         data: &[u8],
     ) -> Result<Option<Self>, ZkError> {
-        // Without a lost answer, a node that is there is that of somebody else, if only in this process.
+        // Without a lost answer, a node that is there is that of somebody else, if only in this session.
         let mut unsure = false;
         loop {
             let mode = CreateMode::Ephemeral;
@@ -168,19 +166,19 @@ impl Own {
                 }
                 Err(ZkError::NodeExists) if !unsure => return Ok(None),
                 Err(ZkError::NodeExists) => match session.exists(path).await {
+                    Ok(Some(stat)) if session.neighbours().has(path, stat.czxid) => {
+                        return Ok(None);
+                    }
                     Ok(Some(stat)) => return Ok(Self::of(session, path.to_owned(), &stat, false)),
                     Ok(None) => {}
                     Err(e) if e.is_transient() => {}
                     Err(e) => return Err(e),
                 },
-                Err(ZkError::NoNode) => {
-                    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-                    match session.ensure_path(parent).await {
-                        Ok(()) => {}
-                        Err(e) if e.is_transient() => {}
-                        Err(e) => return Err(e),
-                    }
-                }
+                Err(ZkError::NoNode) => match session.ensure_path(parent(path)).await {
+                    Ok(()) => {}
+                    Err(e) if e.is_transient() => {}
+                    Err(e) => return Err(e),
+                },
                 Err(ZkError::Unknown) => unsure = true,
                 Err(e) if e.is_transient() => {}
                 Err(e) => return Err(e),
@@ -191,14 +189,12 @@ impl Own {
     /// The node as this session's own, if it is.
     fn of(session: &Session, path: String, stat: &Stat, unique: bool) -> Option<Self> {
         let before = session.state();
-        let session_id = stat.ephemeral_owner;
-        if session.session_id() != Some(session_id) {
+        if session.session_id() != Some(stat.ephemeral_owner) {
             return None;
         }
         let own = Self {
             path,
             fence: Fence(stat.czxid),
-            session_id,
             generation: before.generation(),
             unique,
         };
@@ -249,6 +245,14 @@ fn ended(state: SessionState, generation: u64) -> bool {
     match state {
         SessionState::Lost { generation: g } => g >= generation,
         other => other.generation() != generation,
+    }
+}
+
+/// Path of the folder that a node is in: the root's is the root.
+pub(super) fn parent(path: &str) -> &str {
+    match path.rsplit_once('/') {
+        None | Some(("", _)) => "/",
+        Some((parent, _)) => parent,
     }
 }
 

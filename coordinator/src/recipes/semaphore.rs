@@ -36,7 +36,7 @@ use crate::session::{Acl, Children, CreateMode, Session, ZkError};
 use super::error::{RecipeError, within};
 use super::hold::{Contender, Hold};
 use super::line::{Entrant, Line};
-use super::own::child;
+use super::own::{child, parent};
 use super::turn::{self, Kind};
 
 /// A semaphore at a path. A handle (with its clones) has one permit at a time: it is not re-entrant.
@@ -151,10 +151,7 @@ impl Semaphore {
                     let (mode, acl) = (CreateMode::Persistent, Acl::Default);
                     let made = session.create(path, ours.as_bytes(), mode, acl).await;
                     match made {
-                        Err(ZkError::NoNode) => {
-                            let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-                            session.ensure_path(parent).await
-                        }
+                        Err(ZkError::NoNode) => session.ensure_path(parent(path)).await,
                         made => made.map(drop),
                     }
                 }

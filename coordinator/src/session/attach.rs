@@ -22,11 +22,11 @@ use crate::clock;
 /// Time from one attempt to the next.
 const ATTEMPT_EVERY: Duration = Duration::from_millis(250);
 
-/// Longest that one attempt may take: a real ZooKeeper that is reached while it starts may never answer
+/// Longest that a step of an attempt waits: a real ZooKeeper that is reached while it starts may never answer
 /// that connection, and would answer the next.
-const ATTEMPT_MAX: Duration = Duration::from_secs(5);
+const PATIENCE_MAX: Duration = Duration::from_secs(5);
 
-/// A server that does not answer for so long is not waited for when there are others.
+/// Each of several servers is given so long at least, if a step may take so long.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// Longest that a clean close may take.
@@ -234,7 +234,7 @@ impl Thread {
     async fn attempt(&mut self) -> Result<Connection, Failed> {
         // A server that takes the connection and then says nothing must not hold us up for long.
         let asked = self.shared.config.session_timeout;
-        let patience = (asked / 3).clamp(ATTEMPT_EVERY, ATTEMPT_MAX);
+        let patience = (asked / 3).clamp(ATTEMPT_EVERY, PATIENCE_MAX);
         let silent = |_| Failed::Other(format!("no answer within {patience:?}"));
         let mut connection = self.connect(patience).await?;
         let prepared = timeout(patience, self.prepare(&connection.client)).await;

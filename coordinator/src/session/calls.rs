@@ -7,8 +7,9 @@ use super::error::{MultiError, ZkError};
 use super::handle::Session;
 use super::ops::{Acl, Children, CreateMode, Created, Node, Op, OpResult, Stat, TreeWatch, Watch};
 
-/// Largest packet sent: ZooKeeper's `jute.maxbuffer` (0xfffff) less room for heads.
-pub(super) const PACKET_BYTES_MAX: usize = 1_000_000;
+/// Most bytes of data and path that are sent at once: what fits ZooKeeper's `jute.maxbuffer` (0xfffff) for certain.
+/// Refused before there is a connection to wait for.
+const PACKET_BYTES_MAX: usize = 1_000_000;
 
 /// Reads that [`Session::get_many`] has on the way at a time.
 const PIPELINE: usize = 512;

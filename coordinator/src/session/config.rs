@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::error::SessionError;
+use crate::protocol::paths::validate;
 
 /// Settings of one [`Session`](super::Session).
 #[derive(Clone, Debug)]
@@ -106,8 +107,7 @@ impl ConnectString {
         }
         let hosts: Vec<&str> = hosts.split(',').map(str::trim).collect();
         let chroot = chroot.strip_suffix('/').unwrap_or(chroot);
-        let legal = |c: &str| !matches!(c, "" | "." | "..") && !c.chars().any(char::is_control);
-        if !chroot.is_empty() && !chroot.split('/').skip(1).all(legal) {
+        if !chroot.is_empty() && validate(chroot).is_err() {
             return Err(bad("its chroot is not a path"));
         }
         Ok(Self {

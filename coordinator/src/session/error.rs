@@ -74,13 +74,13 @@ pub enum ZkError {
     /// The session that the call was made on is gone, and all its ephemerals with it.
     #[error("session expired")]
     SessionExpired,
-    /// There was no connection up to the deadline; nothing was sent.
+    /// There was no connection up to the deadline, or too many calls were before this one; nothing was written.
     #[error("not connected to ZooKeeper for {} ms", waited.as_millis())]
     NotConnected {
         /// How long the call waited.
         waited: Duration,
     },
-    /// Sent, but no answer came: the write may or may not have happened.
+    /// Sent, or about to be, but no answer came: the write may or may not have happened.
     #[error("connection lost or answer overdue: the outcome is unknown")]
     Unknown,
     /// More than ZooKeeper's packet limit; it would close the connection. Nothing was sent.

@@ -1,13 +1,14 @@
 //! The ZooKeeper session: connect, stay connected, and say honestly when it is not.
 //!
-//! A [`Session`] is a cheap handle. Heartbeats, answers, and what is to be done when the connection is lost have
-//! a thread and a runtime of their own, so that nothing on the data path can delay them; a request is written by
-//! who makes it (`client/wire.rs`). Every call has a deadline; reads are repeated
-//! over a reconnect, writes never are: their caller knows whether a repeat is right.
+//! A [`Session`] is a cheap handle (`handle.rs`, `calls.rs`). Heartbeats, answers, and what is to be done when the
+//! connection is lost (`attach.rs`) have a thread and a runtime of their own, so that a busy one cannot delay them;
+//! a request is written by who makes it (`client/wire.rs`). Every call has a deadline; reads are repeated over a
+//! reconnect, writes never are, but for `ensure_path`: their caller knows whether a repeat is right.
 //! A call never crosses sessions: one begun in a session that ends fails with `SessionExpired`.
 //!
 //! *Invariant*: the states of one session go Connected, Suspended, Connected ... Lost; after Lost the
-//! next session has the next generation. Only `client/` knows the protocol.
+//! next session has the next generation. Only `client/` (and `error.rs`, for numbers) knows
+//! the protocol.
 
 mod attach;
 mod client;

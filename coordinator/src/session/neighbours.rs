@@ -21,8 +21,10 @@ pub(crate) enum Word {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// Nodes whose callers will say when they go.
-    standing: HashSet<String>,
+    /// Nodes whose callers will say when they go, and the transactions that made them.
+    standing: HashMap<String, i64>,
+    /// Nodes that a caller is about to make.
+    claimed: HashSet<String>,
     /// Who waits for whom, by the path of the node that is waited for.
     waiting: HashMap<String, Vec<oneshot::Sender<Word>>>,
 }
@@ -40,10 +42,37 @@ pub(crate) struct Waiting {
     stands: bool,
 }
 
+/// Keeps a name from the other callers while one makes its node; until dropped.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    neighbours: Neighbours,
+    path: String,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.neighbours.0.lock().claimed.remove(&self.path);
+    }
+}
+
 impl Neighbours {
-    /// The node at `path` is a caller's, who says so when it [goes](Self::tell).
-    pub(crate) fn stand(&self, path: &str) {
-        self.0.lock().standing.insert(path.to_owned());
+    /// The node at `path`, made by `czxid`, is a caller's, who says so when it [goes](Self::tell).
+    pub(crate) fn stand(&self, path: &str, czxid: i64) {
+        self.0.lock().standing.insert(path.to_owned(), czxid);
+    }
+
+    /// Whether the node at `path` that was made by `czxid` is a caller's.
+    pub(crate) fn has(&self, path: &str, czxid: i64) -> bool {
+        self.0.lock().standing.get(path) == Some(&czxid)
+    }
+
+    /// For one caller at a time who is about to make a node of this name: all of them are one to ZooKeeper.
+    pub(crate) fn claim(&self, path: &str) -> Option<Claim> {
+        let is_first = self.0.lock().claimed.insert(path.to_owned());
+        is_first.then(|| Claim {
+            neighbours: self.clone(),
+            path: path.to_owned(),
+        })
     }
 
     /// From now on, hears of the end of the node at `path` if it is [`told`](Self::tell) here.
@@ -52,7 +81,7 @@ impl Neighbours {
         let mut known = self.0.lock();
         let waiting = &mut known.waiting;
         waiting.entry(path.to_owned()).or_default().push(sender);
-        let stands = known.standing.contains(path);
+        let stands = known.standing.contains_key(path);
         drop(known);
         Waiting {
             neighbours: self.clone(),
@@ -146,7 +175,7 @@ mod tests {
     fn a_word_is_promised_as_long_as_it_will_come() {
         let neighbours = Neighbours::default();
         assert!(!neighbours.listen("/a").stands(), "another process's");
-        neighbours.stand("/a");
+        neighbours.stand("/a", 1);
         assert!(neighbours.listen("/a").stands());
         neighbours.tell("/a", Word::Left);
         assert!(!neighbours.listen("/a").stands(), "it was told");

@@ -172,7 +172,7 @@ pub enum OpResult {
 
 /// Resolves once, when what was read may have changed: read again, then compare.
 ///
-/// It also resolves when the connection was replaced, because watches do not survive that.
+/// It also resolves when the connection ends, because watches do not survive that.
 #[derive(Debug)]
 pub struct Watch {
     /// Fails when the connection ends: that is a hint, too.

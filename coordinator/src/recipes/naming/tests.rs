@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::recipes::hold::Contender;
 use crate::recipes::testing::{Place, soon, until};
 
 #[tokio::test]
@@ -40,6 +41,47 @@ async fn claims_of_many_at_once_are_all_different() {
     }
     assert_eq!(seen.len(), 8);
     assert!(holds.iter().all(Hold::is_valid));
+}
+
+/// What claims of as many callers of one session come to, whose first answers are lost.
+async fn claimed_blindly(place: &Place, cut: &Session, callers: usize) -> Vec<Contender> {
+    place.proxy.lose_answers();
+    place.proxy.seen_below("/w-0");
+    let claims: Vec<_> = (0..callers)
+        .map(|_| {
+            let cut = cut.clone();
+            tokio::spawn(async move { claim(&cut, "/w-0", b"").await })
+        })
+        .collect();
+    until("the request", || async {
+        !place.proxy.seen_below("/w-0").is_empty()
+    })
+    .await;
+    // For a second one, that should not come.
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    place.proxy.cut();
+    place.proxy.heal();
+    let mut claimed = Vec::new();
+    for claim in claims {
+        let one = soon("the outcome", claim).await.expect("no panic");
+        claimed.extend(one.expect("it is found out"));
+    }
+    claimed
+}
+
+#[tokio::test]
+async fn a_claim_without_an_answer_is_not_that_of_a_neighbour() {
+    let place = Place::start().await;
+    let cut = place.proxied().await;
+    let first = claim(&cut, "/w-0", b"").await.expect("connected");
+    let first = first.expect("it is free");
+    let others = claimed_blindly(&place, &cut, 1).await;
+    assert!(others.is_empty(), "two have it");
+    first.leave().await.expect("it is ours");
+    let mut both = claimed_blindly(&place, &cut, 2).await;
+    let one = both.pop().expect("it was free");
+    assert!(both.is_empty(), "two have it");
+    one.leave().await.expect("it is ours");
 }
 
 #[tokio::test]

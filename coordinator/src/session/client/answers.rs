@@ -58,7 +58,7 @@ pub(super) struct Event {
 }
 
 impl Event {
-    /// `None` for an event of no node.
+    /// `None` for an event of no node, or of a kind that is not known.
     pub(super) fn decode(body: &[u8]) -> Result<Option<Self>, Malformed> {
         let mut r = Reader::new(body);
         let (number, _state) = (r.int()?, r.int()?);
@@ -117,7 +117,7 @@ pub(super) fn children(r: &mut Reader<'_>) -> Result<Children, Malformed> {
     })
 }
 
-/// A path and, for some servers' multi, a stat that is none (ZOOKEEPER-4026).
+/// The path and the stat of a node that was made.
 pub(super) fn created(r: &mut Reader<'_>, chroot: &str) -> Result<(String, Stat), Malformed> {
     let path = r.string()?;
     let path = relative(chroot, &path).ok_or(Malformed)?.to_owned();
@@ -145,9 +145,10 @@ pub(super) fn multi(r: &mut Reader<'_>, chroot: &str) -> Parts<Vec<OpResult>, Mu
             op::SET_DATA => results.push(OpResult::Set { stat: stat(r)? }),
             op::CREATE2 => {
                 let (path, stat) = created(r, chroot)?;
-                let stat = (stat.czxid != -1).then_some(stat);
+                let stat = Some(stat);
                 results.push(OpResult::Created { path, stat });
             }
+            // Of servers with ZOOKEEPER-4026.
             op::CREATE => {
                 let path = r.string()?;
                 let path = relative(chroot, &path).ok_or(Malformed)?.to_owned();

@@ -1,6 +1,7 @@
 //! The client's side of ZooKeeper's protocol: a [`Client`] is one connection, from its handshake to its end.
 //!
-//! It knows no patience: no retries, no deadlines, no second server; that is `attach.rs` and `handle.rs`.
+//! After its handshake it knows no patience: no retries, no deadlines, no second server; that is `attach.rs` and
+//! `handle.rs`.
 //! `requests` and `answers` are bytes only, `watchers` says who is to be told of an event, `wire` moves all
 //! of it. What a server sends is not trusted: what is no answer ends the connection.
 

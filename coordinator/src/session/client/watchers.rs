@@ -4,7 +4,7 @@
 //! tree watches stay. Whoever gives one up says nothing: it mostly fires soon. What nobody has wanted from one
 //! [`sweep`](Watchers::sweep) to the next is taken back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -15,7 +15,8 @@ use super::requests::Selector;
 
 pub(super) type Once = oneshot::Sender<Option<TreeEventKind>>;
 
-/// A watch that was asked for, to be kept from the server's answer on. Paths are absolute.
+/// A watch that was asked for, to be kept from the server's answer on, or at once where that says nothing of it.
+/// Paths are absolute.
 #[derive(Debug)]
 pub(super) enum Asked {
     Node {
@@ -89,7 +90,8 @@ impl Watched {
         self.node.is_none() && self.children.is_none() && self.tree.is_none()
     }
 
-    /// What of it the server may forget: a selector must not reach what is still wanted.
+    /// What of it the server may forget: a selector must not reach what is still wanted, and each reaches the
+    /// tree's watch, which a server keeps among those of nodes and among those of children.
     fn sweep(&mut self) -> Vec<Selector> {
         let node = Waiters::sweep(&mut self.node, Once::is_closed);
         let children = Waiters::sweep(&mut self.children, Once::is_closed);
@@ -156,12 +158,12 @@ impl Watchers {
     /// What the server may forget, unless it is being asked for.
     pub(super) fn sweep<'a>(
         &mut self,
-        asked: impl Iterator<Item = &'a Asked> + Clone,
+        asked: impl Iterator<Item = &'a Asked>,
     ) -> Vec<(String, Selector)> {
-        let is_asked = |path: &str| asked.clone().any(|asked| asked.path() == path);
+        let asked: HashSet<&str> = asked.map(Asked::path).collect();
         let mut unwanted = Vec::new();
         self.0.retain(|path, watched| {
-            if !is_asked(path) {
+            if !asked.contains(path.as_str()) {
                 let selectors = watched.sweep().into_iter();
                 unwanted.extend(selectors.map(|selector| (path.clone(), selector)));
             }

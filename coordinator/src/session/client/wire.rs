@@ -8,12 +8,13 @@
 //!
 //! Whoever asks needs no thread but its own to put a request on the socket, and one change of threads to have
 //! the answer. Answers come in the order of requests (ZooKeeper's promise), so the oldest request that waits is
-//! the one that is answered.
+//! the one that is answered; but for pings, and for an identity, which is told before anything is asked.
 //!
 //! *Invariant*: requests wait in the order in which they are sent: who adds one holds `sending`.
 //! *Invariant*: when the end is told, everybody who waits learns it; nobody is added after that.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 
@@ -87,7 +88,7 @@ struct Sending {
 }
 
 #[derive(Debug, Default)]
-struct Asking {
+struct Pending {
     requests: VecDeque<Waiting>,
     /// A server may answer these before older requests.
     pings: VecDeque<oneshot::Sender<Reply>>,
@@ -100,7 +101,7 @@ struct Asking {
 pub(super) struct Wire {
     socket: OwnedWriteHalf,
     sending: Mutex<Sending>,
-    asked: Mutex<Asking>,
+    pending: Mutex<Pending>,
     /// Something is unsent.
     more: Notify,
     over: CancellationToken,
@@ -127,7 +128,7 @@ impl Wire {
         let wire = Arc::new(Self {
             socket,
             sending: Mutex::default(),
-            asked: Mutex::default(),
+            pending: Mutex::default(),
             more: Notify::new(),
             over: CancellationToken::new(),
         });
@@ -136,7 +137,7 @@ impl Wire {
             async move {
                 let why = tokio::select! {
                     why = wire.read(input) => why,
-                    why = wire.write() => why,
+                    never = wire.write() => match never {},
                 };
                 wire.end(why);
             }
@@ -148,7 +149,7 @@ impl Wire {
         (wire, reading)
     }
 
-    /// Sends a request; its watch is kept as soon as the server has it. The receiver fails when the connection
+    /// Sends a request; its watch is kept as soon as the server says that it has it. The receiver fails when the connection
     /// ends before the answer.
     pub(super) fn ask(
         &self,
@@ -176,12 +177,13 @@ impl Wire {
 
     /// Takes back what the server watches for nobody.
     pub(super) fn sweep(&self) {
+        // Held throughout: a watch that is asked for again comes after.
         let mut sending = self.sending.lock();
         let unwanted = {
-            let mut asked = self.asked.lock();
-            let Asking {
+            let mut pending = self.pending.lock();
+            let Pending {
                 requests, watchers, ..
-            } = &mut *asked;
+            } = &mut *pending;
             watchers.sweep(requests.iter().filter_map(|waiting| waiting.watch.as_ref()))
         };
         for (path, selector) in unwanted {
@@ -198,24 +200,24 @@ impl Wire {
     /// Resolves when the connection has ended.
     pub(super) async fn ended(&self) -> Ended {
         self.over.cancelled().await;
-        let ended = self.asked.lock().ended;
-        ended.unwrap_or(Ended::Lost("its task has failed"))
+        let ended = self.pending.lock().ended;
+        ended.unwrap_or(Ended::Lost("it has ended"))
     }
 
     /// Ends the connection, the first time that it is called.
     pub(super) fn end(&self, why: Ended) {
         let left = {
-            let mut asked = self.asked.lock();
-            if asked.ended.is_some() {
+            let mut pending = self.pending.lock();
+            if pending.ended.is_some() {
                 return;
             }
-            asked.ended = Some(why);
-            let Asking {
+            pending.ended = Some(why);
+            let Pending {
                 requests,
                 pings,
                 watchers,
                 ..
-            } = &mut *asked;
+            } = &mut *pending;
             (
                 std::mem::take(requests),
                 std::mem::take(pings),
@@ -240,8 +242,8 @@ impl Wire {
             self.end(Ended::Lost("the server takes no more"));
         }
         {
-            let mut asked = self.asked.lock();
-            if asked.ended.is_some() {
+            let mut pending = self.pending.lock();
+            if pending.ended.is_some() {
                 return Err(ZkError::Unknown);
             }
             let watch = match sets {
@@ -249,13 +251,13 @@ impl Wire {
                 Sets::AtAnswer(watch) => Some(watch),
                 Sets::Now(watches) => {
                     for watch in watches {
-                        asked.watchers.add(watch);
+                        pending.watchers.add(watch);
                     }
                     None
                 }
             };
             match request {
-                Request::Ping => asked.pings.push_back(wakes),
+                Request::Ping => pending.pings.push_back(wakes),
                 _ => {
                     let xid = request.reserved_xid().unwrap_or_else(|| {
                         // After the last one the first comes again; 0 is that of no request.
@@ -263,12 +265,12 @@ impl Wire {
                         set_xid(&mut frame, sending.last_xid);
                         sending.last_xid
                     });
-                    asked.requests.push_back(Waiting { xid, wakes, watch });
+                    pending.requests.push_back(Waiting { xid, wakes, watch });
                 }
             }
         }
         let taken = match sending.unsent.is_empty() {
-            // What is wrong with the socket the reader finds out, after what is there to read.
+            // An error is met again by who reads.
             true => self.socket.try_write(&frame).unwrap_or(0),
             false => 0,
         };
@@ -280,24 +282,32 @@ impl Wire {
         Ok(())
     }
 
-    /// Writes what was left, whenever something is.
-    async fn write(&self) -> Ended {
+    /// Writes what was left, whenever something is. What is wrong with the socket the reader finds out, too, after
+    /// what is there to read.
+    async fn write(&self) -> Infallible {
         loop {
             self.more.notified().await;
-            while !self.sending.lock().unsent.is_empty() {
+            while self
+                .write_unsent()
+                .is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
+            {
                 if self.socket.writable().await.is_err() {
-                    return Ended::Lost("it cannot be written to");
-                }
-                let mut sending = self.sending.lock();
-                let (next, _) = sending.unsent.as_slices();
-                match self.socket.try_write(next) {
-                    Ok(taken) => drop(sending.unsent.drain(..taken)),
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(_) => return Ended::Lost("it cannot be written to"),
+                    return std::future::pending().await;
                 }
             }
-            self.sending.lock().unsent.shrink_to(KEPT_BYTES_MAX);
         }
+    }
+
+    /// Writes until all is written.
+    fn write_unsent(&self) -> io::Result<()> {
+        let mut sending = self.sending.lock();
+        while !sending.unsent.is_empty() {
+            let (next, _) = sending.unsent.as_slices();
+            let taken = self.socket.try_write(next)?;
+            drop(sending.unsent.drain(..taken));
+        }
+        sending.unsent.shrink_to(KEPT_BYTES_MAX);
+        Ok(())
     }
 
     /// Reads until the connection ends.
@@ -314,28 +324,32 @@ impl Wire {
                 Ok(_) => {}
                 Err(_) => return Ended::Lost("reset"),
             }
-            loop {
-                match next_frame(&mut buffer).and_then(|frame| match frame {
-                    Some(frame) => self.take(frame).map(Some),
-                    None => Ok(None),
-                }) {
-                    Ok(Some(Some(ended))) => return ended,
-                    Ok(Some(None)) => {}
-                    Ok(None) => break,
-                    Err(Malformed) => return Ended::Lost("the server sent what is no answer"),
-                }
+            match self.take_all(&mut buffer) {
+                Ok(None) => {}
+                Ok(Some(ended)) => return ended,
+                Err(Malformed) => return Ended::Lost("the server sent what is no answer"),
             }
         }
     }
 
-    /// Hands one answer or event to who waits for it. Says so when it is the last.
+    /// Takes what has come whole.
+    fn take_all(&self, buffer: &mut BytesMut) -> Result<Option<Ended>, Malformed> {
+        while let Some(frame) = next_frame(buffer)? {
+            if let Some(ended) = self.take(frame)? {
+                return Ok(Some(ended));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Hands one answer or event to who waits for it. Says how the connection ends if it was the last.
     fn take(&self, frame: Bytes) -> Result<Option<Ended>, Malformed> {
         const AUTH_FAILED: [i32; 2] = [-115, -124];
         let Answer { xid, error, body } = Answer::decode(frame)?;
         match xid {
             xids::NOTIFICATION => {
                 if let Some(event) = Event::decode(&body)? {
-                    let fired = self.asked.lock().watchers.fire(&event);
+                    let fired = self.pending.lock().watchers.fire(&event);
                     for wakes in fired {
                         // Who has given it up does not hear of it.
                         let _ = wakes.send(event.kind);
@@ -343,19 +357,19 @@ impl Wire {
                 }
             }
             xids::PING => {
-                let waits = self.asked.lock().pings.pop_front();
+                let waits = self.pending.lock().pings.pop_front();
                 answer(waits.ok_or(Malformed)?, error, body);
             }
             xid => {
-                let mut asked = self.asked.lock();
-                let waiting = asked.requests.pop_front().ok_or(Malformed)?;
+                let mut pending = self.pending.lock();
+                let waiting = pending.requests.pop_front().ok_or(Malformed)?;
                 if waiting.xid != xid {
                     return Err(Malformed);
                 }
                 if let Some(watch) = waiting.watch.filter(|watch| is_set(watch, error)) {
-                    asked.watchers.add(watch);
+                    pending.watchers.add(watch);
                 }
-                drop(asked);
+                drop(pending);
                 answer(waiting.wakes, error, body);
             }
         }
@@ -363,6 +377,8 @@ impl Wire {
             None => None,
             Some(ZkError::SessionExpired) => Some(Ended::Expired),
             Some(_) if AUTH_FAILED.contains(&error) => Some(Ended::Lost("identity refused")),
+            // The server has lost its own, or the session is with another one.
+            Some(ZkError::Unknown) => Some(Ended::Lost("not served any more")),
             // Who waits for them would never hear of it.
             Some(_) if xid == xids::SET_WATCHES => Some(Ended::Lost("watches refused")),
             Some(_) => None,
