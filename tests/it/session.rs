@@ -18,6 +18,7 @@ use nyala_coordinator::session::{
 };
 use nyala_coordinator::watched::Watched;
 use rustix::process::Signal;
+use tokio::runtime::{Builder, Runtime};
 
 /// Short, and legal for both servers (ticks of 500 ms).
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(3);
@@ -58,7 +59,7 @@ macro_rules! async_cases {
     };
 }
 pub(crate) fn run(address: &str, cases: &[Case]) {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let runtime = Runtime::new().expect("a runtime");
     for (name, case) in cases {
         eprintln!("{name} on {address}");
         runtime.block_on(case(format!("{address}/{name}")));
@@ -87,6 +88,8 @@ fn the_session_on_both_servers() {
         identities_keep_others_out,
         who_may_not_see_the_holder_is_told,
         what_is_no_path_is_refused_here,
+        a_runtime_that_goes_costs_no_session,
+        a_runtime_that_is_busy_costs_no_session,
         many_reads_are_pipelined,
         sequential_names_count_up,
     ]);
@@ -444,6 +447,43 @@ async fn what_is_no_path_is_refused_here(place: String) {
     outside.close().await;
 }
 
+async fn a_runtime_that_goes_costs_no_session(place: String) {
+    let home = Runtime::new().expect("a runtime");
+    let connecting = home.spawn(async move { connect(&place).await });
+    let s = connecting.await.expect("it connects");
+    let (there, watch) = s.exists_watch("/w").await.expect("connected");
+    assert_eq!(there, None);
+    home.shutdown_background();
+    make(&s, "/w", CreateMode::Persistent).await;
+    watch.changed().await;
+    assert_eq!(s.state().generation(), 1);
+    s.close().await;
+}
+
+async fn a_runtime_that_is_busy_costs_no_session(place: String) {
+    let mut builder = Builder::new_multi_thread();
+    let home = builder.worker_threads(1).enable_all().build();
+    let home = home.expect("a runtime");
+    let connecting = home.spawn(async move { connect(&place).await });
+    let s = connecting.await.expect("it connects");
+    let lock = Lock::new(&s, "/lock").expect("a path");
+    let hold = lock.acquire().await.expect("free");
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    home.spawn(async move { released.recv() });
+    let mut states = s.states();
+    let lost = states.wait_for(|s| !s.is_connected());
+    let lost = tokio::time::timeout(TIMEOUT + TIMEOUT / 2, lost);
+    assert!(lost.await.is_err());
+    assert!(hold.is_valid());
+    assert_eq!(s.state().generation(), 1);
+    // Somebody else reads by now.
+    assert!(s.exists("/lock").await.expect("connected").is_some());
+    hold.release().await.expect("held");
+    drop(release);
+    s.close().await;
+    home.shutdown_background();
+}
+
 async fn many_reads_are_pipelined(place: String) {
     let s = connect(&place).await;
     let paths: Vec<String> = (0..3000).map(|i| format!("/n{i}")).collect();
@@ -508,7 +548,7 @@ async fn a_missing_server_is_a_clear_error_in_time() {
 fn a_missing_chroot_is_made_only_when_asked() {
     let folder = tempfile::tempdir().expect("a folder");
     let zookeeper = EmbeddedZooKeeper::start(folder.path());
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let runtime = Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let place = format!("{}/a/b", zookeeper.address);
         let asked = SessionConfig {
@@ -578,7 +618,7 @@ fn a_restart_of_a_real_server_costs_no_session() {
         .parse()
         .expect("a port");
     let place = format!("{}/restart", zookeeper.address);
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let runtime = Runtime::new().expect("a runtime");
     runtime.block_on(over_a_restart(place, || {
         tokio::task::block_in_place(|| {
             zookeeper.process.kill();
@@ -596,7 +636,7 @@ fn a_restart_of_the_embedded_server_costs_no_session() {
         address: address.parse().expect("an address"),
         ..EmbeddedZooKeeper::config(folder.path())
     };
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let runtime = Runtime::new().expect("a runtime");
     runtime.block_on(over_a_restart(format!("{address}/restart"), || {
         let old = zookeeper.take();
         let started = std::thread::spawn(move || {
@@ -611,7 +651,7 @@ fn a_restart_of_the_embedded_server_costs_no_session() {
 fn a_frozen_server_suspends_the_session_and_ends_its_lease() {
     let folder = tempfile::tempdir().expect("a folder");
     let zookeeper = RealZooKeeper::start(folder.path());
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let runtime = Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let place = format!("{}/frozen", zookeeper.address);
         let s = Session::connect(SessionConfig {

@@ -4,6 +4,7 @@
 //! server after the other, until one takes it or says that it has expired.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use super::calls::make_path;
 use super::client::{Client, Ended, Identity, Reading, Refused};
 use super::error::{SessionError, ZkError};
 use super::handle::{Attached, Command, Phase, SessionState, Shared};
+use super::lease::Lease;
 use crate::clock;
 
 /// Time from one attempt to the next.
@@ -75,12 +77,14 @@ struct Thread {
 struct Connection {
     client: Client,
     /// Ends the connection when it is dropped.
-    _reading: Reading,
+    reading: Reading,
 }
 
 impl Connection {
     /// Ends the session. Says whether that was confirmed within `limit`.
-    async fn close(self, limit: Duration) -> bool {
+    async fn close(mut self, limit: Duration) -> bool {
+        // Whether or not a home reads.
+        self.reading.take_over();
         matches!(timeout(limit, self.client.close()).await, Ok(Ok(())))
     }
 }
@@ -102,26 +106,13 @@ enum Failed {
 
 impl Thread {
     fn run(mut self) {
-        loop {
-            let runtime = match Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime,
-                Err(e) => {
-                    if let Some(ready) = self.ready.take() {
-                        // Nobody is left to tell when the receiver is gone.
-                        let _ = ready.send(Err(SessionError::Thread(e.to_string())));
-                        break;
-                    }
-                    warn!("no runtime for ZooKeeper: {e}");
-                    std::thread::sleep(ATTEMPT_EVERY);
-                    continue;
+        match Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(self.connections()),
+            Err(e) => {
+                if let Some(ready) = self.ready.take() {
+                    // Nobody is left to tell when the receiver is gone.
+                    let _ = ready.send(Err(SessionError::Thread(e.to_string())));
                 }
-            };
-            let end = runtime.block_on(self.connection());
-            runtime.shutdown_background();
-            match end {
-                End::Detached(reason) => self.suspended(reason),
-                End::Expired => self.lost(),
-                End::Finished => break,
             }
         }
         self.shared.lease.revoke();
@@ -131,13 +122,24 @@ impl Thread {
         self.publish(state, None, true);
     }
 
+    /// One connection after the other.
+    async fn connections(&mut self) {
+        loop {
+            match self.connection().await {
+                End::Detached(reason) => self.suspended(reason),
+                End::Expired => self.lost(),
+                End::Finished => return,
+            }
+        }
+    }
+
     /// One connection from its first attempt to its end.
     async fn connection(&mut self) -> End {
-        let connection = match self.attach().await {
+        let mut connection = match self.attach().await {
             Ok(connection) => connection,
             Err(end) => return end,
         };
-        let end = self.serve(&connection).await;
+        let end = self.serve(&mut connection).await;
         if matches!(end, End::Finished) && *self.commands.borrow() == Command::Close {
             self.close(connection).await;
         }
@@ -162,7 +164,10 @@ impl Thread {
             let attempt = clock::now();
             let failed = tokio::select! {
                 tried = self.attempt() => match tried {
-                    Ok(connection) => {
+                    Ok(mut connection) => {
+                        if let Some(home) = &self.shared.home {
+                            connection.reading.go_home(home);
+                        }
                         self.attached(&connection, attempt);
                         return Ok(connection);
                     }
@@ -273,12 +278,7 @@ impl Thread {
             let Some(server) = server else { continue };
             let again = self.session.as_ref();
             match Client::connect(server, timeout, again, each).await {
-                Ok((client, reading)) => {
-                    return Ok(Connection {
-                        client,
-                        _reading: reading,
-                    });
-                }
+                Ok((client, reading)) => return Ok(Connection { client, reading }),
                 Err(Refused::Expired) => return Err(Failed::Expired),
                 Err(e) => last = Failed::Other(format!("{server}: {e}")),
             }
@@ -346,31 +346,13 @@ impl Thread {
         }
     }
 
-    /// Heartbeats until the connection ends. Each one that is answered renews the lease.
-    async fn serve(&mut self, connection: &Connection) -> End {
-        let client = &connection.client;
-        let negotiated = client.session().timeout;
-        let mut beats = interval((negotiated / 8).max(Duration::from_millis(10)));
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                ended = client.ended() => return ended.into(),
-                () = finish_command(&mut self.commands) => return End::Finished,
-                _ = beats.tick() => {
-                    let sent = clock::now();
-                    client.sweep();
-                    let beat = timeout(negotiated * 2 / 5, client.ping());
-                    tokio::select! {
-                        answer = beat => match answer {
-                            Ok(Ok(())) => self.shared.lease.renew(sent, negotiated),
-                            Ok(Err(e)) => debug!("heartbeat: {e}"),
-                            Err(_) => return End::Detached("heartbeat overdue"),
-                        },
-                        ended = client.ended() => return ended.into(),
-                        () = finish_command(&mut self.commands) => return End::Finished,
-                    }
-                }
-            }
+    /// Keeps the session until the connection ends.
+    async fn serve(&mut self, connection: &mut Connection) -> End {
+        let client = connection.client.clone();
+        tokio::select! {
+            ended = client.ended() => ended.into(),
+            () = finish_command(&mut self.commands) => End::Finished,
+            overdue = heartbeats(connection, &self.shared.lease) => overdue,
         }
     }
 
@@ -423,6 +405,39 @@ impl Thread {
         self.publish(state, None, false);
         if !connection.close(CLOSE_MAX).await {
             warn!("ZooKeeper did not confirm the end of the session; it will time out");
+        }
+    }
+}
+
+/// Heartbeats, each of which renews the lease when it is answered, until one is not. Sees to it, too, that
+/// answers are read.
+async fn heartbeats(connection: &mut Connection, lease: &Lease) -> End {
+    let Connection { client, reading } = connection;
+    let negotiated = client.session().timeout;
+    let mut beats = interval((negotiated / 8).max(Duration::from_millis(10)));
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = beats.tick() => {}
+            () = reading.left() => {
+                reading.take_over();
+                continue;
+            }
+        }
+        let sent = clock::now();
+        client.sweep();
+        let mut beat = pin!(timeout(negotiated * 2 / 5, client.ping()));
+        let answer = tokio::select! {
+            answer = &mut beat => answer,
+            () = reading.neglected() => {
+                reading.take_over();
+                beat.await
+            }
+        };
+        match answer {
+            Ok(Ok(())) => lease.renew(sent, negotiated),
+            Ok(Err(e)) => debug!("heartbeat: {e}"),
+            Err(_) => return End::Detached("heartbeat overdue"),
         }
     }
 }

@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::{Instant as Deadline, timeout_at};
 
 use super::attach;
-use super::client::Client;
+use super::client::{Client, home};
 use super::config::{ConnectString, SessionConfig};
 use super::error::{SessionError, ZkError};
 use super::lease::Lease;
@@ -102,6 +103,8 @@ pub(super) struct Shared {
     pub(super) own_ids: Mutex<Vec<i64>>,
     pub(super) neighbours: Neighbours,
     in_flight: Semaphore,
+    /// Where answers are read, if anywhere but on the session's thread.
+    pub(super) home: Option<Handle>,
 }
 
 /// Closes the session when the last handle goes.
@@ -132,7 +135,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects, trying every 250 ms until `connect_timeout`.
+    /// Connects, trying every 250 ms until `connect_timeout`. Answers are read on the runtime that this is
+    /// called on, if it has several threads; other callers have them as well, and the session outlives it.
     pub async fn connect(config: SessionConfig) -> Result<Self, SessionError> {
         let connect = ConnectString::parse(&config.connect)?;
         let state = SessionState::Lost { generation: 0 };
@@ -154,6 +158,7 @@ impl Session {
             neighbours: Neighbours::default(),
             in_flight: Semaphore::new(config.in_flight_max.clamp(1, Semaphore::MAX_PERMITS)),
             config,
+            home: home(),
         });
         let closer = Arc::new(CloseOnDrop { command });
         let (ready, started) = oneshot::channel();

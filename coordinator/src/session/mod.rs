@@ -1,8 +1,9 @@
 //! The ZooKeeper session: connect, stay connected, and say honestly when it is not.
 //!
-//! A [`Session`] is a cheap handle (`handle.rs`, `calls.rs`). Heartbeats, answers, and what is to be done when the
-//! connection is lost (`attach.rs`) have a thread and a runtime of their own, so that a busy one cannot delay them;
-//! a request is written by who makes it (`client/wire.rs`). Every call has a deadline; reads are repeated over a
+//! A [`Session`] is a cheap handle (`handle.rs`, `calls.rs`). Heartbeats, and what is to be done when the
+//! connection is lost (`attach.rs`), have a thread and a runtime of their own, so that a busy one cannot delay them.
+//! A request is written by who makes it (`client/wire.rs`), answers are read on the runtime that connected, as long
+//! as it does so in time (`client/reading.rs`). Every call has a deadline; reads are repeated over a
 //! reconnect, writes never are, but for `ensure_path`: their caller knows whether a repeat is right.
 //! A call never crosses sessions: one begun in a session that ends fails with `SessionExpired`.
 //!

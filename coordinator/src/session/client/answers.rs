@@ -40,11 +40,11 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub(super) fn decode(mut frame: Bytes) -> Result<Self, Malformed> {
+    pub(super) fn decode(frame: &[u8]) -> Result<Self, Malformed> {
         const HEAD: usize = 16;
-        let mut r = Reader::new(&frame);
+        let mut r = Reader::new(frame);
         let (xid, _zxid, error) = (r.int()?, r.long()?, r.int()?);
-        let body = frame.split_off(HEAD);
+        let body = Bytes::copy_from_slice(frame.get(HEAD..).unwrap_or_default());
         Ok(Self { xid, error, body })
     }
 }
@@ -214,7 +214,7 @@ mod tests {
         ) {
             let reader = || Reader::new(&bytes);
             let _ = Welcome::decode(&bytes);
-            let _ = Answer::decode(Bytes::from(bytes.clone()));
+            let _ = Answer::decode(&bytes);
             let _ = Event::decode(&bytes);
             let _ = node(&mut reader());
             let _ = children(&mut reader());

@@ -2,11 +2,12 @@
 //!
 //! After its handshake it knows no patience: no retries, no deadlines, no second server; that is `attach.rs` and
 //! `handle.rs`.
-//! `requests` and `answers` are bytes only, `watchers` says who is to be told of an event, `wire` moves all
-//! of it. What a server sends is not trusted: what is no answer ends the connection.
+//! `requests` and `answers` are bytes only, `watchers` says who is to be told of an event, `wire` has all
+//! of it on one socket, `reading` waits for that socket. What a server sends is not trusted: what is no answer ends the connection.
 
 mod answers;
 mod handshake;
+mod reading;
 mod requests;
 mod watchers;
 mod wire;
@@ -17,7 +18,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 pub(super) use handshake::{Identity, Refused};
-pub(super) use wire::{Ended, Reading};
+pub(super) use reading::{Reading, home};
+pub(super) use wire::Ended;
 
 use super::error::{MultiError, ZkError};
 use super::ops::{
@@ -40,7 +42,7 @@ pub(super) struct Client {
 
 impl Client {
     /// Connects to `address` within `patience`, for a new session of `timeout` or for `again`. To be called on the
-    /// runtime that is to read; the connection lives as long as its [`Reading`] is kept.
+    /// runtime that is to read first. The connection lives as long as its [`Reading`] is kept.
     pub(super) async fn connect(
         address: &str,
         timeout: Duration,
@@ -50,7 +52,8 @@ impl Client {
         let connected = handshake::connect(address, timeout, again);
         let connected = tokio::time::timeout(patience, connected).await;
         let (stream, session) = connected.unwrap_or(Err(Refused::Silent(patience)))?;
-        let (wire, reading) = Wire::start(stream);
+        let wire = Arc::new(Wire::new(stream.into_std()?));
+        let reading = Reading::start(Arc::clone(&wire));
         let client = Self {
             wire,
             session: Arc::new(session),

@@ -2,29 +2,30 @@
 //!
 //! ```text
 //! callers   --[sending]--> socket          a request is written by who makes it, in the order of xids
-//! reader    <------------- socket          one task on the session's thread; wakes who asked
-//! reader    --[unsent]---> socket          what the socket did not take at once
+//! readers   <-[received]-- socket          whoever finds the socket readable (`reading.rs`); wakes who asked
+//! readers   --[unsent]---> socket          what the socket did not take at once
 //! ```
 //!
-//! Whoever asks needs no thread but its own to put a request on the socket, and one change of threads to have
-//! the answer. Answers come in the order of requests (ZooKeeper's promise), so the oldest request that waits is
+//! The socket does not block, and belongs to no runtime: any thread may move its bytes.
+//! Answers come in the order of requests (ZooKeeper's promise), so the oldest request that waits is
 //! the one that is answered; but for pings, and for an identity, which is told before anything is asked.
 //!
 //! *Invariant*: requests wait in the order in which they are sent: who adds one holds `sending`.
+//! *Invariant*: answers are taken in the order in which they come: who takes one holds `received`.
 //! *Invariant*: when the end is told, everybody who waits learns it; nobody is added after that.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::io;
-use std::sync::Arc;
+use std::io::{self, Write as _};
+use std::net::TcpStream;
+use std::ops::ControlFlow;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::super::error::ZkError;
@@ -96,57 +97,35 @@ struct Pending {
     ended: Option<Ended>,
 }
 
-/// The connection. Shared by callers and reader.
+/// The connection. Shared by callers and readers.
 #[derive(Debug)]
 pub(super) struct Wire {
-    socket: OwnedWriteHalf,
+    socket: TcpStream,
     sending: Mutex<Sending>,
+    /// What has come, up to the first byte of an answer that has not come whole.
+    received: Mutex<Vec<u8>>,
     pending: Mutex<Pending>,
     /// Something is unsent.
     more: Notify,
     over: CancellationToken,
 }
 
-/// Reads as long as it is kept. Then the connection ends, without a word about the session.
-#[derive(Debug)]
-pub(in super::super) struct Reading {
-    wire: Arc<Wire>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        self.wire.end(Ended::Lost("given up"));
-        self.task.abort();
-    }
-}
-
 impl Wire {
-    /// Takes a connection over, after its first packets; reads on the runtime that this is called on.
-    pub(super) fn start(stream: TcpStream) -> (Arc<Self>, Reading) {
-        let (input, socket) = stream.into_split();
-        let wire = Arc::new(Self {
+    /// Takes a connection over, after its first packets. `socket` does not block.
+    pub(super) fn new(socket: TcpStream) -> Self {
+        Self {
             socket,
             sending: Mutex::default(),
+            received: Mutex::default(),
             pending: Mutex::default(),
             more: Notify::new(),
             over: CancellationToken::new(),
-        });
-        let task = tokio::spawn({
-            let wire = Arc::clone(&wire);
-            async move {
-                let why = tokio::select! {
-                    why = wire.read(input) => why,
-                    never = wire.write() => match never {},
-                };
-                wire.end(why);
-            }
-        });
-        let reading = Reading {
-            wire: Arc::clone(&wire),
-            task,
-        };
-        (wire, reading)
+        }
+    }
+
+    /// The same socket once more, for a runtime to wait for.
+    pub(super) fn socket(&self) -> io::Result<TcpStream> {
+        self.socket.try_clone()
     }
 
     /// Sends a request; its watch is kept as soon as the server says that it has it. The receiver fails when the connection
@@ -225,7 +204,7 @@ impl Wire {
             )
         };
         // The peer may have closed it already.
-        let _ = rustix::net::shutdown(self.socket.as_ref(), rustix::net::Shutdown::Both);
+        let _ = shutdown(&self.socket, Shutdown::Both);
         self.over.cancel();
         drop(left);
     }
@@ -271,79 +250,83 @@ impl Wire {
         }
         let taken = match sending.unsent.is_empty() {
             // An error is met again by who reads.
-            true => self.socket.try_write(&frame).unwrap_or(0),
+            true => (&self.socket).write(&frame).unwrap_or(0),
             false => 0,
         };
         let rest = frame.get(taken..).unwrap_or_default();
         if !rest.is_empty() {
             sending.unsent.extend(rest);
-            self.more.notify_one();
+            self.more.notify_waiters();
         }
         Ok(())
     }
 
-    /// Writes what was left, whenever something is. What is wrong with the socket the reader finds out, too, after
-    /// what is there to read.
-    async fn write(&self) -> Infallible {
-        loop {
-            self.more.notified().await;
-            while self
-                .write_unsent()
-                .is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
-            {
-                if self.socket.writable().await.is_err() {
-                    return std::future::pending().await;
-                }
-            }
-        }
+    /// What resolves when there is something to [write](Self::write_unsent), from the moment that it is enabled.
+    pub(super) fn more(&self) -> Notified<'_> {
+        self.more.notified()
     }
 
-    /// Writes until all is written.
-    fn write_unsent(&self) -> io::Result<()> {
+    /// Writes what was left, all of it or until the socket takes no more (`WouldBlock`). What is wrong with the
+    /// socket who reads finds out, too, after what is there to read.
+    pub(super) fn write_unsent(&self) -> io::Result<()> {
         let mut sending = self.sending.lock();
         while !sending.unsent.is_empty() {
             let (next, _) = sending.unsent.as_slices();
-            let taken = self.socket.try_write(next)?;
+            let taken = (&self.socket).write(next)?;
             drop(sending.unsent.drain(..taken));
         }
         sending.unsent.shrink_to(KEPT_BYTES_MAX);
         Ok(())
     }
 
-    /// Reads until the connection ends.
-    async fn read(&self, mut input: OwnedReadHalf) -> Ended {
+    /// Reads what is there, once, and hands out what has come whole; `WouldBlock` if nothing is there. Breaks off
+    /// when the connection has ended.
+    pub(super) fn read_some(&self) -> io::Result<ControlFlow<()>> {
         const READ_BYTES: usize = 16 << 10;
-        let mut buffer = BytesMut::new();
-        loop {
-            if buffer.is_empty() && buffer.capacity() > KEPT_BYTES_MAX {
-                buffer = BytesMut::new();
-            }
-            buffer.reserve(READ_BYTES);
-            match input.read_buf(&mut buffer).await {
-                Ok(0) => return Ended::Lost("closed by the server"),
-                Ok(_) => {}
-                Err(_) => return Ended::Lost("reset"),
-            }
-            match self.take_all(&mut buffer) {
-                Ok(None) => {}
-                Ok(Some(ended)) => return ended,
-                Err(Malformed) => return Ended::Lost("the server sent what is no answer"),
-            }
+        let mut received = self.received.lock();
+        if received.is_empty() && received.capacity() > KEPT_BYTES_MAX {
+            *received = Vec::new();
         }
+        received.reserve(READ_BYTES);
+        let into = spare_capacity(&mut received);
+        let read = recv(&self.socket, into, RecvFlags::DONTWAIT);
+        let why = match read.map(|(bytes, _)| bytes) {
+            Ok(0) => Ended::Lost("closed by the server"),
+            Ok(_) => match self.take_all(&mut received) {
+                Ok(None) => return Ok(ControlFlow::Continue(())),
+                Ok(Some(ended)) => ended,
+                Err(Malformed) => Ended::Lost("the server sent what is no answer"),
+            },
+            Err(Errno::AGAIN) => return Err(Errno::AGAIN.into()),
+            Err(Errno::INTR) => return Ok(ControlFlow::Continue(())),
+            Err(_) => Ended::Lost("reset"),
+        };
+        self.end(why);
+        Ok(ControlFlow::Break(()))
+    }
+
+    /// Whether something has come that nobody has read.
+    pub(super) fn is_unread(&self) -> bool {
+        let mut first = [0_u8];
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        !matches!(recv(&self.socket, &mut first[..], flags), Err(Errno::AGAIN))
     }
 
     /// Takes what has come whole.
-    fn take_all(&self, buffer: &mut BytesMut) -> Result<Option<Ended>, Malformed> {
-        while let Some(frame) = next_frame(buffer)? {
+    fn take_all(&self, received: &mut Vec<u8>) -> Result<Option<Ended>, Malformed> {
+        let mut rest = received.as_slice();
+        while let Some(frame) = next_frame(&mut rest)? {
             if let Some(ended) = self.take(frame)? {
                 return Ok(Some(ended));
             }
         }
+        let taken = received.len() - rest.len();
+        drop(received.drain(..taken));
         Ok(None)
     }
 
     /// Hands one answer or event to who waits for it. Says how the connection ends if it was the last.
-    fn take(&self, frame: Bytes) -> Result<Option<Ended>, Malformed> {
+    fn take(&self, frame: &[u8]) -> Result<Option<Ended>, Malformed> {
         const AUTH_FAILED: [i32; 2] = [-115, -124];
         let Answer { xid, error, body } = Answer::decode(frame)?;
         match xid {
@@ -398,22 +381,19 @@ fn framed(request: &Request<'_>) -> Result<Vec<u8>, ZkError> {
     }
 }
 
-/// Cuts the next whole frame off, without its length. It is copied: the buffer stays one piece, and is used again.
-fn next_frame(buffer: &mut BytesMut) -> Result<Option<Bytes>, Malformed> {
-    let Some(length) = buffer.first_chunk::<4>() else {
+/// Cuts the next whole frame off, without its length.
+fn next_frame<'a>(received: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Malformed> {
+    let Some((length, rest)) = received.split_first_chunk::<4>() else {
         return Ok(None);
     };
     let length = usize::try_from(i32::from_be_bytes(*length)).map_err(|_| Malformed)?;
     if length > ANSWER_BYTES_MAX {
         return Err(Malformed);
     }
-    if buffer.len() - 4 < length {
-        return Ok(None);
-    }
-    buffer.advance(4);
-    let frame = buffer.get(..length).map(Bytes::copy_from_slice);
-    buffer.advance(length);
-    Ok(frame)
+    Ok(rest.split_at_checked(length).map(|(frame, rest)| {
+        *received = rest;
+        frame
+    }))
 }
 
 fn answer(waits: oneshot::Sender<Reply>, error: i32, body: Bytes) {

@@ -1,12 +1,16 @@
-//! The wire against a scripted server: what no real one would send, and what depends on the order of bytes.
+//! The wire, and who reads it, against a scripted server: what no real one would send, what depends on the order
+//! of bytes, and homes that do not read.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::timeout;
 
+use super::super::reading::Reading;
 use super::*;
 use crate::protocol::jute::Writer;
 use crate::session::ops::TreeEventKind;
@@ -19,7 +23,9 @@ async fn connection() -> (Arc<Wire>, Reading, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
     let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
-    let (wire, reading) = Wire::start(client.expect("it listens"));
+    let client = client.and_then(TcpStream::into_std);
+    let wire = Arc::new(Wire::new(client.expect("it listens")));
+    let reading = Reading::start(Arc::clone(&wire));
     (wire, reading, server.expect("a client").0)
 }
 
@@ -198,30 +204,90 @@ async fn what_nobody_wants_is_taken_back() {
     within(ping).await.expect("answered");
 }
 
-#[tokio::test]
-async fn what_the_socket_does_not_take_is_written_in_turn() {
-    const REQUESTS: i32 = 40;
-    let (wire, _reading, mut server) = connection().await;
+const REQUESTS: i32 = 40;
+
+/// Asks for more than a socket takes.
+fn ask_much(wire: &Wire) -> Vec<oneshot::Receiver<Reply>> {
     let data = vec![7; 900_000];
-    let mut replies = Vec::new();
-    for _ in 0..REQUESTS {
-        let request = Request::SetData {
-            path: "/a",
-            data: &data,
-            version: None,
-        };
-        replies.push(wire.ask(&request, None).expect("alive"));
-    }
+    let request = Request::SetData {
+        path: "/a",
+        data: &data,
+        version: None,
+    };
+    let ask = |_| wire.ask(&request, None).expect("alive");
+    let replies = (0..REQUESTS).map(ask).collect();
     assert!(!wire.sending.lock().unsent.is_empty(), "too few bytes");
+    replies
+}
+
+/// Answers the requests of [`ask_much`].
+async fn answer_all(server: &mut TcpStream, replies: Vec<oneshot::Receiver<Reply>>) {
     for xid in 1..=REQUESTS {
-        assert_eq!(within(request(&mut server)).await, xid);
+        assert_eq!(within(request(server)).await, xid);
         let bytes = answer_of(xid, DONE, b"");
         server.write_all(&bytes).await.expect("alive");
     }
     for reply in replies {
         within(reply).await.expect("answered");
     }
+}
+
+#[tokio::test]
+async fn what_the_socket_does_not_take_is_written_in_turn() {
+    let (wire, _reading, mut server) = connection().await;
+    let replies = ask_much(&wire);
+    answer_all(&mut server, replies).await;
     assert!(wire.sending.lock().unsent.is_empty());
+}
+
+/// A runtime of one worker.
+fn home() -> Runtime {
+    let mut builder = Builder::new_multi_thread();
+    let builder = builder.worker_threads(1).enable_all();
+    builder.build().expect("a runtime")
+}
+
+#[tokio::test]
+async fn a_home_that_goes_is_replaced() {
+    let home = home();
+    let (wire, mut reading, mut server) = connection().await;
+    reading.go_home(home.handle());
+    let replies = ask_much(&wire);
+    home.shutdown_background();
+    within(reading.left()).await;
+    reading.take_over();
+    answer_all(&mut server, replies).await;
+    // Nor is there another one to leave.
+    let left = timeout(Duration::from_millis(1), reading.left()).await;
+    assert!(left.is_err());
+}
+
+#[tokio::test]
+async fn a_home_that_does_not_read_is_replaced() {
+    let home = home();
+    let (wire, mut reading, mut server) = connection().await;
+    reading.go_home(home.handle());
+    let (begin, begun) = oneshot::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let busy = home.spawn(async move {
+        let _ = begin.send(());
+        released.recv()
+    });
+    within(begun)
+        .await
+        .expect("its only worker has nothing else");
+    let replies = ask_much(&wire);
+    // A server that says nothing is no fault of the home.
+    let several_looks = Duration::from_millis(300);
+    let neglected = timeout(several_looks, reading.neglected()).await;
+    assert!(neglected.is_err());
+    server.write_all(&created("/a")).await.expect("alive");
+    within(reading.neglected()).await;
+    reading.take_over();
+    answer_all(&mut server, replies).await;
+    drop(release);
+    within(busy).await.expect("it ended").expect_err("dropped");
+    home.shutdown_background();
 }
 
 /// Asks one request that sets a watch, and is told `bytes`: how it ends, and what the request is answered with.
