@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::protocol::error;
 use crate::protocol::jute::{Malformed, Reader, Writer};
 use crate::protocol::paths::NoPath;
 
@@ -29,19 +30,19 @@ impl ErrorCode {
     /// The number on the wire.
     pub(super) fn number(self) -> i32 {
         match self {
-            Self::RuntimeInconsistency => -2,
-            Self::MarshallingError => -5,
-            Self::Unimplemented => -6,
-            Self::BadArguments => -8,
-            Self::NoNode => -101,
-            Self::NoAuth => -102,
-            Self::BadVersion => -103,
-            Self::NoChildrenForEphemerals => -108,
-            Self::NodeExists => -110,
-            Self::NotEmpty => -111,
-            Self::InvalidAcl => -114,
-            Self::AuthFailed => -115,
-            Self::NoWatcher => -121,
+            Self::RuntimeInconsistency => error::RUNTIME_INCONSISTENCY,
+            Self::MarshallingError => error::MARSHALLING_ERROR,
+            Self::Unimplemented => error::UNIMPLEMENTED,
+            Self::BadArguments => error::BAD_ARGUMENTS,
+            Self::NoNode => error::NO_NODE,
+            Self::NoAuth => error::NO_AUTH,
+            Self::BadVersion => error::BAD_VERSION,
+            Self::NoChildrenForEphemerals => error::NO_CHILDREN_FOR_EPHEMERALS,
+            Self::NodeExists => error::NODE_EXISTS,
+            Self::NotEmpty => error::NOT_EMPTY,
+            Self::InvalidAcl => error::INVALID_ACL,
+            Self::AuthFailed => error::AUTH_FAILED,
+            Self::NoWatcher => error::NO_WATCHER,
         }
     }
 }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::protocol::error;
+
 /// Why no session could be had.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SessionError {
@@ -116,25 +118,29 @@ impl ZkError {
     pub(super) fn of(code: i32) -> Option<Self> {
         Some(match code {
             0 => return None,
-            -101 => Self::NoNode,
-            -102 => Self::NoAuth,
-            -103 => Self::BadVersion,
-            -108 => Self::NoChildrenForEphemerals,
-            -110 => Self::NodeExists,
-            -111 => Self::NotEmpty,
-            -112 => Self::SessionExpired,
-            -114 => Self::InvalidAcl,
-            -2 => Self::OtherFailed,
+            error::NO_NODE => Self::NoNode,
+            error::NO_AUTH => Self::NoAuth,
+            error::BAD_VERSION => Self::BadVersion,
+            error::NO_CHILDREN_FOR_EPHEMERALS => Self::NoChildrenForEphemerals,
+            error::NODE_EXISTS => Self::NodeExists,
+            error::NOT_EMPTY => Self::NotEmpty,
+            error::SESSION_EXPIRED => Self::SessionExpired,
+            error::INVALID_ACL => Self::InvalidAcl,
+            error::RUNTIME_INCONSISTENCY => Self::OtherFailed,
             // Connection lost behind the server, out of time there, session moved to another server.
-            -4 | -7 | -118 => Self::Unknown,
-            -5 => Self::Refused("it cannot read the request".to_owned()),
-            -6 => Self::Refused("it does not know that operation".to_owned()),
-            -8 => Self::Refused("bad arguments".to_owned()),
-            -115 | -124 => Self::Refused("the identity is not accepted".to_owned()),
-            -119 => Self::Refused("it is read-only now".to_owned()),
-            -121 => Self::Refused("there is no such watch".to_owned()),
-            -125 => Self::Refused("a quota would be exceeded".to_owned()),
-            -127 => Self::Refused("it has too much to do".to_owned()),
+            error::CONNECTION_LOSS | error::OPERATION_TIMEOUT | error::SESSION_MOVED => {
+                Self::Unknown
+            }
+            error::MARSHALLING_ERROR => Self::Refused("it cannot read the request".to_owned()),
+            error::UNIMPLEMENTED => Self::Refused("it does not know that operation".to_owned()),
+            error::BAD_ARGUMENTS => Self::Refused("bad arguments".to_owned()),
+            error::AUTH_FAILED | error::SESSION_CLOSED_REQUIRE_SASL_AUTH => {
+                Self::Refused("the identity is not accepted".to_owned())
+            }
+            error::NOT_READ_ONLY => Self::Refused("it is read-only now".to_owned()),
+            error::NO_WATCHER => Self::Refused("there is no such watch".to_owned()),
+            error::QUOTA_EXCEEDED => Self::Refused("a quota would be exceeded".to_owned()),
+            error::THROTTLED_OP => Self::Refused("it has too much to do".to_owned()),
             code => Self::Refused(format!("error {code}")),
         })
     }

@@ -33,7 +33,7 @@ use super::answers::{Answer, Event};
 use super::requests::{Request, set_xid};
 use super::watchers::{Asked, Watchers};
 use crate::protocol::jute::Malformed;
-use crate::protocol::xids;
+use crate::protocol::{error, xids};
 
 /// Longest answer taken, in bytes: some million names of children.
 const ANSWER_BYTES_MAX: usize = 128 << 20;
@@ -327,8 +327,13 @@ impl Wire {
 
     /// Hands one answer or event to who waits for it. Says how the connection ends if it was the last.
     fn take(&self, frame: &[u8]) -> Result<Option<Ended>, Malformed> {
-        const AUTH_FAILED: [i32; 2] = [-115, -124];
-        let Answer { xid, error, body } = Answer::decode(frame)?;
+        const IDENTITY_REFUSED: [i32; 2] =
+            [error::AUTH_FAILED, error::SESSION_CLOSED_REQUIRE_SASL_AUTH];
+        let Answer {
+            xid,
+            error: code,
+            body,
+        } = Answer::decode(frame)?;
         match xid {
             xids::NOTIFICATION => {
                 if let Some(event) = Event::decode(&body)? {
@@ -341,7 +346,7 @@ impl Wire {
             }
             xids::PING => {
                 let waits = self.pending.lock().pings.pop_front();
-                answer(waits.ok_or(Malformed)?, error, body);
+                answer(waits.ok_or(Malformed)?, code, body);
             }
             xid => {
                 let mut pending = self.pending.lock();
@@ -349,17 +354,17 @@ impl Wire {
                 if waiting.xid != xid {
                     return Err(Malformed);
                 }
-                if let Some(watch) = waiting.watch.filter(|watch| is_set(watch, error)) {
+                if let Some(watch) = waiting.watch.filter(|watch| is_set(watch, code)) {
                     pending.watchers.add(watch);
                 }
                 drop(pending);
-                answer(waiting.wakes, error, body);
+                answer(waiting.wakes, code, body);
             }
         }
-        Ok(match ZkError::of(error) {
+        Ok(match ZkError::of(code) {
             None => None,
             Some(ZkError::SessionExpired) => Some(Ended::Expired),
-            Some(_) if AUTH_FAILED.contains(&error) => Some(Ended::Lost("identity refused")),
+            Some(_) if IDENTITY_REFUSED.contains(&code) => Some(Ended::Lost("identity refused")),
             // The server has lost its own, or the session is with another one.
             Some(ZkError::Unknown) => Some(Ended::Lost("not served any more")),
             // Who waits for them would never hear of it.
@@ -402,11 +407,10 @@ fn answer(waits: oneshot::Sender<Reply>, error: i32, body: Bytes) {
 }
 
 /// Whether the server watches, having answered so.
-fn is_set(watch: &Asked, error: i32) -> bool {
-    const NO_NODE: i32 = -101;
+fn is_set(watch: &Asked, code: i32) -> bool {
     match watch {
-        Asked::Node { if_missing, .. } => error == 0 || *if_missing && error == NO_NODE,
-        Asked::Children { .. } | Asked::Tree { .. } => error == 0,
+        Asked::Node { if_missing, .. } => code == 0 || *if_missing && code == error::NO_NODE,
+        Asked::Children { .. } | Asked::Tree { .. } => code == 0,
     }
 }
 
