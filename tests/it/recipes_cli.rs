@@ -411,7 +411,12 @@ fn services_are_found_and_come_back() {
         let pick = || place.says(&["service", "pick", "/svc", "--key", "k"]);
         assert_eq!(pick(), pick());
         let taken = ["service", "register", "/svc", "a", "--timeout", "0.2"];
-        assert_eq!(place.code(&taken).0, Some(124));
+        let (code, said) = place.code(&taken);
+        assert_eq!(code, Some(124));
+        assert!(
+            said.contains("/svc: the id a is another member's"),
+            "{said}"
+        );
         b.terminate().expect_success("register");
         seen(4, "left\tb\t10.0.0.7:80");
         // Paused for longer than its session: it is gone, and comes again by itself.
@@ -427,7 +432,22 @@ fn services_are_found_and_come_back() {
         place.until_says("it is back", &after, "a\t10.0.0.7:80\n");
         a.kill();
         place.until_says("its end", &after, "");
-        assert_eq!(place.code(&["service", "pick", "/svc"]).0, Some(1));
+        for empty in [
+            &["service", "pick", "/svc"][..],
+            &["service", "assign", "/svc", "t=2"],
+        ] {
+            let (code, said) = place.code(empty);
+            assert_eq!(
+                (code, said.as_str()),
+                (Some(1), "nyala: /svc has no members\n")
+            );
+        }
+        // It says so when there is nobody to tell of changes.
+        drop(place.server.take());
+        wait::until("its word", || match watch.stderr() {
+            said if said.contains("ZooKeeper is away") => Ok(()),
+            said => Err(said),
+        });
         watch.terminate().expect_success("watch");
     });
 }
@@ -480,6 +500,11 @@ fn settings_are_kept_by_version_and_watched_over_a_restart() {
         );
         let told = tree.wait(wait::SOON).expect_success("watch --tree");
         assert_eq!(told, "rate\t100\nrate\t200\nrate\t300\n");
+        place.says(&["zk", "delete", "/app/rate"]);
+        wait::until("its end", || match watch.stderr() {
+            said if said.contains("/app/rate is not set any more") => Ok(()),
+            said => Err(said),
+        });
         watch.terminate().expect_success("watch");
     });
 }
@@ -500,7 +525,7 @@ fn the_tree_is_looked_at_and_changed() {
         );
         let (code, said) = place.code(&["zk", "set", "/a/b", "x", "--version", "0"]);
         assert!(
-            code == Some(1) && said.contains("/a/b: node has another version"),
+            code == Some(1) && said.contains("/a/b is at version 1, not at version 0"),
             "{said}"
         );
         assert_eq!(
@@ -516,9 +541,14 @@ fn the_tree_is_looked_at_and_changed() {
         let stat = place.says(&["zk", "stat", "/a/b", "--json"]);
         let stat: serde_json::Value = serde_json::from_str(&stat).expect("JSON");
         assert_eq!(stat["version"], 1);
+        let (code, said) = place.code(&["zk", "delete", "/a"]);
+        let advice = "/a: node has children; --recursive deletes them too";
+        assert!(code == Some(1) && said.contains(advice), "{said}");
         // An ephemeral lives as long as its command, which tells when its session is lost.
         let mut here = place.start("here", &["zk", "create", "/e", "--ephemeral"]);
         until_printed(&here, "the path", 1);
+        let stat = place.says(&["zk", "stat", "/e"]);
+        assert!(stat.contains("ephemeral_owner\t0x"), "{stat}");
         here.pause();
         wait::until("its end", || match place.code(&["zk", "stat", "/e"]) {
             (Some(1), _) => Ok(()),

@@ -26,23 +26,26 @@ enum Peer {
     Curator,
 }
 
-/// What is shared, with whom, and under whose names.
+/// What is shared, and with whom.
 #[derive(Clone, Copy)]
 struct Line {
     peer: Peer,
     kind: &'static str,
-    layout: Layout,
 }
 
 impl Line {
+    /// Under whose names.
+    fn layout(self) -> Layout {
+        match self.peer {
+            Peer::Kazoo => Layout::Kazoo,
+            Peer::Curator => Layout::Curator,
+        }
+    }
+
     /// Starts the others' contenders.
     fn theirs(self, folder: &Path, place: &str, rounds: usize, threads: usize) -> Process {
-        let layout = match self.layout {
-            Layout::Kazoo => "kazoo",
-            Layout::Curator => "curator",
-        };
         let (rounds, threads) = (rounds.to_string(), threads.to_string());
-        let args = [place, PATH, self.kind, layout, &rounds, &threads];
+        let args = [place, PATH, self.kind, &rounds, &threads];
         let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/it/recipes_kazoo");
         let mut command = match self.peer {
             Peer::Kazoo => {
@@ -60,19 +63,19 @@ impl Line {
         let hold = match self.kind {
             "election" => {
                 let election = Election::new(session, path()).expect("legal");
-                let election = election.with_layout(self.layout);
+                let election = election.with_layout(self.layout());
                 election.lead("ours", None).await
             }
             "rwlock" => {
                 let lock = RwLock::new(session, path()).expect("legal");
                 match turn % 2 {
-                    0 => lock.with_layout(self.layout).write().await,
-                    _ => lock.with_layout(self.layout).read().await,
+                    0 => lock.with_layout(self.layout()).write().await,
+                    _ => lock.with_layout(self.layout()).read().await,
                 }
             }
             _ => {
                 let lock = Lock::new(session, path()).expect("legal");
-                lock.with_layout(self.layout).acquire().await
+                lock.with_layout(self.layout()).acquire().await
             }
         };
         hold.expect("its turn comes")
@@ -157,56 +160,50 @@ fn on_both<F: Future<Output = ()>>(case: impl Fn(std::path::PathBuf, String) -> 
 
 #[test]
 fn one_lock_for_kazoo_and_us() {
-    let (peer, kind, layout) = (Peer::Kazoo, "lock", Layout::Kazoo);
-    mixed(Line { peer, kind, layout });
-}
-
-#[test]
-fn one_lock_for_kazoo_and_us_under_curators_names() {
-    let (peer, kind, layout) = (Peer::Kazoo, "lock", Layout::Curator);
-    mixed(Line { peer, kind, layout });
+    let (peer, kind) = (Peer::Kazoo, "lock");
+    mixed(Line { peer, kind });
 }
 
 #[test]
 fn one_read_write_lock_for_kazoo_and_us() {
-    let (peer, kind, layout) = (Peer::Kazoo, "rwlock", Layout::Kazoo);
-    mixed(Line { peer, kind, layout });
+    let (peer, kind) = (Peer::Kazoo, "rwlock");
+    mixed(Line { peer, kind });
 }
 
 #[test]
 fn one_election_for_kazoo_and_us() {
-    let (peer, kind, layout) = (Peer::Kazoo, "election", Layout::Kazoo);
-    mixed(Line { peer, kind, layout });
+    let (peer, kind) = (Peer::Kazoo, "election");
+    mixed(Line { peer, kind });
 }
 
 #[test]
 fn one_lock_for_curator_and_us() {
-    let (peer, kind, layout) = (Peer::Curator, "lock", Layout::Curator);
-    mixed(Line { peer, kind, layout });
+    let (peer, kind) = (Peer::Curator, "lock");
+    mixed(Line { peer, kind });
 }
 
 #[test]
 fn one_read_write_lock_for_curator_and_us() {
-    let (peer, kind, layout) = (Peer::Curator, "rwlock", Layout::Curator);
-    mixed(Line { peer, kind, layout });
+    let (peer, kind) = (Peer::Curator, "rwlock");
+    mixed(Line { peer, kind });
 }
 
 #[test]
 fn one_election_for_curators_latch_and_us() {
-    let (peer, kind, layout) = (Peer::Curator, "election", Layout::Curator);
-    mixed(Line { peer, kind, layout });
+    let (peer, kind) = (Peer::Curator, "election");
+    mixed(Line { peer, kind });
 }
 
 #[test]
 fn a_holder_that_dies_is_followed_by_kazoo_or_by_us() {
-    let (peer, kind, layout) = (Peer::Kazoo, "hold", Layout::Kazoo);
-    followed(Line { peer, kind, layout });
+    let (peer, kind) = (Peer::Kazoo, "hold");
+    followed(Line { peer, kind });
 }
 
 #[test]
 fn a_holder_that_dies_is_followed_by_curator_or_by_us() {
-    let (peer, kind, layout) = (Peer::Curator, "hold", Layout::Curator);
-    followed(Line { peer, kind, layout });
+    let (peer, kind) = (Peer::Curator, "hold");
+    followed(Line { peer, kind });
 }
 
 fn followed(line: Line) {
@@ -216,7 +213,7 @@ fn followed(line: Line) {
         let held = |line: &str| line.strip_prefix("held ")?.parse::<Fence>().ok();
         let fence = theirs.wait_for_line("their hold", held);
         let lock = Lock::new(&session, PATH).expect("legal");
-        let lock = lock.with_layout(line.layout);
+        let lock = lock.with_layout(line.layout());
         let limit = Duration::from_millis(200);
         let late = lock.acquire_within(limit).await;
         assert!(late.is_err(), "two holders: {late:?}");

@@ -230,8 +230,17 @@ fn failures_are_retried_then_dead_and_can_be_redriven() {
     );
     queue.wait_for(&ids[2], "done");
     assert_eq!(queue.task(&["redrive", "q"]).expect_success("redrive"), "");
-    let unknown = queue.task(&["redrive", "q", &ids[0]]);
+    let unknown = queue.task(&["redrive", "q", &ids[0], "nobody"]);
     assert!(!unknown.status.success(), "{unknown:?}");
+    let words = format!("queue q: task {} is not dead, it is done", ids[0]);
+    assert!(unknown.stderr.contains(&words), "{}", unknown.stderr);
+    assert!(
+        unknown.stderr.contains("queue q has no task nobody"),
+        "{}",
+        unknown.stderr
+    );
+    let dead = queue.task(&["list", "q", "--state", "dead"]);
+    assert!(dead.stderr.contains("3 done"), "{}", dead.stderr);
     queue.wait_for_states(&[("done", 3)]);
 }
 
@@ -270,10 +279,19 @@ fn a_task_of_the_same_id_is_a_duplicate() {
     let mut command = Command::new(nyala_binary());
     command.args(["task", "submit", "q", "--zookeeper", &queue.zookeeper]);
     command.args(key);
-    let refused = run_reading("refused", dev.folder(), &mut command, "x=1\nno id\n");
+    let refused = run_reading(
+        "refused",
+        dev.folder(),
+        &mut command,
+        "x=1\nno id\na=6\nx=7\n",
+    );
     assert!(!refused.status.success(), "{refused:?}");
-    assert_eq!(refused.stdout, "x\n");
+    assert_eq!(refused.stdout, "x\na\nx\n");
     assert!(refused.stderr.contains("line 2"), "{}", refused.stderr);
+    for words in ["line 3: task a was there", "line 4: task x was there"] {
+        assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    }
+    assert!(!refused.stderr.contains("line 1"), "{}", refused.stderr);
 }
 
 #[test]
@@ -428,7 +446,14 @@ fn errors_say_what_happened() {
     let ids = queue.submit("t\n", &[]);
     let early = queue.task(&["result", "q", &ids[0]]);
     assert!(!early.status.success(), "{early:?}");
+    assert_eq!(early.status.code(), Some(1));
     assert!(early.stderr.contains("queued"), "{}", early.stderr);
+    let wait = ["q", ids[0].as_str(), "--wait", "0.1"];
+    let over = queue.task(&[&["status"], &wait[..]].concat());
+    assert_eq!(over.status.code(), Some(124), "{over:?}");
+    assert_eq!(over.stdout, "queued\n");
+    let over = queue.task(&[&["result"], &wait[..]].concat());
+    assert_eq!(over.status.code(), Some(124), "{over:?}");
     let unknown = queue.task(&["status", "q", "nobody"]);
     assert!(
         unknown.stderr.contains("no task nobody"),

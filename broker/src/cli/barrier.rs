@@ -1,5 +1,6 @@
 //! `nyala barrier`: waits until all are there, or until somebody opens.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::ffi::OsString;
 use std::time::Duration;
@@ -65,6 +66,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let begun = Instant::now();
+    check_names(&args);
     let meets = args.parties.is_some() || !args.expect.is_empty();
     if meets && !args.command.is_empty() {
         let under = Under {
@@ -75,7 +77,7 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
         };
         return held::run_under(under, async |session: Session, left| {
             let entered = enter(session, &args, left).await?;
-            Ok(Some(Held::Inside(entered, args.timeout)))
+            Ok(Held::Inside(entered, args.timeout))
         });
     }
     let how = match args.open || args.wait {
@@ -90,6 +92,21 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
             false => single(session, &args, left).await,
         }
     })
+}
+
+/// Refuses names under which not all who are expected could ever be there, or who is not expected.
+fn check_names(args: &Args) {
+    let expected: BTreeSet<&String> = args.expect.iter().collect();
+    if expected.len() < args.expect.len() {
+        super::usage_error("barrier", "--expect names one of them twice");
+    }
+    if let Some(name) = args.name.as_ref().filter(|_| !expected.is_empty())
+        && !expected.contains(name)
+    {
+        let expected = args.expect.join(", ");
+        let words = format!("--name {name} is not among those of --expect: {expected}");
+        super::usage_error("barrier", &words);
+    }
 }
 
 async fn single(

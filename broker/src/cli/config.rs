@@ -21,6 +21,11 @@ Examples:
   nyala config watch /app --tree                 key, tab, value, for all keys below
 ";
 
+/// What `--help` says about deletions.
+const DELETED: &str = "\
+When a setting is deleted, a line on standard error says so; with --tree its key is printed alone, with --json an object
+whose value and version are null.";
+
 /// Flags of `nyala config`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("{EXAMPLES}\n{EXIT_CODES}"))]
@@ -48,13 +53,14 @@ enum Command {
         /// The value
         value: String,
         /// Only if it has this version
-        #[arg(long, value_name = "N", conflicts_with = "create")]
+        #[arg(long, value_name = "N", conflicts_with = "create", allow_negative_numbers = true, value_parser = super::node_version)]
         version: Option<i32>,
         /// Only if it is not there
         #[arg(long)]
         create: bool,
     },
     /// Print the value, and each one that replaces it, until stopped
+    #[command(after_help = DELETED)]
     Watch {
         /// The setting
         path: String,
@@ -112,7 +118,7 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
                 let max = max.unwrap_or(u64::MAX);
                 match tree {
                     true => watch_tree(config.watch_all().await?, *json, max).await,
-                    false => watch_key(config.watch("").await?, *json, max).await,
+                    false => watch_key(path, config.watch("").await?, *json, max).await,
                 }
             },
         ),
@@ -127,6 +133,7 @@ fn object(value: Option<&Versioned<Vec<u8>>>) -> serde_json::Value {
 }
 
 async fn watch_key(
+    path: &str,
     mut key: KeyWatcher<Vec<u8>>,
     json: bool,
     mut left: u64,
@@ -139,15 +146,19 @@ async fn watch_key(
             fresh = setting.fresh;
             say_fresh(fresh);
         }
-        // Without a value there is nothing to print but to those who read objects.
-        if last.as_ref() != Some(&setting.value) && (json || setting.value.is_some()) {
+        if last.as_ref() != Some(&setting.value) {
             match (json, &setting.value) {
+                (true, value) => table::print_json(&object(value.as_ref()))?,
                 (false, Some(value)) => {
                     super::queue::print(std::iter::once(value.value.as_slice()))?
                 }
-                _ => table::print_json(&object(setting.value.as_ref()))?,
+                // Whatever would stand in its place among the values could be one.
+                (false, None) => match last {
+                    None => eprintln!("nyala: {path} is not set yet"),
+                    Some(_) => eprintln!("nyala: {path} is not set any more"),
+                },
             }
-            left -= 1;
+            left -= u64::from(json || setting.value.is_some());
         }
         last = Some(setting.value);
     }

@@ -24,9 +24,13 @@ CMD finds the token of its term in NYALA_FENCE; a later leader's is always large
 is lost CMD is stopped, and when CMD ends leadership is given up. To stand again, run it again.
 ";
 
+/// Of what runs no command.
+const LIST_CODES: &str = "\
+--list and --observe: 0 when printed or stopped, 2 when the command line is wrong, 1 for everything else.";
+
 /// Flags of `nyala elect`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = format!("{EXAMPLES}\n{EXIT_CODES}"))]
+#[command(after_help = format!("{EXAMPLES}\n{EXIT_CODES}\n\n{LIST_CODES}"))]
 pub(super) struct Args {
     /// Znode of the election; made when it is missing
     path: String,
@@ -49,7 +53,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let (zookeeper, path) = (&args.held.zookeeper, args.path.as_str());
     if args.observe {
-        let how = How::reads().until_stopped(true);
+        let how = How::reads().until_stopped(true).telling_absence();
         return zookeeper::run(zookeeper, how, async |session: Session| {
             let observed = Election::new(&session, path)?.observe().await?;
             show(observed.subscribe()).await?;
@@ -58,17 +62,20 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
     }
     if args.list {
         return zookeeper::run(zookeeper, How::reads(), async |session: Session| {
-            print_entrants(&Election::new(&session, path)?.candidates().await?)?;
+            let candidates = Election::new(&session, path)?.candidates().await?;
+            print_entrants(&candidates, |place| Some(place == 0))?;
             Ok(Ended::Done)
         });
     }
-    let get = async |session: Session, wait: Option<Duration>| -> Result<Option<Held>, NotHad> {
+    let get = async |session: Session, wait: Option<Duration>| -> Result<Held, NotHad> {
         let election = Election::new(&session, path)?.with_layout(args.layout.into());
         let term = match wait {
             Some(Duration::ZERO) => election.try_lead(args.held.data()).await,
             limit => election.lead(args.held.data(), limit).await.map(Some),
         };
-        Ok(term.map_err(overdue(args.held.timeout))?.map(Held::One))
+        let term = term.map_err(overdue(args.held.timeout))?;
+        let taken = || held::taken(std::slice::from_ref(&args.path));
+        term.map(Held::One).ok_or_else(taken)
     };
     held::run_under(args.held.under(&args.command), get)
 }

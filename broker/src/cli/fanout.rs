@@ -19,7 +19,8 @@ Examples:
   nyala fanout remove /news mailer                  it will not come back
 
 An item is deleted when all consumers have printed it. A consumer that died goes on where it was. What is put
-while nobody is registered waits for the first who takes it --from-beginning.
+while nobody is registered is for those who begin --from-beginning before any consumer takes: the first take (one
+of --max 0 only registers) deletes it, but for what such a consumer has not had yet.
 ";
 
 /// Items that are printed and acknowledged at a time.
@@ -41,6 +42,8 @@ enum Command {
     Put {
         /// The queue; made when it is missing
         path: String,
+        #[arg(hide = true, value_parser = super::no_item)]
+        item: Option<String>,
         /// Refuse what would make more items wait than this
         #[arg(long, value_name = "N")]
         max_items: Option<usize>,
@@ -71,13 +74,16 @@ struct TakeArgs {
     /// The consumer; registered at its first time
     #[arg(long, value_name = "NAME")]
     name: String,
-    /// At its first time, begin with the oldest item that is still there
+    /// At its first time, begin with the oldest item that is still there; what was put while nobody was
+    /// registered is there until any consumer takes
     #[arg(long)]
     from_beginning: bool,
     /// Print so many at most
     #[arg(long, value_name = "N", default_value_t = 1)]
     max: usize,
-    /// Wait so long for the next item [default: do not wait]
+    /// Wait so long for the next item [default: do not wait]. A place that another process reads from is
+    /// waited for so long, too, but no shorter than twice the session timeout: one that was killed keeps it
+    /// for one
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     wait: Option<Duration>,
 }
@@ -100,11 +106,11 @@ async fn existing(session: Session, path: &str) -> Result<Fanout, Box<dyn Error>
 pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let zookeeper = &args.zookeeper;
     match &args.command {
-        Command::Put { path, max_items } => {
-            zookeeper::run(zookeeper, How::writes(), async |session: Session| {
-                put(session, path, *max_items).await
-            })
-        }
+        Command::Put {
+            path, max_items, ..
+        } => zookeeper::run(zookeeper, How::writes(), async |session: Session| {
+            put(session, path, *max_items).await
+        }),
         Command::Take(args) => {
             zookeeper::run(zookeeper, How::writes(), async |session: Session| {
                 take(session, args).await
@@ -148,7 +154,8 @@ async fn put(
     }
     if told.items > 0 && queue.consumers().await?.is_empty() {
         eprintln!(
-            "nyala: nobody is registered at {path}: only `take --from-beginning` will get what was put"
+            "nyala: nobody is registered at {path}: what was put is for who begins with `take --from-beginning`, \
+             and goes when another takes first"
         );
     }
     Ok(Ended::Done)
@@ -180,7 +187,8 @@ async fn take(session: Session, args: &TakeArgs) -> Result<Ended, Box<dyn Error>
             break;
         };
         left -= items.len();
-        print(items.iter().map(|item| item.data.as_slice()))?;
+        let printed = print(items.iter().map(|item| item.data.as_slice()));
+        printed.map_err(|e| format!("{e}; the items stay in the queue"))?;
         reader.ack(last).await?;
     }
     reader.close().await?;

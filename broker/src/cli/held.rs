@@ -194,11 +194,11 @@ impl Outcome {
 
 /// Waits for a hold, runs the command under it, and ends this process as that ended.
 ///
-/// `get` is told what is left of the limit, of which connecting is a part; `None` is "somebody else has it".
+/// `get` is told what is left of the limit, of which connecting is a part.
 pub(super) fn run_under<F, Fut>(under: Under<'_>, get: F) -> Result<(), Box<dyn Error>>
 where
     F: FnOnce(Session, Option<Duration>) -> Fut,
-    Fut: Future<Output = Result<Option<Held>, NotHad>>,
+    Fut: Future<Output = Result<Held, NotHad>>,
 {
     process::start_warnings();
     let outcome = process::block_on(hold_and_run(under, get))?;
@@ -215,7 +215,7 @@ where
 async fn hold_and_run<F, Fut>(under: Under<'_>, get: F) -> Outcome
 where
     F: FnOnce(Session, Option<Duration>) -> Fut,
-    Fut: Future<Output = Result<Option<Held>, NotHad>>,
+    Fut: Future<Output = Result<Held, NotHad>>,
 {
     let begun = Instant::now();
     let mut signals = match Signals::new() {
@@ -238,8 +238,7 @@ where
         }
     };
     let outcome = match got {
-        Ok(Some(held)) => run(&under, &session, held, &mut signals).await,
-        Ok(None) => Outcome::of(not_had(NotHad::TimeOver("somebody else has it".to_owned()))),
+        Ok(held) => run(&under, &session, held, &mut signals).await,
         Err(error) => Outcome::of(not_had(error)),
     };
     session.close().await;
@@ -254,6 +253,15 @@ fn not_had(error: NotHad) -> i32 {
         }
         NotHad::Failed(error) => fail(&*error),
     }
+}
+
+/// What was not to be waited for, and is another's.
+pub(super) fn taken(paths: &[String]) -> NotHad {
+    let words = match paths {
+        [path] => format!("{path}: somebody else has it"),
+        paths => format!("{}: somebody else has one of them", paths.join(", ")),
+    };
+    NotHad::TimeOver(words)
 }
 
 /// Tells a limit that was over from other errors; `limit` is what the user gave.

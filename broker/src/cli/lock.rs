@@ -11,7 +11,7 @@ use nyala_coordinator::session::Session;
 
 use super::held::{self, EXIT_CODES, Held, HeldArgs, overdue};
 use super::table;
-use super::zookeeper::{self, Ended, How, NotHad};
+use super::zookeeper::{self, Ended, How, NotHad, text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,11 +25,18 @@ Examples:
 
 CMD finds the fencing token in NYALA_FENCE (several PATHs: the largest there, all in NYALA_FENCES as JSON).
 A later holder's is always larger: a store that refuses smaller ones is safe from late writers.
+
+Column STATE of --list is holds or waits, or - where that cannot be told. FENCE of one who waits is the token that it
+comes to hold with.
 ";
+
+/// Of what runs no command.
+const LIST_CODES: &str =
+    "--list: 0 when printed, 2 when the command line is wrong, 1 for everything else.";
 
 /// Flags of `nyala lock`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = format!("{EXAMPLES}\n{EXIT_CODES}"))]
+#[command(after_help = format!("{EXAMPLES}\n{EXIT_CODES}\n\n{LIST_CODES}"))]
 pub(super) struct Args {
     /// Znodes to lock; made when they are missing
     #[arg(required = true, value_name = "PATH")]
@@ -75,21 +82,27 @@ impl From<LayoutArg> for Layout {
 pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let several = args.paths.len() > 1;
     if several && (args.read || args.write || args.permits.is_some() || args.list) {
-        super::usage_error("--read, --write, --permits and --list take one PATH");
+        super::usage_error(
+            "lock",
+            "--read, --write, --permits and --list take one PATH",
+        );
     }
     if args.list {
         return zookeeper::run(&args.held.zookeeper, How::reads(), async |session| {
             list(&session, &args).await
         });
     }
-    let get = async |session: Session, wait: Option<Duration>| -> Result<Option<Held>, NotHad> {
-        if several {
-            let all = several_at_once(&args, &session, wait).await;
-            return all.map_err(overdue(args.held.timeout));
-        }
-        let path = args.paths.first().map_or("", String::as_str);
-        let hold = one(&args, &session, path, wait).await;
-        Ok(hold.map_err(overdue(args.held.timeout))?.map(Held::One))
+    let get = async |session: Session, wait: Option<Duration>| -> Result<Held, NotHad> {
+        let held = match several {
+            true => several_at_once(&args, &session, wait).await,
+            false => {
+                let path = args.paths.first().map_or("", String::as_str);
+                let hold = one(&args, &session, path, wait).await;
+                hold.map(|hold| hold.map(Held::One))
+            }
+        };
+        let held = held.map_err(overdue(args.held.timeout))?;
+        held.ok_or_else(|| held::taken(&args.paths))
     };
     held::run_under(args.held.under(&args.command), get)
 }
@@ -151,20 +164,76 @@ async fn several_at_once(
 
 async fn list(session: &Session, args: &Args) -> Result<Ended, Box<dyn Error>> {
     let path = args.paths.first().map_or("", String::as_str);
-    print_entrants(&Lock::new(session, path)?.entrants().await?)?;
+    let entrants = Lock::new(session, path)?.entrants().await?;
+    let names: Vec<&str> = entrants.iter().map(|e| e.name.as_str()).collect();
+    // The number of permits stands in the node itself.
+    let node = session.get_if_exists(path).await;
+    let node = node.map_err(|e| format!("{path}: {e}"))?;
+    let permits = node.and_then(|node| text(&node.data).parse().ok());
+    print_entrants(&entrants, |place| holds(&names, permits, place))?;
     Ok(Ended::Done)
 }
 
-/// Contenders as a table: the first of them first.
-pub(super) fn print_entrants(entrants: &[Entrant]) -> std::io::Result<()> {
-    let row = |e: &Entrant| {
+/// Whether the contender at this place holds: of a lock the first does, and readers that only readers are
+/// before; of a semaphore as many as it has permits. `None` if the names tell of neither.
+fn holds(names: &[&str], permits: Option<usize>, place: usize) -> Option<bool> {
+    let all = |count: usize, kinds: &[&str]| {
+        let mut names = names.iter().take(count);
+        names.all(|name| kinds.iter().any(|kind| name.contains(kind)))
+    };
+    if all(names.len(), &["__permit__"]) {
+        return permits.map(|permits| place < permits);
+    }
+    let readers = ["__rlock__", "__READ__"];
+    let is_lock = all(
+        names.len(),
+        &["lock__", "-lock-", "-latch-", "__READ__", "__WRIT__"],
+    );
+    is_lock.then(|| place == 0 || all(place + 1, &readers))
+}
+
+/// Contenders as a table: the first of them first. `holds` tells of a place, if it can.
+pub(super) fn print_entrants(
+    entrants: &[Entrant],
+    holds: impl Fn(usize) -> Option<bool>,
+) -> std::io::Result<()> {
+    let row = |(place, e): (usize, &Entrant)| {
+        let state = match holds(place) {
+            Some(true) => "holds",
+            Some(false) => "waits",
+            None => "-",
+        };
         vec![
             e.fence.to_string(),
             format!("{:#x}", e.session_id),
             e.name.clone(),
-            String::from_utf8_lossy(&e.data).into_owned(),
+            state.to_owned(),
+            text(&e.data),
         ]
     };
-    let rows: Vec<Vec<String>> = entrants.iter().map(row).collect();
-    table::print(&["FENCE", "SESSION", "NODE", "DATA"], &rows)
+    let rows: Vec<Vec<String>> = entrants.iter().enumerate().map(row).collect();
+    table::print(&["FENCE", "SESSION", "NODE", "STATE", "DATA"], &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_hold_together_and_others_alone() {
+        let held = |names: &[&str], permits: Option<usize>| -> Vec<Option<bool>> {
+            let places = 0..names.len();
+            places.map(|place| holds(names, permits, place)).collect()
+        };
+        let (yes, no) = (Some(true), Some(false));
+        let (read, write) = ("a__rlock__0000000001", "b__lock__0000000002");
+        assert_eq!(held(&[write, read, read], None), [yes, no, no]);
+        assert_eq!(held(&[read, read, write, read], None), [yes, yes, no, no]);
+        let curators = ["_c_a-__READ__01", "_c_b-__READ__02", "_c_b-__WRIT__03"];
+        assert_eq!(held(&curators, None), [yes, yes, no]);
+        let permit = "c__permit__0000000003";
+        assert_eq!(held(&[permit, permit, permit], Some(2)), [yes, yes, no]);
+        assert_eq!(held(&[permit], None), [None]);
+        assert_eq!(held(&["_c_a-lease-01", "_c_b-lease-02"], None), [None; 2]);
+    }
 }

@@ -119,24 +119,51 @@ impl Cli {
     }
 }
 
-/// Ends this process as clap does when the command line is wrong.
-fn usage_error(words: &str) -> ! {
-    Cli::command()
-        .error(ErrorKind::ArgumentConflict, words)
-        .exit()
+/// Ends this process as clap does when the command line of `nyala NAME` is wrong.
+fn usage_error(name: &str, words: &str) -> ! {
+    let mut cli = Cli::command();
+    // Only then does a command know what stands before it.
+    cli.build();
+    let error = match cli.find_subcommand_mut(name) {
+        Some(command) => command.error(ErrorKind::ArgumentConflict, words),
+        None => cli.error(ErrorKind::ArgumentConflict, words),
+    };
+    error.exit()
 }
 
 /// A number of things of which none would mean nothing, such as that of an unset variable.
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(0) => Err("it must be 1 at least".to_owned()),
-        number => number.map_err(|e| format!("{e}")),
+        Ok(0) | Err(_) => Err("not a number from 1".to_owned()),
+        Ok(number) => Ok(number),
     }
+}
+
+/// A version that a node can have. -1 would be any to ZooKeeper.
+fn node_version(text: &str) -> Result<i32, String> {
+    let version = text.parse().ok().filter(|version| *version >= 0);
+    version.ok_or_else(|| "not a number from 0".to_owned())
+}
+
+/// Refuses a word where items are read from standard input.
+fn no_item(_: &str) -> Result<String, String> {
+    Err("items are the lines of standard input, as from `printf 'a\\nb\\n' |`".to_owned())
 }
 
 /// Writes one line of data to standard output, at once.
 fn print_line(line: &str) -> io::Result<()> {
+    print_bytes(format!("{line}\n").as_bytes())
+}
+
+/// Writes data to standard output, at once.
+fn print_bytes(data: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{line}")?;
-    out.flush()
+    let written = out.write_all(data).and_then(|()| out.flush());
+    written.map_err(not_printed)
+}
+
+/// Says what could not be written: the system's words name no file.
+fn not_printed(error: io::Error) -> io::Error {
+    let words = format!("cannot write to standard output: {error}");
+    io::Error::new(error.kind(), words)
 }

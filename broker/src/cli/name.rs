@@ -120,7 +120,7 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
 fn claim(under: Under<'_>, path: &str, prefix: &str) -> Result<(), Box<dyn Error>> {
     held::run_under(under, async |session: Session, _| {
         let (name, hold) = Names::new(session, path)?.claim(prefix).await?;
-        Ok(Some(Held::Named(name, hold)))
+        Ok(Held::Named(name, hold))
     })
 }
 

@@ -41,6 +41,8 @@ enum Command {
     Put {
         /// The queue; made when it is missing
         path: String,
+        #[arg(hide = true, value_parser = super::no_item)]
+        item: Option<String>,
         /// From 0, taken first, to 999
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(0..=999))]
         priority: u16,
@@ -73,6 +75,7 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
             path,
             priority,
             max_items,
+            ..
         } => zookeeper::run(zookeeper, How::writes(), async |session: Session| {
             put(session, path, *priority, *max_items).await
         }),
@@ -159,7 +162,8 @@ async fn take(
         }
         left -= items.len();
         // What was not printed is given back when the items are dropped.
-        print(items.iter().map(Taken::data))?;
+        let printed = print(items.iter().map(Taken::data));
+        printed.map_err(|e| format!("{e}; the items stay in the queue"))?;
         Taken::ack_all(items).await?;
     }
     match left {
@@ -171,9 +175,8 @@ async fn take(
 /// Prints lines and flushes them: only then is what was printed let go.
 pub(super) fn print<'a>(items: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(64 << 10, io::stdout().lock());
-    for item in items {
-        out.write_all(item)?;
-        out.write_all(b"\n")?;
-    }
-    out.flush()
+    let mut lines = items.flat_map(|item| [item, b"\n"]);
+    let written = lines.try_for_each(|bytes| out.write_all(bytes));
+    let written = written.and_then(|()| out.flush());
+    written.map_err(super::not_printed)
 }

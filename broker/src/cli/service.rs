@@ -105,6 +105,7 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
         Command::Register(args) => {
             let begun = Instant::now();
             let how = How::writes().within(args.timeout).until_stopped(true);
+            let how = how.telling_absence();
             zookeeper::run(zookeeper, how, async |session: Session| {
                 register(session, args, left(args.timeout, begun)).await
             })
@@ -121,7 +122,7 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
             max,
         } => zookeeper::run(
             zookeeper,
-            How::reads().until_stopped(max.is_none()),
+            How::reads().until_stopped(max.is_none()).telling_absence(),
             async |session: Session| {
                 let stale_after = *stale_after;
                 let options = MembersOptions { stale_after };
@@ -132,7 +133,11 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
         Command::Assign { path, topics } => {
             zookeeper::run(zookeeper, How::reads(), async |session: Session| {
                 let members = Members::watch(&session, path, MembersOptions::default()).await?;
-                print_shares(members.snapshot().members.into_keys(), topics)?;
+                let members = members.snapshot().members;
+                if members.is_empty() {
+                    return Err(no_members(path));
+                }
+                print_shares(members.into_keys(), topics)?;
                 Ok(Ended::Done)
             })
         }
@@ -142,14 +147,16 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
                 let by = key
                     .as_ref()
                     .map_or(Pick::Random, |k| Pick::Key(k.as_bytes()));
-                let member = members
-                    .pick(by)
-                    .ok_or_else(|| format!("{path} has no members"))?;
+                let member = members.pick(by).ok_or_else(|| no_members(path))?;
                 print_line(&line(&member))?;
                 Ok(Ended::Done)
             })
         }
     }
+}
+
+fn no_members(path: &str) -> Box<dyn Error> {
+    format!("{path} has no members").into()
 }
 
 async fn register(
@@ -163,8 +170,8 @@ async fn register(
         Err(MembershipError::IdTaken { .. }) => {
             let limit = args.timeout.unwrap_or_default();
             eprintln!(
-                "nyala: the id {} is another member's, not free within {limit:?}",
-                args.id
+                "nyala: {}: the id {} is another member's, not free within {limit:?}",
+                args.path, args.id
             );
             return Ok(Ended::TimeOver);
         }

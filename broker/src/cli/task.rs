@@ -12,7 +12,7 @@ use nyala_client::tasks::{QueueConfig, TaskError, TaskId, TaskQueue};
 use nyala_coordinator::session::SessionError;
 
 use super::process;
-use super::zookeeper::seconds;
+use super::zookeeper::{Ended, seconds};
 
 const HELP: &str = "\
 Examples:
@@ -23,8 +23,9 @@ Examples:
   nyala task list thumbnails --state dead
   nyala task redrive thumbnails ID
 
-Exit code: 0 when done, 2 for a wrong command line, 1 for everything else, with the reason on standard error; `submit`
-and a `work` with --max or --idle that ctrl-C or SIGTERM cuts short end by that signal.";
+Exit code: 0 when done, 2 for a wrong command line, 124 when the time of --wait was over first, 1 for everything else,
+with the reason on standard error; `submit` and a `work` with --max or --idle that ctrl-C or SIGTERM cuts short end by
+that signal.";
 
 /// Flags of `nyala task`.
 #[derive(Debug, clap::Args)]
@@ -74,11 +75,23 @@ impl QueueArgs {
         opened.map_err(advise)
     }
 
+    /// Whether it is there.
+    async fn exists(&self) -> Result<bool, Box<dyn Error>> {
+        match self.find().await {
+            Ok(queue) => queue.close().await.map(|()| true).map_err(advise),
+            Err(TaskError::NoQueue(_)) => Ok(false),
+            Err(error) => Err(advise(error)),
+        }
+    }
+
     async fn open_existing(&self) -> Result<TaskQueue, Box<dyn Error>> {
+        self.find().await.map_err(advise)
+    }
+
+    async fn find(&self) -> Result<TaskQueue, TaskError> {
         let mut config = QueueConfig::default();
         config.cluster.connection.connect_timeout = self.connect_timeout;
-        let opened = TaskQueue::open_existing(&self.zookeeper, &self.queue, config).await;
-        opened.map_err(advise)
+        TaskQueue::open_existing(&self.zookeeper, &self.queue, config).await
     }
 }
 
@@ -106,16 +119,18 @@ fn task_id(text: &str) -> Result<TaskId, String> {
 
 pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
     process::start_warnings();
-    process::block_on(main(args.command))?
+    process::block_on(main(args.command))??.settle();
+    Ok(())
 }
 
-async fn main(command: Command) -> Result<(), Box<dyn Error>> {
+async fn main(command: Command) -> Result<Ended, Box<dyn Error>> {
     match command {
-        Command::Submit(args) => submit::main(args).await,
-        Command::Work(args) => work::main(args).await,
-        Command::Status(args) => show::status(args).await,
-        Command::Result(args) => show::result(args).await,
-        Command::List(args) => show::list(args).await,
-        Command::Redrive(args) => show::redrive(args).await,
+        Command::Status(args) => return show::status(args).await,
+        Command::Result(args) => return show::result(args).await,
+        Command::Submit(args) => submit::main(args).await?,
+        Command::Work(args) => work::main(args).await?,
+        Command::List(args) => show::list(args).await?,
+        Command::Redrive(args) => show::redrive(args).await?,
     }
+    Ok(Ended::Done)
 }

@@ -87,7 +87,7 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
             max,
         } => zookeeper::run(
             zookeeper,
-            How::reads().until_stopped(max.is_none()),
+            How::reads().until_stopped(max.is_none()).telling_absence(),
             async |session: Session| {
                 let mut watch = ProgressWatch::start(&session, path, *stale_after).await?;
                 for _ in 0..max.unwrap_or(u64::MAX) {

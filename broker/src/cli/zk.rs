@@ -54,7 +54,7 @@ enum Command {
         /// The data
         data: String,
         /// Only if it has this version
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = super::node_version)]
         version: Option<i32>,
     },
     /// Make a node and print its path
@@ -79,7 +79,7 @@ enum Command {
         /// The node; of / all that is below it
         path: String,
         /// Only if it has this version
-        #[arg(long, value_name = "N", conflicts_with = "recursive")]
+        #[arg(long, value_name = "N", conflicts_with = "recursive", allow_negative_numbers = true, value_parser = super::node_version)]
         version: Option<i32>,
         /// With all below it
         #[arg(long, short)]
@@ -148,8 +148,11 @@ async fn main(session: Session, command: &Command) -> Result<Ended, Box<dyn Erro
             data,
             version,
         } => {
-            let set = session.set(path, data.as_bytes(), *version).await;
-            print_line(&set.map_err(at(path))?.version.to_string())?;
+            let set = match session.set(path, data.as_bytes(), *version).await {
+                Ok(set) => set,
+                Err(error) => return Err(refusal(&session, path, *version, error).await),
+            };
+            print_line(&set.version.to_string())?;
         }
         Command::Create { .. } => return create(&session, command).await,
         Command::Delete {
@@ -159,8 +162,8 @@ async fn main(session: Session, command: &Command) -> Result<Ended, Box<dyn Erro
         } => {
             if *recursive && session.exists(path).await.map_err(at(path))?.is_some() {
                 session.delete_tree(path).await.map_err(at(path))?;
-            } else {
-                session.delete(path, *version).await.map_err(at(path))?;
+            } else if let Err(error) = session.delete(path, *version).await {
+                return Err(refusal(&session, path, *version, error).await);
             }
         }
         Command::Watch { path, max } => watch(&session, path, max.unwrap_or(u64::MAX)).await?,
@@ -172,6 +175,30 @@ async fn main(session: Session, command: &Command) -> Result<Ended, Box<dyn Erro
         Command::Multi => multi::run(&session).await?,
     }
     Ok(Ended::Done)
+}
+
+/// Why a node was not changed, with what is there instead, or what would do it.
+async fn refusal(
+    session: &Session,
+    path: &str,
+    version: Option<i32>,
+    error: ZkError,
+) -> Box<dyn Error> {
+    let words = match (&error, version) {
+        (ZkError::BadVersion, Some(asked)) => match session.exists(path).await {
+            // Of one that has gone, or is at that version again, only the refusal is certain.
+            Ok(Some(stat)) if stat.version != asked => {
+                format!(
+                    "{path} is at version {}, not at version {asked}",
+                    stat.version
+                )
+            }
+            _ => at(path)(error),
+        },
+        (ZkError::NotEmpty, _) => format!("{path}: {error}; --recursive deletes them too"),
+        _ => at(path)(error),
+    };
+    words.into()
 }
 
 async fn ls(session: &Session, path: &str, recursive: bool) -> Result<(), Box<dyn Error>> {
@@ -285,7 +312,11 @@ fn print_stat(stat: &Stat, json: bool) -> std::io::Result<()> {
         return table::print_json(&serde_json::Value::Object(object.collect()));
     }
     for (name, number) in rows {
-        print_line(&format!("{name}\t{number}"))?;
+        match name {
+            // As sessions are written everywhere else.
+            "ephemeral_owner" => print_line(&format!("{name}\t{number:#x}"))?,
+            _ => print_line(&format!("{name}\t{number}"))?,
+        }
     }
     Ok(())
 }

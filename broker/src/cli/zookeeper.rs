@@ -1,10 +1,11 @@
 //! What the commands on recipes share: how they reach ZooKeeper, how they wait, and how they end.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::pin::pin;
 use std::time::Duration;
 
-use nyala_coordinator::session::{Session, SessionConfig, SessionError};
+use nyala_coordinator::session::{Session, SessionConfig, SessionError, SessionState};
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -17,6 +18,9 @@ const CHROOT_EVERY: Duration = Duration::from_millis(500);
 /// An attempt to connect that is under way may end by itself, and tells more then.
 const CONNECT_SLACK: Duration = Duration::from_millis(400);
 
+/// An absence that is shorter is not told.
+const ABSENCE_TOLD_AFTER: Duration = Duration::from_secs(5);
+
 /// What `--help` says about exit codes.
 pub(super) const EXIT_CODES: &str = "\
 Exit code: 0 when done, 2 for a wrong command line, 124 when the time was over first, 1 for everything else, \
@@ -28,6 +32,16 @@ scripts stop; one that runs until it is stopped ends with 0.";
 pub(super) enum Ended {
     Done,
     TimeOver,
+}
+
+impl Ended {
+    /// Ends this process here with the exit code of a time that was over, if it was.
+    pub(super) fn settle(self) {
+        match self {
+            Self::Done => {}
+            Self::TimeOver => std::process::exit(TIME_OVER),
+        }
+    }
 }
 
 /// Why a command does not have what it waited for.
@@ -51,6 +65,7 @@ pub(super) struct How {
     chroot_wait: Duration,
     limit: Option<Duration>,
     until_stopped: bool,
+    tells_absence: bool,
 }
 
 impl How {
@@ -60,6 +75,7 @@ impl How {
             chroot_wait: Duration::ZERO,
             limit: None,
             until_stopped: false,
+            tells_absence: false,
         }
     }
 
@@ -87,6 +103,14 @@ impl How {
     pub(super) fn until_stopped(self, until_stopped: bool) -> Self {
         Self {
             until_stopped,
+            ..self
+        }
+    }
+
+    /// Says when ZooKeeper is away, where nothing that it prints does.
+    pub(super) fn telling_absence(self) -> Self {
+        Self {
+            tells_absence: true,
             ..self
         }
     }
@@ -219,6 +243,7 @@ where
         let end = tokio::select! {
             ended = main(session.clone()) => Ok(ended.map_or_else(|e| End::NotHad(NotHad::Failed(e)), End::Ended)),
             signal = &mut stop => signal.map(End::Stopped),
+            never = tell_absence(&session), if how.tells_absence => match never {},
         };
         match &end {
             // The next signal ends us at once.
@@ -231,16 +256,44 @@ where
         end
     })?;
     match end? {
-        End::Ended(Ended::Done) => Ok(()),
+        End::Ended(ended) => {
+            ended.settle();
+            Ok(())
+        }
         End::Stopped(_) if how.until_stopped => Ok(()),
         End::Stopped(signal) => process::die_by(signal),
-        End::Ended(Ended::TimeOver) => std::process::exit(TIME_OVER),
         End::NotHad(NotHad::TimeOver(words)) => {
             eprintln!("nyala: {words}");
             std::process::exit(TIME_OVER)
         }
         End::NotHad(NotHad::Failed(error)) => Err(error),
     }
+}
+
+/// Says when ZooKeeper is away for longer than a restart of it takes, and when it is back.
+async fn tell_absence(session: &Session) -> Infallible {
+    let mut states = session.states();
+    loop {
+        if states
+            .wait_for(|state| !state.is_connected())
+            .await
+            .is_err()
+        {
+            break;
+        }
+        let back = states.wait_for(SessionState::is_connected);
+        match timeout(ABSENCE_TOLD_AFTER, back).await {
+            Ok(Ok(_)) => continue,
+            Ok(Err(_)) => break,
+            Err(_) => eprintln!("nyala: ZooKeeper is away; waiting for it"),
+        }
+        if states.wait_for(SessionState::is_connected).await.is_err() {
+            break;
+        }
+        eprintln!("nyala: ZooKeeper is back");
+    }
+    // The session is closed: that is another's to tell.
+    std::future::pending().await
 }
 
 /// Data as text, as far as it is text.

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! **Guarantee.** [`enter`](DoubleBarrier::enter) returns only after as many members as there are parties
-//! were in at one moment; [`leave`](Entered::leave) only after all have left or died. `ready` without any
+//! were in at one moment, if all ask for the same number: the smallest one opens it for all;
+//! [`leave`](Entered::leave) only after all have left or died. `ready` without any
 //! member is what a round left whose members all died, and is cleared by the next who enters.
 //! **On session loss** while entering: [`BarrierError::SessionLost`], enter again. While inside: the
 //! others may leave without this member; [`Entered::is_valid`] and [`Entered::lost`] tell.

@@ -29,8 +29,10 @@ pub enum RecipeError {
         /// What was asked for.
         path: String,
     },
-    /// Others wait here under names that would not be told apart from, or not see, ours.
-    #[error("{path} is used by contenders of another layout, such as {name}: ask for that layout")]
+    /// Others contend here that would not wait for us: of another layout, or for permits.
+    #[error(
+        "{path} is used by contenders that would not wait for ours, such as {name}: ask for the same, or use another path"
+    )]
     OtherLayout {
         /// What was asked for.
         path: String,

@@ -10,7 +10,7 @@
 //!
 //! **Guarantee.** A consumer gets each item that is put after it has registered, in order, at least once:
 //! again after a crash, from behind what it acknowledged. An item is deleted when all consumers have
-//! acknowledged it; without any it is kept for the first that begins with [`Start::Oldest`]. One process at a
+//! acknowledged it; without any it is kept until one takes, from [`Start::Oldest`] or not. One process at a
 //! time reads as a name; one that lost its place without noticing has its acknowledgements refused. In
 //! another items' folder (deleted, or copied to another ZooKeeper) consumers start from the oldest item.
 //! **On session loss** a durable consumer goes on where it was, unless another process took its place

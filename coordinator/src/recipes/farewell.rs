@@ -9,7 +9,7 @@
 //! having held, with others still before it. The event of the second name says that it *held* until
 //! now, so that nobody before it holds or will hold, nor before us (a node of one who has let go may still
 //! be on its way out): the turn is ours without another question. The name has the holder's UUID in it, nobody else
-//! makes it, and nobody ever sees the node in a list. `hold.rs` decides who is told, by the kind of what was held.
+//! makes it, and nobody ever sees the node in a list. `line.rs` decides who tells, by the kind of what was held.
 //!
 //! Nobody depends on it: without one (kazoo and Curator give none, nor does a session that ends) the
 //! successor lists the line. Only who holds alone gives it: a reader leaves other readers behind.

@@ -2,7 +2,8 @@
 //!
 //! Who holds a thing later has the larger token, over sessions, restarts and even when the thing's
 //! folder was deleted and made anew, because zxids never go back. A store that remembers the largest
-//! token it has seen and refuses smaller ones is safe from a holder that sleeps and wakes too late.
+//! token it has seen and refuses smaller ones is safe from a holder that sleeps and wakes too late. Read in
+//! `own.rs` from the answer that made the node; a broker checks it in `broker/src/storage/guard.rs`.
 
 use std::fmt;
 use std::num::ParseIntError;

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::debug;
@@ -64,7 +63,6 @@ enum Stage {
 pub(super) struct Contender {
     session: Session,
     own: Arc<Own>,
-    runtime: Handle,
     /// It is to be removed when this is dropped.
     stands: bool,
     /// How it goes, once it holds.
@@ -83,7 +81,6 @@ struct Parting {
 /// A create on its way. Dropped before its answer, it finds and removes what may have been made.
 struct Entering<'a> {
     session: &'a Session,
-    runtime: Handle,
     /// Until there is an answer.
     plan: Option<Plan>,
 }
@@ -94,7 +91,7 @@ impl Drop for Entering<'_> {
             return;
         };
         let session = self.session.clone();
-        self.runtime.spawn(async move {
+        self.session.in_background(async move {
             // Asked in the same session after the create, so the answer has in it whatever that has made;
             // and a later session has nothing to do with it.
             if let Ok(Some(own)) = Own::find(&session, &plan).await {
@@ -112,7 +109,6 @@ impl Contender {
     ) -> Result<(Self, Option<Children>), ZkError> {
         let mut entering = Entering {
             session,
-            runtime: Handle::current(),
             plan: Some(plan.clone()),
         };
         let made = Own::create(session, &plan).await;
@@ -121,14 +117,12 @@ impl Contender {
         Ok((Self::adopt(session, own), listed))
     }
 
-    /// Takes care of a node that is ours. To be called on the tokio runtime that is to remove it: one that
-    /// ends before the session leaves the node until the session ends, too.
+    /// Takes care of a node that is ours.
     pub(super) fn adopt(session: &Session, own: Own) -> Self {
         session.neighbours().stand(&own.path, own.fence.0);
         Self {
             session: session.clone(),
             own: Arc::new(own),
-            runtime: Handle::current(),
             stands: true,
             parting: None,
         }
@@ -189,7 +183,7 @@ impl Contender {
             Arc::clone(&self.own),
             Arc::clone(&stages),
         );
-        self.runtime.spawn(keeping);
+        tokio::spawn(keeping);
         self.parting = Some(Parting {
             farewell,
             since: Instant::now(),
@@ -239,8 +233,8 @@ impl Drop for Contender {
         let tells = self.hand_over();
         if !self.own.is_over(&self.session) {
             let (session, own) = (self.session.clone(), Arc::clone(&self.own));
-            self.runtime
-                .spawn(async move { remove_at_last(&session, &own, tells).await });
+            let removed = async move { remove_at_last(&session, &own, tells).await };
+            self.session.in_background(removed);
         }
     }
 }

@@ -219,8 +219,12 @@ impl Line {
     }
 
     /// Refuses to contend with those who would not wait for us.
-    fn seen_by_all(&self, names: &[String], contender: &Contender) -> Result<(), RecipeError> {
-        match turn::blind_to(names, contender.name()) {
+    pub(super) fn seen_by_all(
+        &self,
+        names: &[String],
+        contender: &Contender,
+    ) -> Result<(), RecipeError> {
+        match turn::stranger(names, contender.name()) {
             None => Ok(()),
             Some(name) => Err(RecipeError::OtherLayout {
                 path: self.path.clone(),

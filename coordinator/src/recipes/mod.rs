@@ -1,4 +1,4 @@
-//! Coordination recipes: what is built on ZooKeeper again and again, each in one file, each fenced.
+//! Coordination recipes: what is built on ZooKeeper again and again, each in one file or in one and a folder, each fenced.
 //!
 //! Held: `lock` (mutual exclusion), `rwlock` (many readers or one writer), `semaphore` (at most N),
 //! `multi_lock` (several at once, without deadlock), `election` (one leader, known to all).
@@ -15,9 +15,9 @@
 //!
 //! A recipe takes a [`Session`](crate::session::Session) and a path below its chroot. Every wait may be
 //! dropped at any point and leaves nothing behind (but for `queue::Queue::pop`, which has no second chance
-//! to offer: what it was taking may be lost). Everything held is a [`Hold`]: it has a [`Fence`],
-//! knows by itself when it is not valid any more, and is let go by `release` or by dropping it. The tokio
-//! runtime that took it also removes it: let go, or close the session, before you shut that down.
+//! to offer: what it was taking may be lost). What is held is a [`Hold`] (of a queue, a `Taken`; of
+//! a service, a `Registration`): it has a [`Fence`],
+//! knows by itself when it is not valid any more, and is let go by `release` or by dropping it, on any thread.
 //!
 //! *Invariant*: at no time are two holds of the same thing valid, as long as clocks run equally fast,
 //! no session is ended by force and nobody deletes the nodes of others; and whoever holds it later has the

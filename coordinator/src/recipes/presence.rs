@@ -206,18 +206,16 @@ impl Presence {
 }
 
 impl Drop for Presence {
-    /// Takes the mark away, if a runtime is there to do it; else it goes with the session.
+    /// Takes the mark away.
     fn drop(&mut self) {
         let Some(mark) = self.mark.get_mut().take() else {
             return;
         };
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let session = self.session.clone();
-            runtime.spawn(async move {
-                // What is left goes with the session.
-                let _ = session.delete(&mark.path, None).await;
-            });
-        }
+        let session = self.session.clone();
+        self.session.in_background(async move {
+            // What is left goes with the session.
+            let _ = session.delete(&mark.path, None).await;
+        });
     }
 }
 

@@ -11,7 +11,8 @@
 //! The first N in line hold. Any holder may leave first, so the first who waits has to watch them all; but it
 //! is the only one who does. The others watch the one before them, which sets its own data once it holds
 //! (its version tells), or is deleted: one wakes per permit, and one takes over the watch.
-//! *Guarantee*: no more than N holds are valid at a time; first come, first served. Fences are unique, and
+//! *Guarantee*: no more than N holds are valid at a time; first come, first served; refused where others lock
+//! without permits. Fences are unique, and
 //! grow with the order of asking.
 //! *On session loss*: the permit is free again; who waits goes on with a new session from the end of the line.
 //!
@@ -179,6 +180,7 @@ impl Semaphore {
         loop {
             let listed = listed.take().map(|listed| listed.names);
             let names = self.line.names(&contender, listed).await?;
+            self.line.seen_by_all(&names, &contender)?;
             let Some(before) = turn::all_before(&names, contender.name()) else {
                 return Ok(Stood::Lost);
             };

@@ -6,14 +6,15 @@
 
 use uuid::Uuid;
 
-/// Under whose names we contend. All names are understood; this is about who understands ours.
+/// Under whose names we contend. All names are understood; this is about who understands ours, so everybody at
+/// one path must agree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
     /// `<32 hex digits>__lock__0000000001`: ours, and kazoo's `Lock`, `ReadLock`, `WriteLock`, `Election`.
     #[default]
     Kazoo,
     /// `_c_<UUID>-lock-0000000001`: Curator's `InterProcessMutex`, `InterProcessReadWriteLock`,
-    /// `LeaderLatch`. kazoo sees these only when told to (`extra_lock_patterns`).
+    /// `LeaderLatch`.
     Curator,
 }
 
@@ -64,12 +65,28 @@ pub(super) fn is_reader(name: &str) -> bool {
     marker.ends_with("__rlock__") || marker.ends_with("__READ__")
 }
 
-/// Whether the name is one of Curator's, which sees only such names.
-fn is_curators(name: &str) -> bool {
-    let marker = marker(name);
-    ["lock-", "latch-", "__READ__", "__WRIT__"]
-        .iter()
-        .any(|end| marker.ends_with(end))
+/// Contenders that wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    Kazoo,
+    Curator,
+    /// A semaphore's, of which several hold.
+    Permits,
+}
+
+/// Whose contender has this name, if that can be told.
+fn family(name: &str) -> Option<Family> {
+    sequence(name)?;
+    let ends_with = |ends: &[&str]| ends.iter().any(|end| marker(name).ends_with(end));
+    if ends_with(&["__lock__", "__rlock__"]) {
+        Some(Family::Kazoo)
+    } else if ends_with(&["lock-", "latch-", "__READ__", "__WRIT__"]) {
+        Some(Family::Curator)
+    } else if ends_with(&["__permit__"]) {
+        Some(Family::Permits)
+    } else {
+        None
+    }
 }
 
 /// Where a contender stands.
@@ -129,13 +146,11 @@ pub(super) fn in_order(names: &[String]) -> Vec<&str> {
     all.into_iter().map(|(_, name)| name).collect()
 }
 
-/// A contender before `own` that would not see it, and so would not wait for it either.
-pub(super) fn blind_to<'a>(names: &'a [String], own: &str) -> Option<&'a str> {
-    if is_curators(own) {
-        return None;
-    }
-    let blind = |name: &&String| sequence(name).is_some() && is_curators(name);
-    names.iter().find(blind).map(String::as_str)
+/// A contender of those that would not see `own`, and so would not wait for it either, or not as long as it holds.
+pub(super) fn stranger<'a>(names: &'a [String], own: &str) -> Option<&'a str> {
+    let ours = family(own)?;
+    let strange = |name: &&String| family(name).is_some_and(|theirs| theirs != ours);
+    names.iter().find(strange).map(String::as_str)
 }
 
 #[cfg(test)]

@@ -107,7 +107,13 @@ enum Failed {
 impl Thread {
     fn run(mut self) {
         match Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(self.connections()),
+            Ok(runtime) => {
+                // There is one thread a session, and one runtime a thread.
+                let _ = self.shared.own.set(runtime.handle().clone());
+                runtime.block_on(self.connections());
+                // Without waiting for a name that is being looked up.
+                runtime.shutdown_background();
+            }
             Err(e) => {
                 if let Some(ready) = self.ready.take() {
                     // Nobody is left to tell when the receiver is gone.
@@ -411,6 +417,9 @@ impl Thread {
 
 /// Heartbeats, each of which renews the lease when it is answered, until one is not. Sees to it, too, that
 /// answers are read.
+///
+/// Each asks the leader: a follower that has lost it answers pings for `syncLimit` ticks, while the leader ends
+/// the session.
 async fn heartbeats(connection: &mut Connection, lease: &Lease) -> End {
     let Connection { client, reading } = connection;
     let negotiated = client.session().timeout;
@@ -426,7 +435,7 @@ async fn heartbeats(connection: &mut Connection, lease: &Lease) -> End {
         }
         let sent = clock::now();
         client.sweep();
-        let mut beat = pin!(timeout(negotiated * 2 / 5, client.ping()));
+        let mut beat = pin!(timeout(negotiated * 2 / 5, client.sync("/")));
         let answer = tokio::select! {
             answer = &mut beat => answer,
             () = reading.neglected() => {

@@ -4,8 +4,8 @@
 //! learns from its end that the connection is gone.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -19,6 +19,9 @@ use super::config::{ConnectString, SessionConfig};
 use super::error::{SessionError, ZkError};
 use super::lease::Lease;
 use super::neighbours::Neighbours;
+
+/// Longest that a call waits, whatever is asked for: what a clock can still count.
+const OP_TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +106,8 @@ pub(super) struct Shared {
     pub(super) own_ids: Mutex<Vec<i64>>,
     pub(super) neighbours: Neighbours,
     in_flight: Semaphore,
+    /// The session's thread, while it runs.
+    pub(super) own: OnceLock<Handle>,
     /// Where answers are read, if anywhere but on the session's thread.
     pub(super) home: Option<Handle>,
 }
@@ -158,6 +163,7 @@ impl Session {
             neighbours: Neighbours::default(),
             in_flight: Semaphore::new(config.in_flight_max.clamp(1, Semaphore::MAX_PERMITS)),
             config,
+            own: OnceLock::new(),
             home: home(),
         });
         let closer = Arc::new(CloseOnDrop { command });
@@ -223,6 +229,14 @@ impl Session {
         let _ = phases.wait_for(settled).await;
     }
 
+    /// Does something on the session's thread, for who is dropped and cannot wait, wherever that is. It is given up
+    /// when the session is closed: its ephemerals go then.
+    pub(crate) fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if let Some(own) = self.shared.own.get() {
+            own.spawn(work);
+        }
+    }
+
     /// Settings that the session was made with.
     #[must_use]
     pub fn config(&self) -> &SessionConfig {
@@ -277,7 +291,7 @@ impl Session {
 
     async fn begin(&self) -> Result<Call<'_>, ZkError> {
         let waited = self.shared.config.op_timeout;
-        let deadline = Deadline::now() + waited;
+        let deadline = Deadline::now() + waited.min(OP_TIMEOUT_MAX);
         let permit = match timeout_at(deadline, self.shared.in_flight.acquire()).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) => return Err(ZkError::Closed),

@@ -1,9 +1,10 @@
 //! Until when the session is certainly alive: the self-fencing clock.
 //!
-//! The server ends a session one timeout after it last heard of it. We note when each heartbeat that
-//! got an answer was *sent*, and trust the session for two thirds of the timeout from there: after a
+//! The leader of an ensemble ends a session one timeout after it last heard of it. We note when each heartbeat that
+//! the leader answered was *sent*, and trust the session for two thirds of the timeout from there: after a
 //! pause of the process, a frozen network or a stalled server, [`Lease::holds`] turns false on every
-//! thread by itself, well before anyone else can have been given what we held.
+//! thread by itself, well before anyone else can have been given what we held. The leader hears of a session
+//! from the client's server every half tick, which is a quarter of the shortest timeout at most.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -2,14 +2,14 @@
 //!
 //! A [`Session`] is a cheap handle (`handle.rs`, `calls.rs`). Heartbeats, and what is to be done when the
 //! connection is lost (`attach.rs`), have a thread and a runtime of their own, so that a busy one cannot delay them.
-//! A request is written by who makes it (`client/wire.rs`), answers are read on the runtime that connected, as long
-//! as it does so in time (`client/reading.rs`). Every call has a deadline; reads are repeated over a
+//! A request is written by who makes it (`client/wire.rs`), answers are read on the runtime that connected, if it
+//! has several threads and does so in time, or else here (`client/reading.rs`). Every call has a deadline; reads are repeated over a
 //! reconnect, writes never are, but for `ensure_path`: their caller knows whether a repeat is right.
 //! A call never crosses sessions: one begun in a session that ends fails with `SessionExpired`.
 //!
 //! *Invariant*: the states of one session go Connected, Suspended, Connected ... Lost; after Lost the
-//! next session has the next generation. Only `client/` (and `error.rs`, for numbers) knows
-//! the protocol.
+//! next session has the next generation. Only `client/` (and `error.rs`, for numbers, `config.rs`, for
+//! paths) knows the protocol.
 
 mod attach;
 mod client;

@@ -74,6 +74,11 @@ fn trees_are_made_and_deleted_whole() {
         let whole = whole.expect("it runs");
         assert_eq!(whole.status.code(), Some(1));
         assert_eq!(place.says(&["zk", "ls", "/"]), "");
+        let any = place.reads(&["zk", "multi"], "create /x\nset@-1 /x y\n");
+        assert!(
+            any.stderr.contains("line 2: \"-1\" is no version"),
+            "{any:?}"
+        );
         let empty_lines = place.reads(&["zk", "multi"], "create /x\n\ncheck /x 7\n");
         let said = empty_lines.stderr;
         assert!(said.contains("line 3 (check /x at version 7)"), "{said}");
@@ -132,18 +137,53 @@ fn a_limit_bounds_connecting_too() {
 #[test]
 fn what_means_nothing_is_refused() {
     on_both(|place| {
-        let cases: [&[&str]; 7] = [
-            &["barrier", "/b", "--parties", "0"],
-            &["barrier", "/b", "--parties", ""],
-            &["lock", "/l", "--permits", "0", "--", "true"],
-            &["rendezvous", "/r", "--size", "0", "--name", "a"],
-            &["lock", "/l", "/m", "--read", "--", "true"],
-            &["queue"],
-            &["task", "submit"],
+        let lines = "lines of standard input";
+        let cases: [(&[&str], &str); 18] = [
+            (&["barrier", "/b", "--parties", "0"], "not a number from 1"),
+            (&["barrier", "/b", "--parties", ""], "not a number from 1"),
+            (&["barrier", "/b", "--parties", "x"], "not a number from 1"),
+            (
+                &["barrier", "/b", "--expect", "a,a"],
+                "names one of them twice",
+            ),
+            (
+                &["barrier", "/b", "--expect", "a,b", "--name", "z"],
+                "z is not among those of --expect: a, b",
+            ),
+            (&["lock", "/l", "--permits", "0", "--", "true"], "from 1"),
+            (
+                &["rendezvous", "/r", "--size", "0", "--name", "a"],
+                "from 1",
+            ),
+            (&["lock", "/l", "/m", "--read", "--", "true"], "nyala lock "),
+            (&["lock", "/l", "/m", "--list"], "take one PATH"),
+            (
+                &["config", "set", "/c", "x", "--version=-1"],
+                "not a number from 0",
+            ),
+            (
+                &["zk", "set", "/c", "x", "--version", "-1"],
+                "not a number from 0",
+            ),
+            (
+                &["zk", "delete", "/c", "--version=-1"],
+                "not a number from 0",
+            ),
+            (
+                &["zk", "delete", "/c", "--version=abc"],
+                "not a number from 0",
+            ),
+            (&["queue", "put", "/q", "hello"], lines),
+            (&["fanout", "put", "/q", "hello"], lines),
+            (&["task", "submit", "q", "hello"], lines),
+            (&["queue"], "Usage: nyala queue"),
+            (&["task", "submit"], "Usage: nyala task submit"),
         ];
-        for args in cases {
+        for (args, words) in cases {
             let ended = place.command(args).output().expect("it runs");
             assert_eq!(ended.status.code(), Some(2), "{args:?}: {ended:?}");
+            let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+            assert!(said.contains(words), "{args:?}: {said}");
         }
         for command in [&["zk", "ls"][..], &["queue", "size", "/q"]] {
             let short = [command, &["--session-timeout", "0.5"]].concat();
@@ -169,6 +209,46 @@ fn what_means_nothing_is_refused() {
 }
 
 #[test]
+fn contenders_are_listed_with_their_states() {
+    on_both(|place| {
+        let states = |path: &str, contenders: usize| -> Vec<String> {
+            harness::wait::until("all in line", || {
+                let listed = place.says(&["lock", path, "--list"]);
+                let rows: Vec<&str> = listed.lines().skip(1).collect();
+                let state = |row: &&str| row.split_whitespace().nth(3).map(str::to_owned);
+                match rows.len() == contenders {
+                    true => Ok(rows.iter().filter_map(state).collect()),
+                    false => Err(listed),
+                }
+            })
+        };
+        let stand = |name: &str, path: &str, kind: &[&str]| {
+            let data = format!("I am\n{name}");
+            let own = ["--data", &data, "--", "sleep", "600"];
+            place.start(name, &[&["lock", path], kind, &own].concat())
+        };
+        let read_1 = stand("read-1", "/table", &["--read"]);
+        assert_eq!(states("/table", 1), ["holds"]);
+        let read_2 = stand("read-2", "/table", &["--read"]);
+        assert_eq!(states("/table", 2), ["holds", "holds"]);
+        let write = stand("write", "/table", &["--write"]);
+        assert_eq!(states("/table", 3), ["holds", "holds", "waits"]);
+        let read_3 = stand("read-3", "/table", &["--read"]);
+        assert_eq!(states("/table", 4), ["holds", "holds", "waits", "waits"]);
+        // A line break in what one says of itself does not make a row.
+        let listed = place.says(&["lock", "/table", "--list"]);
+        assert!(listed.contains("I am\\nread-1\n"), "{listed}");
+        let permits = ["--permits", "2"];
+        let slots = ["slot-1", "slot-2", "slot-3"].map(|name| stand(name, "/slots", &permits));
+        assert_eq!(states("/slots", 3), ["holds", "holds", "waits"]);
+        let (code, said) = place.code(&["lock", "/table", "--timeout", "0", "--", "true"]);
+        assert_eq!(code, Some(124));
+        assert!(said.contains("/table: somebody else has it"), "{said}");
+        drop((read_1, read_2, write, read_3, slots));
+    });
+}
+
+#[test]
 fn items_for_nobody_are_warned_about() {
     on_both(|place| {
         let put = |text: &str| place.reads(&["fanout", "put", "/news"], text);
@@ -182,6 +262,22 @@ fn items_for_nobody_are_warned_about() {
             "{heard}"
         );
         assert_eq!(place.says(&take), "two\n");
+        // Where it cannot print, it lets go of what it took.
+        place
+            .reads(&["queue", "put", "/jobs"], "one\n")
+            .expect_success("put");
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        let mut unheard = place.complete(&["queue", "take", "/jobs"]);
+        let unheard = unheard.stdout(full.expect("a device")).output();
+        let unheard = unheard.expect("it runs");
+        let said = String::from_utf8_lossy(&unheard.stderr).into_owned();
+        assert_eq!(unheard.status.code(), Some(1), "{said}");
+        let words = "cannot write to standard output: No space left on device";
+        assert!(
+            said.contains(words) && said.contains("stay in the queue"),
+            "{said}"
+        );
+        assert_eq!(place.says(&["queue", "size", "/jobs"]), "1\n");
         let large = "x".repeat(2_000_000);
         let ended = place.reads(&["queue", "put", "/q"], &large);
         assert_eq!(ended.status.code(), Some(1));

@@ -1,5 +1,5 @@
 // Curator's side of a mixed line, as contender.py is kazoo's:
-// Contender.java HOST:PORT/CHROOT PATH KIND LAYOUT ROUNDS THREADS. The layout is always Curator's own.
+// Contender.java HOST:PORT/CHROOT PATH KIND ROUNDS THREADS.
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -73,7 +73,7 @@ public class Contender {
     public static void main(String[] args) throws Exception {
         path = args[1];
         String kind = args[2];
-        int rounds = Integer.parseInt(args[4]);
+        int rounds = Integer.parseInt(args[3]);
         if (kind.equals("hold")) {
             CuratorFramework zk = client(args[0]);
             new InterProcessMutex(zk, path).acquire();
@@ -82,7 +82,7 @@ public class Contender {
         }
         Queue<Throwable> failures = new ConcurrentLinkedQueue<>();
         List<Thread> threads = new ArrayList<>();
-        for (int number = 0; number < Integer.parseInt(args[5]); number++) {
+        for (int number = 0; number < Integer.parseInt(args[4]); number++) {
             threads.add(new Thread(() -> {
                 try (CuratorFramework zk = client(args[0])) {
                     for (int turn = 0; turn < rounds; turn++) contend(zk, kind, turn);

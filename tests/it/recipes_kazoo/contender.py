@@ -1,4 +1,4 @@
-"""kazoo's side of a mixed line: contender.py HOST:PORT/CHROOT PATH KIND LAYOUT ROUNDS THREADS.
+"""kazoo's side of a mixed line: contender.py HOST:PORT/CHROOT PATH KIND ROUNDS THREADS.
 
 KIND: lock, rwlock, election or hold (takes the lock, says "held", waits to be killed). Each round adds one
 to the counter in /store by a write that checks nothing: only mutual exclusion keeps the sum right. The
@@ -14,8 +14,7 @@ from kazoo.recipe.lock import ReadLock
 from kazoo.retry import ForceRetryError
 from kazoo.version import __version__
 
-address, path, kind, layout, rounds, threads = sys.argv[1:]
-extra = ["-lock-", "-latch-"] if layout == "curator" else []
+address, path, kind, rounds, threads = sys.argv[1:]
 failures = []
 
 
@@ -65,7 +64,7 @@ def contend(number):
                 after = zk.get("/store")
                 assert before == after, "written while read"
         else:
-            lock = zk.WriteLock(path, name) if kind == "rwlock" else zk.Lock(path, name, extra)
+            lock = zk.WriteLock(path, name) if kind == "rwlock" else zk.Lock(path, name)
             with lock:
                 add(zk, token(zk, lock))
     zk.stop()
@@ -81,7 +80,7 @@ def guarded(number):
 
 if kind == "hold":
     zk = client()
-    lock = zk.Lock(path, "kazoo", extra)
+    lock = zk.Lock(path, "kazoo")
     lock.acquire()
     print("held %d" % token(zk, lock), flush=True)
     while True:

@@ -4,21 +4,26 @@ use std::error::Error;
 use std::io::{self, BufWriter, Write as _};
 use std::time::Duration;
 
-use nyala_client::tasks::{TaskId, TaskState, TaskStatus};
+use nyala_client::tasks::{TaskId, TaskQueue, TaskState, TaskStatus};
 use serde_json::{Value, json};
 
-use super::super::{print_line, table};
+use super::super::zookeeper::Ended;
+use super::super::{print_bytes, print_line, table};
 use super::{QueueArgs, advise, seconds, task_id};
 
 /// Flags of `nyala task status`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit code: 0 when the state is printed, 124 when --wait was over before the task was done or dead (the \
+    state is printed, too), 2 for a wrong command line, 1 for everything else."
+)]
 pub(super) struct StatusArgs {
     #[command(flatten)]
     queue: QueueArgs,
     /// Id of the task
     #[arg(value_parser = task_id)]
     id: TaskId,
-    /// Wait up to so many seconds until it is done or dead
+    /// Wait up to so many seconds until it is done or dead; exit code 124 if it is not by then
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "0", hide_default_value = true)]
     wait: Duration,
     /// Print all that is known, as JSON
@@ -28,13 +33,17 @@ pub(super) struct StatusArgs {
 
 /// Flags of `nyala task result`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit code: 0 when the result is printed, 124 when --wait was over before the task was done or dead, 2 \
+    for a wrong command line, 1 for everything else, such as a task that is dead, or without --wait not done yet."
+)]
 pub(super) struct ResultArgs {
     #[command(flatten)]
     queue: QueueArgs,
     /// Id of the task
     #[arg(value_parser = task_id)]
     id: TaskId,
-    /// Wait up to so many seconds for it
+    /// Wait up to so many seconds for it; exit code 124 if it is not there by then
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "0", hide_default_value = true)]
     wait: Duration,
 }
@@ -62,7 +71,15 @@ pub(super) struct RedriveArgs {
     ids: Vec<TaskId>,
 }
 
-pub(super) async fn status(args: StatusArgs) -> Result<(), Box<dyn Error>> {
+/// How it ends for one who has waited so long.
+fn ended(wait: Duration, state: TaskState) -> Ended {
+    match wait.is_zero() || state.is_final() {
+        true => Ended::Done,
+        false => Ended::TimeOver,
+    }
+}
+
+pub(super) async fn status(args: StatusArgs) -> Result<Ended, Box<dyn Error>> {
     let queue = args.queue.open_existing().await?;
     let status = queue.wait(&args.id, args.wait).await.map_err(advise)?;
     match args.json {
@@ -70,10 +87,10 @@ pub(super) async fn status(args: StatusArgs) -> Result<(), Box<dyn Error>> {
         false => print_line(status.state.as_str())?,
     }
     queue.close().await?;
-    Ok(())
+    Ok(ended(args.wait, status.state))
 }
 
-pub(super) async fn result(args: ResultArgs) -> Result<(), Box<dyn Error>> {
+pub(super) async fn result(args: ResultArgs) -> Result<Ended, Box<dyn Error>> {
     let queue = args.queue.open_existing().await?;
     if !args.wait.is_zero() {
         queue.wait(&args.id, args.wait).await.map_err(advise)?;
@@ -85,18 +102,24 @@ pub(super) async fn result(args: ResultArgs) -> Result<(), Box<dyn Error>> {
         let why = status.error.map_or_else(String::new, |error| {
             format!(": {}", String::from_utf8_lossy(&error))
         });
-        return Err(format!("task {id} has no result, it is {state}{why}").into());
+        return match ended(args.wait, status.state) {
+            Ended::Done => Err(format!("task {id} has no result, it is {state}{why}").into()),
+            Ended::TimeOver => {
+                let waited = args.wait;
+                eprintln!("nyala: task {id} has no result after {waited:?}, it is {state}{why}");
+                Ok(Ended::TimeOver)
+            }
+        };
     };
-    let mut out = io::stdout().lock();
-    out.write_all(&result)?;
-    out.flush()?;
-    Ok(())
+    print_bytes(&result)?;
+    Ok(Ended::Done)
 }
 
 pub(super) async fn list(args: ListArgs) -> Result<(), Box<dyn Error>> {
     let queue = args.queue.open_existing().await?;
     let mut tasks = queue.list().await.map_err(advise)?;
     queue.close().await?;
+    let summary = summary(&tasks);
     if let Some(state) = &args.state {
         tasks.retain(|t| t.state.as_str() == state);
     }
@@ -110,30 +133,55 @@ pub(super) async fn list(args: ListArgs) -> Result<(), Box<dyn Error>> {
     }
     let rows: Vec<Vec<String>> = tasks.iter().map(row).collect();
     table::print(&["ID", "STATE", "ATTEMPTS", "WORKER", "SAYS"], &rows)?;
+    match &args.state {
+        None => eprintln!("nyala: {summary}"),
+        Some(_) => eprintln!("nyala: of all: {summary}"),
+    }
+    Ok(())
+}
+
+/// How many are in which state.
+fn summary(tasks: &[TaskStatus]) -> String {
     let count = |state: TaskState| tasks.iter().filter(|t| t.state == state).count();
-    eprintln!(
-        "nyala: {} queued, {} running, {} done, {} failed, {} dead",
+    format!(
+        "{} queued, {} running, {} done, {} failed, {} dead",
         count(TaskState::Queued),
         count(TaskState::Running),
         count(TaskState::Done),
         count(TaskState::Failed),
         count(TaskState::Dead),
-    );
-    Ok(())
+    )
 }
 
 pub(super) async fn redrive(args: RedriveArgs) -> Result<(), Box<dyn Error>> {
     let queue = args.queue.open_existing().await?;
     let redriven = queue.redrive(&args.ids).await.map_err(advise)?;
-    queue.close().await?;
     for id in &redriven {
         print_line(id.as_str())?;
     }
-    let missing = args.ids.iter().filter(|id| !redriven.contains(id));
-    let missing: Vec<&str> = missing.map(TaskId::as_str).collect();
-    match missing.is_empty() {
+    let mut refused = Vec::new();
+    for id in args.ids.iter().filter(|id| !redriven.contains(id)) {
+        refused.push(refusal(&queue, id).await);
+    }
+    queue.close().await?;
+    match refused.is_empty() {
         true => Ok(()),
-        false => Err(format!("not among the dead letters: {}", missing.join(", ")).into()),
+        false => Err(refused.join("\nnyala: ").into()),
+    }
+}
+
+/// Why a task was not submitted again.
+async fn refusal(queue: &TaskQueue, id: &TaskId) -> String {
+    let name = queue.name();
+    match queue.status(id).await {
+        Ok(status) if status.state == TaskState::Dead => {
+            format!("queue {name}: task {id} is dead, but {name}.dead does not have it any more")
+        }
+        Ok(status) => {
+            let state = status.state.as_str();
+            format!("queue {name}: task {id} is not dead, it is {state}")
+        }
+        Err(error) => error.to_string(),
     }
 }
 

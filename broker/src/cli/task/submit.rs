@@ -1,21 +1,27 @@
 //! `nyala task submit`: a line of standard input is a task; its id is printed once it is safe.
 
+use std::collections::HashSet;
 use std::error::Error;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use nyala_client::tasks::{QueueConfig, Submission, Task, TaskError, TaskId, TaskQueue};
+use nyala_client::tasks::{QueueConfig, Submission, Task, TaskId, TaskQueue, TaskState};
 use tokio::sync::mpsc;
 
-use super::super::{lines, process};
-use super::{QueueArgs, seconds};
+use super::super::{lines, no_item, print_bytes, process};
+use super::{QueueArgs, advise, seconds};
 
 /// Submissions that are waited for at a time; the producer's own buffer is the real limit.
 const WAITING_MAX: usize = 1 << 16;
+/// Ids of which it is told that they come twice; the queue itself remembers no more of those that are done.
+const KNOWN_MAX: usize = 100_000;
 /// Ids that are printed at a time while more are safe already.
 const PRINT_BYTES: usize = 64 << 10;
+
+/// What was submitted, and whether the queue had a task of that id already; or why it was not.
+type Submitted = Result<(Submission, bool), String>;
 
 /// Flags of `nyala task submit`.
 #[derive(Debug, clap::Args)]
@@ -25,10 +31,13 @@ const PRINT_BYTES: usize = 64 << 10;
 pub(super) struct Args {
     #[command(flatten)]
     queue: QueueArgs,
+    #[arg(hide = true, value_parser = no_item)]
+    item: Option<String>,
     /// Read this file instead of standard input
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// What stands before it is the task's id: a second task of that id is a duplicate, and does nothing
+    /// What stands before it is the task's id: a second task of that id is a duplicate and does nothing, which
+    /// is told on standard error; after one that is dead it is a new task
     #[arg(long, value_name = "C")]
     key_separator: Option<String>,
     /// From 0 to 9; the highest goes first
@@ -87,18 +96,37 @@ async fn send(
     args: &Args,
     queue: &TaskQueue,
     mut blocks: mpsc::Receiver<lines::Block>,
-    submissions: mpsc::Sender<Result<Submission, String>>,
+    submissions: mpsc::Sender<Submitted>,
 ) -> Result<(), Box<dyn Error>> {
+    let chosen = args.key_separator.as_deref().is_some_and(|s| !s.is_empty());
+    let mut known = match chosen {
+        true => known_ids(queue).await?,
+        false => HashSet::new(),
+    };
     while let Some(block) = blocks.recv().await {
         for line in block? {
             let submitted = match task(args, line) {
                 Ok(task) => queue.submit(task).await.map_err(|e| e.to_string()),
                 Err(reason) => Err(reason),
             };
+            let submitted = submitted.map(|submission| {
+                let is_known = chosen && known.contains(submission.id());
+                if chosen && !is_known && known.len() < KNOWN_MAX {
+                    known.insert(submission.id().clone());
+                }
+                (submission, is_known)
+            });
             submissions.send(submitted).await?;
         }
     }
     Ok(())
+}
+
+/// Ids of tasks of which another would be a duplicate.
+async fn known_ids(queue: &TaskQueue) -> Result<HashSet<TaskId>, Box<dyn Error>> {
+    let tasks = queue.list().await.map_err(advise)?.into_iter();
+    let open_or_done = tasks.filter(|task| task.state != TaskState::Dead);
+    Ok(open_or_done.map(|task| task.id).collect())
 }
 
 fn task(args: &Args, line: Bytes) -> Result<Task, String> {
@@ -127,19 +155,22 @@ fn task(args: &Args, line: Bytes) -> Result<Task, String> {
 }
 
 /// Prints ids in the order of the lines, each once its task is safe; counts those that are not.
-async fn print(mut waiting: mpsc::Receiver<Result<Submission, String>>) -> Result<u64, io::Error> {
+async fn print(mut waiting: mpsc::Receiver<Submitted>) -> Result<u64, io::Error> {
     let (mut line, mut refused, mut ids) = (0_u64, 0_u64, String::new());
     while let Some(submitted) = waiting.recv().await {
         line += 1;
         let settled = match submitted {
-            Ok(submission) => submission
-                .wait()
-                .await
-                .map_err(|e: TaskError| e.to_string()),
+            Ok((submission, is_known)) => match submission.wait().await {
+                Ok(id) => Ok((id, is_known)),
+                Err(error) => Err(error.to_string()),
+            },
             Err(reason) => Err(reason),
         };
         match settled {
-            Ok(id) => {
+            Ok((id, is_known)) => {
+                if is_known {
+                    eprintln!("nyala: line {line}: task {id} was there already: nothing was done");
+                }
                 ids.push_str(id.as_str());
                 ids.push('\n');
             }
@@ -157,9 +188,7 @@ async fn print(mut waiting: mpsc::Receiver<Result<Submission, String>>) -> Resul
 }
 
 fn flush(ids: &mut String) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(ids.as_bytes())?;
-    out.flush()?;
+    print_bytes(ids.as_bytes())?;
     ids.clear();
     Ok(())
 }

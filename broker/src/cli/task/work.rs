@@ -107,7 +107,12 @@ pub(super) async fn main(args: Args) -> Result<(), Box<dyn Error>> {
     let mut config = QueueConfig::default();
     config.cluster.session_timeout = args.session_timeout;
     config.cluster.connection.client_id = "nyala-task-work".to_owned();
+    let is_new = !args.queue.exists().await?;
     let queue = args.queue.open(config).await?;
+    if is_new {
+        let name = queue.name();
+        eprintln!("nyala: there was no queue {name}: it was made, and is empty");
+    }
     let mut worker = queue
         .worker(WorkerConfig {
             prefetch: args.prefetch.max(args.jobs).into(),

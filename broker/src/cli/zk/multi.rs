@@ -5,7 +5,7 @@ use std::error::Error;
 use nyala_coordinator::recipes::transaction::{CreateId, Transaction, TransactionError};
 use nyala_coordinator::session::Session;
 
-use crate::cli::{lines, print_line};
+use crate::cli::{lines, node_version, print_line};
 
 /// Reads all lines, then does them. Prints the paths of nodes that were made.
 pub(super) async fn run(session: &Session) -> Result<(), Box<dyn Error>> {
@@ -61,10 +61,10 @@ fn add(transaction: &mut Transaction, line: &str) -> Result<Option<CreateId>, St
     let (path, data) = rest.split_once(' ').unwrap_or((rest, ""));
     let version = |text: &str| match text {
         "" => Ok(None),
-        text => text
-            .parse()
-            .map(Some)
-            .map_err(|_| format!("{text:?} is no version")),
+        text => match node_version(text) {
+            Ok(version) => Ok(Some(version)),
+            Err(words) => Err(format!("{text:?} is no version: {words}")),
+        },
     };
     match word {
         "check" => match version(data)? {

@@ -364,14 +364,11 @@ impl Drop for Cursor {
         if self.released {
             return;
         }
-        // Without a runtime the session is about to end, and the place is free then.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (shared, place) = (Arc::clone(&self.shared), self.place());
-            runtime.spawn(async move {
-                // It is free at the latest with the end of the session.
-                let _ = place.release(&shared).await;
-            });
-        }
+        let (shared, place) = (Arc::clone(&self.shared), self.place());
+        self.shared.session.in_background(async move {
+            // It is free at the latest with the end of the session.
+            let _ = place.release(&shared).await;
+        });
     }
 }
 

@@ -27,7 +27,6 @@ impl Contender {
         let session = self.session.clone();
         let mut entering = Entering {
             session: &session,
-            runtime: self.runtime.clone(),
             plan: Some(plan.clone()),
         };
         let tells = self.hand_over();

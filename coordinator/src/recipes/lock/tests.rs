@@ -12,7 +12,7 @@ use super::super::line::NEIGHBOUR_FIRST;
 use super::super::own::{Own, Plan};
 use super::super::testing::*;
 use super::super::turn::sequence;
-use super::super::{Fence, RecipeError};
+use super::super::{Fence, RecipeError, Semaphore};
 use super::*;
 use crate::session::{Acl, CreateMode, Op, SessionState, Word};
 
@@ -627,4 +627,36 @@ async fn who_waits_notices_that_its_node_is_gone() {
     hold.release().await.expect("it is ours");
     let next = soon("the next holder", next).await.expect("no panic");
     assert!(next.expect("its turn came").is_valid());
+}
+
+#[tokio::test]
+async fn who_would_not_wait_for_us_is_refused() {
+    let place = Place::start().await;
+    let (one, other) = (place.session().await, place.session().await);
+    let hold = lock(&one).acquire().await.expect("it is free");
+    let curators = lock(&other).with_layout(Layout::Curator);
+    let permits = Semaphore::new(&other, PATH, 2).expect("a legal path");
+    for refused in [curators.acquire().await, permits.acquire().await] {
+        assert!(matches!(refused, Err(RecipeError::OtherLayout { .. })));
+    }
+    hold.release().await.expect("held");
+    until_children(&one, PATH, 0).await;
+    let permit = permits.acquire().await.expect("nobody locks it now");
+    let refused = lock(&one).acquire().await;
+    assert!(matches!(refused, Err(RecipeError::OtherLayout { .. })));
+    permit.release().await.expect("held");
+}
+
+#[tokio::test]
+async fn what_is_dropped_without_a_runtime_is_let_go() {
+    let place = Place::start().await;
+    let session = place.session().await;
+    let home = tokio::runtime::Runtime::new().expect("a runtime");
+    let held = lock(&session);
+    let hold = home.spawn(async move { held.acquire().await });
+    let hold = hold.await.expect("no panic").expect("it is free");
+    home.shutdown_background();
+    let dropping = std::thread::spawn(move || drop(hold));
+    dropping.join().expect("no panic");
+    until_children(&session, PATH, 0).await;
 }

@@ -37,11 +37,12 @@ impl Undo {
 impl Drop for Undo {
     fn drop(&mut self) {
         let names = std::mem::take(&mut self.names);
-        let (shared, attempt) = (Arc::clone(&self.shared), self.attempt);
-        // Without a runtime the session is about to end, and the leases with it.
-        if let (false, Ok(runtime)) = (names.is_empty(), tokio::runtime::Handle::try_current()) {
-            runtime.spawn(async move { undo(&shared, &names, attempt).await });
+        if names.is_empty() {
+            return;
         }
+        let (shared, attempt) = (Arc::clone(&self.shared), self.attempt);
+        let undone = async move { undo(&shared, &names, attempt).await };
+        self.shared.session.in_background(undone);
     }
 }
 

@@ -198,19 +198,18 @@ impl Drop for Taken {
         if self.done {
             return;
         }
-        // Without a runtime the session is about to end, and the lease with it.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let back = Self {
-                shared: Arc::clone(&self.shared),
-                mark: self.mark.clone(),
-                attempt: self.attempt,
-                name: std::mem::take(&mut self.name),
-                data: Vec::new(),
-                fence: self.fence,
-                done: true,
-            };
+        let back = Self {
+            shared: Arc::clone(&self.shared),
+            mark: self.mark.clone(),
+            attempt: self.attempt,
+            name: std::mem::take(&mut self.name),
+            data: Vec::new(),
+            fence: self.fence,
+            done: true,
+        };
+        self.shared.session.in_background(async move {
             // It is free either way, at the latest with the end of the session.
-            runtime.spawn(async move { give_back(&back).await });
-        }
+            let _ = give_back(&back).await;
+        });
     }
 }

@@ -102,8 +102,15 @@ fn readers_wait_for_writers_only() {
 
 #[test]
 fn who_would_not_see_us_is_noticed() {
-    let all = names(&[CURATOR, KAZOO]);
-    assert_eq!(blind_to(&all, KAZOO), Some(CURATOR));
-    assert_eq!(blind_to(&all, CURATOR), None);
-    assert_eq!(blind_to(&names(&[KAZOO, "leases"]), KAZOO), None);
+    let permit = "0f8fad5bd9cb469fa16570867728950e__permit__0000000005";
+    let all = names(&[CURATOR, KAZOO, permit]);
+    assert_eq!(stranger(&all, KAZOO), Some(CURATOR));
+    assert_eq!(stranger(&all, CURATOR), Some(KAZOO));
+    assert_eq!(stranger(&all[1..], permit), Some(KAZOO));
+    assert_eq!(stranger(&all[2..], permit), None);
+    let latch = "_c_7b7fcca7-4490-4454-85ba-8ec60e66c451-latch-0000000002";
+    assert_eq!(stranger(&names(&[CURATOR, latch]), latch), None);
+    let reader = "a__rlock__0000000002";
+    let others = names(&[KAZOO, reader, "leases", "somebody-0000000004"]);
+    assert_eq!(stranger(&others, KAZOO), None);
 }

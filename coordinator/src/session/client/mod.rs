@@ -96,11 +96,6 @@ impl Client {
         Ok(reply.error == 0)
     }
 
-    /// Asks for a sign of life.
-    pub(super) async fn ping(&self) -> Result<(), ZkError> {
-        self.done(&Request::Ping).await
-    }
-
     /// Ends the session. The server closes the connection then.
     pub(super) async fn close(&self) -> Result<(), ZkError> {
         self.done(&Request::Close).await

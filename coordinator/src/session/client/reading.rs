@@ -20,7 +20,7 @@ use tokio::time::sleep;
 
 use super::wire::{Ended, Wire};
 
-/// A home that leaves bytes unread from one look to the next, this long after, is not waited for any more.
+/// A home that leaves bytes where they are from one look to the next, this long after, is not waited for any more.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The runtime of those who call, if it reads while none of them waits: one of a single thread does not.
@@ -78,15 +78,15 @@ impl Reading {
         }
     }
 
-    /// Resolves when the home has gone, or leaves unread what has come. To be asked while an answer is waited for.
+    /// Resolves when the home has gone, or leaves bytes where they are. To be asked while an answer is waited for.
     pub(in super::super) async fn neglected(&mut self) {
         let wire = Arc::clone(&self.wire);
         let looks = async {
-            let mut was_unread = false;
+            let mut was_idle = false;
             loop {
                 sleep(LOOK_EVERY).await;
-                let is_unread = wire.is_unread();
-                if std::mem::replace(&mut was_unread, is_unread) && is_unread {
+                let is_idle = wire.is_idle();
+                if std::mem::replace(&mut was_idle, is_idle) && is_idle {
                     return;
                 }
             }
@@ -115,6 +115,8 @@ async fn move_bytes(wire: Arc<Wire>) {
 
 async fn read(wire: &Wire, socket: &TcpStream) {
     while socket.readable().await.is_ok() {
+        // A server may send faster than this takes: others have their turn, and this can be ended.
+        tokio::task::consume_budget().await;
         let read = socket.try_io(Interest::READABLE, || wire.read_some());
         if matches!(read, Ok(ControlFlow::Break(()))) {
             return;

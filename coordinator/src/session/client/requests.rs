@@ -78,7 +78,6 @@ pub(super) enum Request<'a> {
         scheme: &'a str,
         secret: &'a [u8],
     },
-    Ping,
     Close,
 }
 
@@ -121,7 +120,6 @@ impl Request<'_> {
     /// The xid of packets that have always the same one.
     pub(super) fn reserved_xid(&self) -> Option<i32> {
         match self {
-            Self::Ping => Some(xids::PING),
             Self::Auth { .. } => Some(xids::AUTH),
             Self::WatchFor { .. } => Some(xids::SET_WATCHES),
             _ => None,
@@ -142,7 +140,6 @@ impl Request<'_> {
             Self::WatchFor { .. } => op::SET_WATCHES,
             Self::RemoveWatches { .. } => op::REMOVE_WATCHES,
             Self::Auth { .. } => op::AUTH,
-            Self::Ping => op::PING,
             Self::Close => op::CLOSE,
         }
     }
@@ -191,7 +188,7 @@ impl Request<'_> {
             Self::Auth { scheme, secret } => {
                 w.int(0).string(scheme).buffer(Some(secret));
             }
-            Self::Ping | Self::Close => {}
+            Self::Close => {}
         }
     }
 }

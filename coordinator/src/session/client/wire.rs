@@ -8,7 +8,7 @@
 //!
 //! The socket does not block, and belongs to no runtime: any thread may move its bytes.
 //! Answers come in the order of requests (ZooKeeper's promise), so the oldest request that waits is
-//! the one that is answered; but for pings, and for an identity, which is told before anything is asked.
+//! the one that is answered; but for an identity, which is told before anything is asked.
 //!
 //! *Invariant*: requests wait in the order in which they are sent: who adds one holds `sending`.
 //! *Invariant*: answers are taken in the order in which they come: who takes one holds `received`.
@@ -22,6 +22,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 use tokio::sync::futures::Notified;
@@ -91,8 +92,6 @@ struct Sending {
 #[derive(Debug, Default)]
 struct Pending {
     requests: VecDeque<Waiting>,
-    /// A server may answer these before older requests.
-    pings: VecDeque<oneshot::Sender<Reply>>,
     watchers: Watchers,
     ended: Option<Ended>,
 }
@@ -192,16 +191,9 @@ impl Wire {
             }
             pending.ended = Some(why);
             let Pending {
-                requests,
-                pings,
-                watchers,
-                ..
+                requests, watchers, ..
             } = &mut *pending;
-            (
-                std::mem::take(requests),
-                std::mem::take(pings),
-                std::mem::take(watchers),
-            )
+            (std::mem::take(requests), std::mem::take(watchers))
         };
         // The peer may have closed it already.
         let _ = shutdown(&self.socket, Shutdown::Both);
@@ -235,18 +227,13 @@ impl Wire {
                     None
                 }
             };
-            match request {
-                Request::Ping => pending.pings.push_back(wakes),
-                _ => {
-                    let xid = request.reserved_xid().unwrap_or_else(|| {
-                        // After the last one the first comes again; 0 is that of no request.
-                        sending.last_xid = sending.last_xid.checked_add(1).unwrap_or(1);
-                        set_xid(&mut frame, sending.last_xid);
-                        sending.last_xid
-                    });
-                    pending.requests.push_back(Waiting { xid, wakes, watch });
-                }
-            }
+            let xid = request.reserved_xid().unwrap_or_else(|| {
+                // After the last one the first comes again; 0 is that of no request.
+                sending.last_xid = sending.last_xid.checked_add(1).unwrap_or(1);
+                set_xid(&mut frame, sending.last_xid);
+                sending.last_xid
+            });
+            pending.requests.push_back(Waiting { xid, wakes, watch });
         }
         let taken = match sending.unsent.is_empty() {
             // An error is met again by who reads.
@@ -305,11 +292,15 @@ impl Wire {
         Ok(ControlFlow::Break(()))
     }
 
-    /// Whether something has come that nobody has read.
-    pub(super) fn is_unread(&self) -> bool {
-        let mut first = [0_u8];
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        !matches!(recv(&self.socket, &mut first[..], flags), Err(Errno::AGAIN))
+    /// Whether something has come that nobody has read, or could go that nobody has written.
+    pub(super) fn is_idle(&self) -> bool {
+        let mut events = PollFlags::IN;
+        if !self.sending.lock().unsent.is_empty() {
+            events |= PollFlags::OUT;
+        }
+        let mut socket = [PollFd::new(&self.socket, events)];
+        let at_once = Timespec::default();
+        poll(&mut socket, Some(&at_once)).is_ok_and(|ready| ready > 0)
     }
 
     /// Takes what has come whole.
@@ -343,10 +334,6 @@ impl Wire {
                         let _ = wakes.send(event.kind);
                     }
                 }
-            }
-            xids::PING => {
-                let waits = self.pending.lock().pings.pop_front();
-                answer(waits.ok_or(Malformed)?, code, body);
             }
             xid => {
                 let mut pending = self.pending.lock();

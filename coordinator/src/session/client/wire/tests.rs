@@ -116,21 +116,6 @@ async fn after_the_last_xid_comes_the_first() {
 }
 
 #[tokio::test]
-async fn a_ping_is_answered_whatever_waits_before_it() {
-    let (wire, _reading, mut server) = connection().await;
-    let waits = wire.ask(&exists("/a"), None).expect("alive");
-    let ping = wire.ask(&Request::Ping, None).expect("alive");
-    assert_eq!(request(&mut server).await, 1);
-    assert_eq!(request(&mut server).await, xids::PING);
-    let pong = answer_of(xids::PING, DONE, b"");
-    server.write_all(&pong).await.expect("alive");
-    within(ping).await.expect("answered");
-    let bytes = answer_of(1, DONE, b"");
-    server.write_all(&bytes).await.expect("alive");
-    within(waits).await.expect("answered");
-}
-
-#[tokio::test]
 async fn a_watch_counts_from_the_answer_on() {
     let (wire, _reading, mut server) = connection().await;
     let (asked, mut fired) = watch("/a");
@@ -197,11 +182,11 @@ async fn what_nobody_wants_is_taken_back() {
     let bytes = answer_of(2, -121, b"");
     server.write_all(&bytes).await.expect("alive");
     wire.sweep();
-    let ping = wire.ask(&Request::Ping, None).expect("alive");
-    assert_eq!(request(&mut server).await, xids::PING);
-    let pong = answer_of(xids::PING, DONE, b"");
-    server.write_all(&pong).await.expect("alive");
-    within(ping).await.expect("answered");
+    let next = wire.ask(&exists("/b"), None).expect("alive");
+    assert_eq!(request(&mut server).await, 3);
+    let bytes = answer_of(3, DONE, b"");
+    server.write_all(&bytes).await.expect("alive");
+    within(next).await.expect("answered");
 }
 
 const REQUESTS: i32 = 40;
@@ -388,4 +373,51 @@ async fn a_request_that_no_server_takes_is_not_sent() {
     assert!(matches!(refused, Err(ZkError::TooLarge { .. })));
     let _reply = wire.ask(&exists("/a"), None).expect("alive");
     assert_eq!(request(&mut server).await, 1);
+}
+
+#[tokio::test]
+async fn what_a_home_does_not_write_is_written_by_others() {
+    let home = home();
+    let (wire, mut reading, mut server) = connection().await;
+    reading.go_home(home.handle());
+    let (begin, begun) = oneshot::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let busy = home.spawn(async move {
+        let _ = begin.send(());
+        released.recv()
+    });
+    within(begun)
+        .await
+        .expect("its only worker has nothing else");
+    let replies = ask_much(&wire);
+    // The server makes room, and has nothing to say before it has a whole request.
+    assert_eq!(within(request(&mut server)).await, 1);
+    within(reading.neglected()).await;
+    reading.take_over();
+    for xid in 2..=REQUESTS {
+        assert_eq!(within(request(&mut server)).await, xid);
+    }
+    drop((replies, release));
+    within(busy).await.expect("it ended").expect_err("dropped");
+    home.shutdown_background();
+}
+
+#[tokio::test]
+async fn a_server_that_never_stops_talking_stops_nobody_else() {
+    let (wire, reading, server) = connection().await;
+    let talk = std::thread::spawn(move || {
+        let mut server = server.into_std().expect("a socket");
+        server.set_nonblocking(false).expect("a socket");
+        let words = created("/nobody").repeat(1000);
+        while std::io::Write::write_all(&mut server, &words).is_ok() {}
+    });
+    // On the runtime that reads.
+    for _ in 0..100 {
+        within(tokio::time::sleep(Duration::from_millis(1))).await;
+    }
+    drop(reading);
+    assert_eq!(within(wire.ended()).await, Ended::Lost("given up"));
+    drop(wire);
+    let talked = tokio::task::spawn_blocking(move || talk.join());
+    within(talked).await.expect("no panic").expect("no panic");
 }
