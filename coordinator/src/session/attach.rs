@@ -418,8 +418,7 @@ impl Thread {
 /// Heartbeats, each of which renews the lease when it is answered, until one is not. Sees to it, too, that
 /// answers are read.
 ///
-/// Each asks the leader: a follower that has lost it answers pings for `syncLimit` ticks, while the leader ends
-/// the session.
+/// Each asks the leader: a follower that lost it answers pings for `syncLimit` ticks, while it ends the session.
 async fn heartbeats(connection: &mut Connection, lease: &Lease) -> End {
     let Connection { client, reading } = connection;
     let negotiated = client.session().timeout;
