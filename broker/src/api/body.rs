@@ -15,7 +15,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use nyala_client::wire::{ApiKey, Message, Reader};
 
-use super::dispatch::malformed;
 use super::is_between_brokers;
 use super::memory::{Grant, RequestMemory};
 use super::{CloseReason, Context};
@@ -159,7 +158,7 @@ pub(super) async fn decode<M: Message>(
     };
     let before = reader.budget();
     let request = M::decode_front(&mut reader, cx.version)
-        .map_err(|error| malformed(M::KEY, cx.version, &error))?;
+        .map_err(|error| CloseReason::malformed(M::KEY, cx.version, &error))?;
     if let Some(grant) = &mut grant {
         grant.shrink_to(before - reader.budget());
     }

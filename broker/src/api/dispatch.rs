@@ -1,45 +1,22 @@
 //! From a frame to its handler and back: header, version check, decode, encode.
 //!
-//! One [`Peer`] a connection keeps what all its requests share. Whatever cannot be decoded closes
-//! the connection; an unknown version of ApiVersions is the one exception (KIP-511).
+//! Whatever cannot be decoded closes the connection; an unknown version of ApiVersions is the one
+//! exception (KIP-511).
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use nyala_client::wire::frame::{self, RequestHeader};
 use nyala_client::wire::messages::api_versions::{ApiVersion, ApiVersionsResponse};
-use nyala_client::wire::{ApiKey, DecodeError, EncodeError, ErrorCode, Message, Reader};
+use nyala_client::wire::{ApiKey, ErrorCode, Message, Reader};
 
 use super::body::Frame;
-use super::context::authorize;
 use super::cut_off;
 use super::produce_direct::Direct;
 use super::reply::{CloseReason, Later, LaterAnswer, LaterKind, Payload, Reply};
-use super::{Api, Context, Operation, Principal, Resource, Run, Services, fetch, find, produce};
-
-/// The other end of one connection, as handlers see it.
-#[derive(Debug)]
-pub(crate) struct Peer {
-    services: Arc<Services>,
-    principal: Principal,
-    host: IpAddr,
-    listener_name: Arc<str>,
-    through_brokers_listener: bool,
-}
+use super::{Api, Context, Peer, Run, fetch, find, produce};
 
 impl Peer {
-    /// A peer that has not authenticated.
-    pub(crate) fn new(services: Arc<Services>, host: IpAddr, listener_name: Arc<str>) -> Self {
-        Self {
-            through_brokers_listener: services.of_brokers(&listener_name),
-            services,
-            principal: Principal::anonymous(),
-            host,
-            listener_name,
-        }
-    }
-
     /// Handles one frame (without its length); an answer that is there at once goes to `out`.
     pub(crate) fn handle(&mut self, frame: Frame<'_>, now_ms: i64, out: &mut Payload) -> Reply {
         match self.route(frame, now_ms, out) {
@@ -80,7 +57,7 @@ impl Peer {
                 let header_bytes = bytes.len() - reader.rest().len();
                 let answer = run(cx, frame.into_body(header_bytes), correlation);
                 Ok(Reply::Later(Later {
-                    answer: match cut_off::concerns(api.key, &self.services) {
+                    answer: match cut_off::concerns(api.key, self.services()) {
                         true => self.once_in_touch(api, answer),
                         false => answer,
                     },
@@ -91,44 +68,11 @@ impl Peer {
     }
 
     fn once_in_touch(&self, api: &Api, answer: LaterAnswer) -> LaterAnswer {
-        let (name, services) = (api.key.name(), Arc::clone(&self.services));
+        let (name, services) = (api.key.name(), Arc::clone(self.services()));
         Box::pin(async move {
             cut_off::over(name, &services).await?;
             answer.await
         })
-    }
-
-    /// What all requests share.
-    pub(super) fn services(&self) -> &Arc<Services> {
-        &self.services
-    }
-
-    /// Name of the listener that it came through.
-    pub(super) fn listener_name(&self) -> &Arc<str> {
-        &self.listener_name
-    }
-
-    /// Who is at the other end.
-    pub(super) fn principal(&self) -> &Principal {
-        &self.principal
-    }
-
-    /// As [`Context::authorize`], for the two hot requests, which make no [`Context`].
-    pub(super) fn authorize(&self, operation: Operation, resource: Resource<'_>) -> bool {
-        let through = self.through_brokers_listener;
-        authorize(&self.principal, through, operation, resource)
-    }
-
-    fn context(&self, header: &RequestHeader<'_>) -> Context {
-        Context {
-            services: Arc::clone(&self.services),
-            key: header.key,
-            version: header.version,
-            principal: self.principal.clone(),
-            client_id: header.client_id.map(str::to_owned),
-            client_host: self.host,
-            listener_name: Arc::clone(&self.listener_name),
-        }
     }
 }
 
@@ -158,7 +102,7 @@ fn refuse_api_versions(
         ..ApiVersionsResponse::default()
     };
     let frame = frame::encode_response(0, correlation, &response)
-        .map_err(|error| unanswerable(api.key, 0, &error))?;
+        .map_err(|error| CloseReason::unanswerable(api.key, 0, &error))?;
     out.push_bytes(&frame);
     Ok(Reply::Now)
 }
@@ -181,24 +125,6 @@ fn malformed_header(frame: &[u8], error: &dyn std::error::Error) -> CloseReason 
     }
 }
 
-/// The peer's fault.
-pub(super) fn malformed(key: ApiKey, version: i16, error: &DecodeError) -> CloseReason {
-    CloseReason::Malformed {
-        key: key.code(),
-        version,
-        reason: error.to_string(),
-    }
-}
-
-/// Our fault.
-pub(super) fn unanswerable(key: ApiKey, version: i16, error: &EncodeError) -> CloseReason {
-    CloseReason::Unanswerable {
-        api: key.name(),
-        version,
-        reason: error.to_string(),
-    }
-}
-
 /// A whole answer.
 pub(super) fn encode<M: Message>(
     cx: &Context,
@@ -206,6 +132,6 @@ pub(super) fn encode<M: Message>(
     response: &M,
 ) -> Result<Payload, CloseReason> {
     let frame = frame::encode_response(cx.version, correlation, response)
-        .map_err(|error| unanswerable(M::KEY, cx.version, &error))?;
+        .map_err(|error| CloseReason::unanswerable(M::KEY, cx.version, &error))?;
     Ok(Payload::from(BytesMut::from(frame)))
 }

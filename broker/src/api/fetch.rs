@@ -14,10 +14,10 @@ use nyala_client::wire::{ApiKey, EncodeError, ErrorCode};
 use nyala_coordinator::ids::TopicName;
 use tokio::time::Instant;
 
-use super::dispatch::{Peer, malformed, unanswerable};
 use super::fetch_reader::{Greeting, Reader};
 use super::fetch_session::{Asked, Session, SessionRequest, Told, TopicKey};
 use super::leader_hint::Hints;
+use super::peer::Peer;
 use super::reply::{CloseReason, Later, LaterKind, Payload, Reply};
 use super::{Operation, Resource, Services};
 use crate::replication::{Isolation, Lookup, Partition, ReadRequest, Table, WaitSet};
@@ -74,10 +74,10 @@ pub(super) fn handle(
     out: &mut Payload,
 ) -> Result<Reply, CloseReason> {
     let version = header.version;
-    let unanswerable = move |error| unanswerable(ApiKey::Fetch, version, &error);
+    let unanswerable = move |error| CloseReason::unanswerable(ApiKey::Fetch, version, &error);
     let services = peer.services();
     let view = FetchView::parse(body, version)
-        .map_err(|error| malformed(ApiKey::Fetch, version, &error))?;
+        .map_err(|error| CloseReason::malformed(ApiKey::Fetch, version, &error))?;
     let wait_ms = view.max_wait_ms;
     let mut fetch = match Fetch::new(peer, header, now_ms, &view) {
         Ok(fetch) => fetch,

@@ -55,6 +55,7 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod operations;
+mod peer;
 mod produce;
 mod produce_direct;
 mod produce_refused;
@@ -69,9 +70,9 @@ mod update_metadata;
 pub(crate) use body::Frame;
 pub use body::WorkMemory;
 pub use context::{Context, Operation, Principal, Resource, Services};
-pub(crate) use dispatch::Peer;
 pub use fetch_session::FetchSessions;
 pub(crate) use memory::{Grant, RequestMemory};
+pub(crate) use peer::Peer;
 pub(crate) use produce_direct::Direct;
 pub(crate) use reply::{CloseReason, Later, LaterAnswer, LaterKind, Payload, Reply};
 

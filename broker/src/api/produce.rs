@@ -17,8 +17,8 @@ use nyala_coordinator::ids::TopicName;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
-use super::dispatch::{Peer, malformed, unanswerable};
 use super::leader_hint::Hints;
+use super::peer::Peer;
 use super::record_check::{BatchRefusal, check};
 use super::reply::{CloseReason, Later, LaterKind, Payload, Reply};
 use super::{Operation, Resource, is_internal};
@@ -74,7 +74,7 @@ pub(super) fn handle(
         return super::produce_refused::handle(header, body, out);
     }
     let view = ProduceView::parse(body, version)
-        .map_err(|error| malformed(ApiKey::Produce, version, &error))?;
+        .map_err(|error| CloseReason::malformed(ApiKey::Produce, version, &error))?;
     let (acks, refused) = match view.acks {
         0 => (Acks::None, None),
         1 => (Acks::Leader, None),
@@ -96,7 +96,7 @@ pub(super) fn handle(
     let pending = request.run(&view, &mut reply, refused, &mut hints);
     let frame = reply
         .finish(0, &hints.endpoints())
-        .map_err(|error| unanswerable(ApiKey::Produce, version, &error))?;
+        .map_err(|error| CloseReason::unanswerable(ApiKey::Produce, version, &error))?;
     Ok(answer(frame, pending, view.timeout_ms, out))
 }
 

@@ -15,7 +15,7 @@ use nyala_client::wire::frame::RequestHeader;
 use nyala_client::wire::produce::ProduceReply;
 use nyala_client::wire::{ApiKey, Reader};
 
-use super::dispatch::{Peer, malformed, unanswerable};
+use super::peer::Peer;
 use super::produce::{Outcome, Pending, SERVED_FROM, answer, must_wait};
 use super::record_check::check;
 use super::reply::{CloseReason, Payload, Reply};
@@ -157,7 +157,7 @@ impl Direct {
         (0..3).for_each(|_| reader.skip_tags());
         reader
             .check()
-            .map_err(|error| malformed(ApiKey::Produce, version, &error))?;
+            .map_err(|error| CloseReason::malformed(ApiKey::Produce, version, &error))?;
 
         let id = partition.id().clone();
         let mut reply = ProduceReply::start(version, self.correlation, 1);
@@ -181,7 +181,7 @@ impl Direct {
         outcome.write(id.partition.0, None, &mut reply);
         let frame = reply
             .finish(0, &[])
-            .map_err(|error| unanswerable(ApiKey::Produce, version, &error))?;
+            .map_err(|error| CloseReason::unanswerable(ApiKey::Produce, version, &error))?;
         Ok(answer(frame, pending, timeout_ms, out))
     }
 }

@@ -6,7 +6,6 @@
 use nyala_client::wire::frame::RequestHeader;
 use nyala_client::wire::{ApiKey, DecodeError, ErrorCode, Reader, Writer};
 
-use super::dispatch::{malformed, unanswerable};
 use super::reply::{CloseReason, Payload, Reply};
 
 /// Answers every partition with `UNSUPPORTED_VERSION`.
@@ -18,14 +17,14 @@ pub(super) fn handle(
     let version = header.version;
     let mut writer = Writer::new();
     let acks = write(body, version, &mut writer)
-        .map_err(|error| malformed(ApiKey::Produce, version, &error))?;
+        .map_err(|error| CloseReason::malformed(ApiKey::Produce, version, &error))?;
     if acks == 0 {
         let reason = ErrorCode::UnsupportedVersion.name().to_owned();
         return Err(CloseReason::UnackedFailure(reason));
     }
     let answer = writer
         .finish()
-        .map_err(|error| unanswerable(ApiKey::Produce, version, &error))?;
+        .map_err(|error| CloseReason::unanswerable(ApiKey::Produce, version, &error))?;
     let frame = out.begin(header.correlation_id, false);
     out.push_bytes(&answer);
     out.finish(&frame);

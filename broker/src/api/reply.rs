@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
+use nyala_client::wire::{ApiKey, DecodeError, EncodeError};
 
 /// Outcome of one request.
 pub(crate) enum Reply {
@@ -103,6 +104,26 @@ pub(crate) enum CloseReason {
     /// A produce request without acknowledgement failed: closing is the only way to say so.
     #[error("produce request with acks=0 failed: {0}")]
     UnackedFailure(String),
+}
+
+impl CloseReason {
+    /// The peer's fault.
+    pub(super) fn malformed(key: ApiKey, version: i16, error: &DecodeError) -> Self {
+        Self::Malformed {
+            key: key.code(),
+            version,
+            reason: error.to_string(),
+        }
+    }
+
+    /// Our fault.
+    pub(super) fn unanswerable(key: ApiKey, version: i16, error: &EncodeError) -> Self {
+        Self::Unanswerable {
+            api: key.name(),
+            version,
+            reason: error.to_string(),
+        }
+    }
 }
 
 /// Part of a file that stands in the middle of an answer.
