@@ -9,6 +9,7 @@ use std::process::Command;
 
 use harness::cluster::nyala_binary;
 use harness::process::{Ended, Process};
+use harness::proxy::Proxy;
 use harness::wait;
 use harness::zookeeper::{EmbeddedZooKeeper, RealZooKeeper};
 use nyala_coordinator::recipes::{Fence, Lock};
@@ -266,6 +267,33 @@ fn a_holder_out_of_touch_stops_its_command_before_the_next_one_starts() {
     place
         .run("next", &["lock", "/l", "--", "true"])
         .expect_success("the next");
+}
+
+#[test]
+fn a_command_that_will_not_stop_has_ended_before_the_next_one_starts() {
+    on_both(|place| {
+        let (server, chroot) = place.zookeeper.split_once('/').expect("a chroot");
+        let proxy = place.runtime.block_on(Proxy::start(server));
+        let far = Place {
+            folder: place.folder,
+            zookeeper: format!("{}/{chroot}", proxy.address),
+            runtime: tokio::runtime::Runtime::new().expect("a runtime"),
+        };
+        let script = "trap '' TERM; while :; do echo holder >> who; sleep 0.02; done";
+        let mut holder = far.start("holder", &["lock", "/mule", "--", "sh", "-c", script]);
+        wait::until("it runs", || {
+            let who = place.read("who");
+            if who.is_empty() { Err(()) } else { Ok(()) }
+        });
+        let script = "echo next >> who; sleep 0.5";
+        let mut next = place.start("next", &["lock", "/mule", "--", "sh", "-c", script]);
+        proxy.cut();
+        next.wait(wait::SOON).expect_success("the next");
+        let who = place.read("who");
+        let (_, after) = who.split_once("next\n").expect("it ran");
+        assert_eq!(after, "", "both at once");
+        assert_eq!(holder.wait(wait::SOON).status.code(), Some(123));
+    });
 }
 
 #[test]

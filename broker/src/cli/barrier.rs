@@ -72,7 +72,7 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
         let under = Under {
             zookeeper: &args.zookeeper,
             timeout: args.timeout,
-            grace: args.grace.grace,
+            grace: args.grace,
             command: &args.command,
         };
         return held::run_under(under, async |session: Session, left| {
@@ -84,7 +84,7 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
         true => How::reads(),
         false => How::writes(),
     };
-    let how = how.within(args.timeout);
+    let how = how.within(args.timeout).telling_absence();
     zookeeper::run(&args.zookeeper, how, async |session: Session| {
         let left = left(args.timeout, begun);
         match meets {

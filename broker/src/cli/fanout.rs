@@ -112,7 +112,8 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
             put(session, path, *max_items).await
         }),
         Command::Take(args) => {
-            zookeeper::run(zookeeper, How::writes(), async |session: Session| {
+            let how = How::writes().telling_absence();
+            zookeeper::run(zookeeper, how, async |session: Session| {
                 take(session, args).await
             })
         }

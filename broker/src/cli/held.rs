@@ -9,6 +9,7 @@
 //! pauses the command too, and it is stopped when they wake; what it does until then only its token refuses.
 
 mod guard;
+mod order;
 mod running;
 
 use std::error::Error;
@@ -25,9 +26,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::process;
-use super::zookeeper::{How, NotHad, ZooKeeperArgs, left, seconds};
-use guard::millis;
+use super::zookeeper::{How, NotHad, ZooKeeperArgs, left, seconds, tell_absence};
 pub(super) use guard::{BoundArgs, GuardArgs, run_bound, run_guarded};
+use order::millis;
 use running::Running;
 
 /// What `--help` says about exit codes.
@@ -69,9 +70,18 @@ pub(super) struct HeldArgs {
 /// How a command is stopped.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(super) struct GraceArgs {
-    /// Time from SIGTERM to SIGKILL, when CMD has to stop
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
-    pub(super) grace: Duration,
+    /// Time from SIGTERM to SIGKILL, when CMD has to stop [default: a quarter of
+    /// --session-timeout, so that it has ended before another can hold]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    grace: Option<Duration>,
+}
+
+impl GraceArgs {
+    /// A lease is two thirds of the session timeout, and the guard gives it a twelfth more.
+    fn under(self, session: &Session) -> Duration {
+        let quarter = session.session_timeout() / 4;
+        self.grace.unwrap_or(quarter)
+    }
 }
 
 impl HeldArgs {
@@ -89,7 +99,7 @@ impl HeldArgs {
         Under {
             zookeeper: &self.zookeeper,
             timeout: self.timeout,
-            grace: self.grace.grace,
+            grace: self.grace,
             command,
         }
     }
@@ -169,7 +179,7 @@ async fn leave(entered: Entered, limit: Option<Duration>) -> Option<i32> {
 pub(super) struct Under<'a> {
     pub(super) zookeeper: &'a ZooKeeperArgs,
     pub(super) timeout: Option<Duration>,
-    pub(super) grace: Duration,
+    pub(super) grace: GraceArgs,
     pub(super) command: &'a [OsString],
 }
 
@@ -232,6 +242,7 @@ where
     };
     let got = tokio::select! {
         got = get(session.clone(), left(under.timeout, begun)) => got,
+        never = tell_absence(&session) => match never {},
         signal = signals.next() => {
             session.close().await;
             return Outcome::by(signal, 128 + signal.as_raw());
@@ -317,14 +328,16 @@ async fn attend(
     };
     let mut beats = interval((session_timeout / 6).max(BEAT_MIN));
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut running = Running::start(under, &held.variables(), good_until_ms())?;
+    let grace = under.grace.under(session);
+    let (command, variables) = (under.command, held.variables());
+    let mut running = Running::start(command, &variables, grace, good_until_ms())?;
     let mut seen = None;
     loop {
         tokio::select! {
             biased;
             why = held.lost() => {
                 eprintln!("nyala: the hold is lost: {why}; stopping the command");
-                running.stop(Signal::TERM, under.grace).await;
+                running.stop(Signal::TERM, grace).await;
                 return Ok(Outcome::of(LOST));
             }
             code = running.ended() => {
@@ -334,7 +347,7 @@ async fn attend(
             signal = signals.next() => {
                 // A terminal has interrupted the command itself, which may live on, as shells do.
                 if signal != Signal::INT || !running.on_terminal() {
-                    let code = running.stop(signal, under.grace).await;
+                    let code = running.stop(signal, grace).await;
                     return Ok(Outcome::by(signal, code));
                 }
                 seen = Some(signal);

@@ -103,7 +103,7 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
             let under = Under {
                 zookeeper: &args.zookeeper,
                 timeout: None,
-                grace: grace.grace,
+                grace: *grace,
                 command,
             };
             return claim(under, path, prefix);

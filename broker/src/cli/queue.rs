@@ -81,7 +81,7 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
         }),
         Command::Take { path, max, wait } => {
             let wait = wait.unwrap_or_default();
-            let how = How::reads().waiting(wait);
+            let how = How::reads().waiting(wait).telling_absence();
             zookeeper::run(zookeeper, how, async |session: Session| {
                 take(session, path, *max, wait).await
             })

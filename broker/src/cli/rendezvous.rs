@@ -55,7 +55,7 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
         true => How::reads(),
         false => How::writes(),
     };
-    let how = how.within(args.timeout);
+    let how = how.within(args.timeout).telling_absence();
     zookeeper::run(&args.zookeeper, how, async |session: Session| {
         let queue = SyncQueue::new(session, &args.path, args.size.unwrap_or(1))?;
         let Some(name) = &args.name else {

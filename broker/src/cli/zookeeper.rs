@@ -271,7 +271,7 @@ where
 }
 
 /// Says when ZooKeeper is away for longer than a restart of it takes, and when it is back.
-async fn tell_absence(session: &Session) -> Infallible {
+pub(super) async fn tell_absence(session: &Session) -> Infallible {
     let mut states = session.states();
     loop {
         if states

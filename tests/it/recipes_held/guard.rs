@@ -75,6 +75,27 @@ fn nothing_that_a_command_has_started_outlives_a_stop() {
     });
 }
 
+/// Ends when its children are there.
+const LEAVES: &str = "until [ -s grandchild ] && [ -s stranger ]; do sleep 0.02; done; exit 7";
+
+#[test]
+fn what_a_command_leaves_running_ends_before_the_hold_does() {
+    on_both(|place| {
+        for kind in KINDS {
+            let script = FAMILY.replace("wait; echo", LEAVES);
+            let mut holder = start(place, kind, &script);
+            let family = family(place);
+            let ended = holder.wait(wait::SOON);
+            assert_eq!(ended.status.code(), Some(7), "{kind}: {}", ended.stderr);
+            assert!(ended.stderr.contains("left 2 running"), "{}", ended.stderr);
+            for pid in family {
+                assert!(!is_alive(pid), "{kind}");
+            }
+            forget(place);
+        }
+    });
+}
+
 #[test]
 fn a_command_is_stopped_while_its_holder_stands_still() {
     on_both(|place| {

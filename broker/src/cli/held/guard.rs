@@ -11,7 +11,6 @@
 
 use std::error::Error;
 use std::ffi::OsString;
-use std::fmt;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +22,7 @@ use tokio::process::Child;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::order::Order;
 use super::running::{code_of, starter};
 use super::{FAILED, LOST, Signals};
 use nyala_coordinator::clock;
@@ -31,46 +31,6 @@ use nyala_coordinator::clock;
 const KILL_EVERY: Duration = Duration::from_millis(5);
 /// A deadline that is never met.
 const FAR: Duration = Duration::from_secs(365 * 86_400);
-
-/// What `nyala` tells its guard, a line each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
-    /// The hold is good until then, by [`clock::monotonic_ms`]: read late, it says nothing else.
-    Beat(u64),
-    /// Stop the command: this signal first, then so much time.
-    Stop(Signal, Duration),
-}
-
-impl fmt::Display for Order {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Beat(until_ms) => writeln!(f, "beat {until_ms}"),
-            Self::Stop(signal, grace) => {
-                writeln!(f, "stop {} {}", signal.as_raw(), millis(*grace))
-            }
-        }
-    }
-}
-
-/// As a number; what is too long for one is for ever.
-pub(super) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-impl Order {
-    fn parse(line: &str) -> Option<Self> {
-        let words: Vec<&str> = line.split(' ').collect();
-        let millis = |text: &str| text.parse().ok().map(Duration::from_millis);
-        match words.as_slice() {
-            ["beat", until_ms] => Some(Self::Beat(until_ms.parse().ok()?)),
-            ["stop", signal, grace] => {
-                let signal = Signal::from_named_raw(signal.parse().ok()?)?;
-                Some(Self::Stop(signal, millis(grace)?))
-            }
-            _ => None,
-        }
-    }
-}
 
 /// Flags of `nyala run-guarded`.
 #[derive(Debug, clap::Args)]
@@ -128,7 +88,10 @@ async fn guard(args: &GuardArgs) -> std::io::Result<i32> {
                     return Ok(LOST);
                 }
             },
-            ended = command.child.wait() => return ended.map(code_of),
+            ended = command.child.wait() => {
+                command.end_rest(grace).await;
+                return ended.map(code_of);
+            }
             () = sleep_until(instant(good_until_ms)) => {
                 eprintln!("nyala: the process that holds stands still; stopping the command");
                 command.stop(Signal::TERM, grace).await?;
@@ -191,6 +154,32 @@ impl Guarded {
         };
         self.kill_all().await;
         Ok(code_of(status))
+    }
+
+    /// Ends what the command has left running: nothing of it is to be there when the hold is another's.
+    async fn end_rest(&mut self, grace: Duration) {
+        self.reap();
+        let left = children();
+        if left.is_empty() {
+            return;
+        }
+        let count = left.len();
+        eprintln!("nyala: the command has ended and left {count} running; stopping what is left");
+        if self.leads {
+            self.send(Signal::TERM);
+        }
+        for pid in left {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let all_gone = async {
+            while !children().is_empty() {
+                sleep(KILL_EVERY).await;
+                self.reap();
+            }
+        };
+        if timeout(grace, all_gone).await.is_err() {
+            self.kill_all().await;
+        }
     }
 
     /// Kills all that is left. The children of who is killed come to us, and are next.

@@ -11,8 +11,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::guard::{Order, millis};
-use super::{FAILED, Under};
+use super::FAILED;
+use super::order::{Order, millis};
 
 /// What a guard needs beside the grace to end what it guards.
 const GUARD_MAX: Duration = Duration::from_secs(2);
@@ -29,8 +29,9 @@ pub(super) struct Running {
 impl Running {
     /// Starts it; the hold is good until then ([`Order::Beat`]), unless the guard hears of more.
     pub(super) fn start(
-        under: &Under<'_>,
+        command: &[OsString],
         variables: &[(&str, String)],
+        grace: Duration,
         good_until_ms: u64,
     ) -> std::io::Result<Self> {
         let (reader, orders) = std::io::pipe()?;
@@ -48,10 +49,10 @@ impl Running {
             &format!("--orders={pipe}"),
             &format!("--group={group}"),
             &format!("--good-until-ms={good_until_ms}"),
-            &format!("--grace-ms={}", millis(under.grace)),
+            &format!("--grace-ms={}", millis(grace)),
             "--",
         ];
-        let mut guard = starter(&words.map(OsString::from), under.command);
+        let mut guard = starter(&words.map(OsString::from), command);
         guard.envs(variables.iter().map(|(name, value)| (name, value)));
         // In a group of its own it is not stopped with us.
         let guard = guard.process_group(0).spawn()?;
