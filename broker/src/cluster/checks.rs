@@ -11,7 +11,7 @@ use nyala_coordinator::registry::TopicAssignment;
 
 use super::TopicError;
 use super::assign::{Assignment, Candidate, CannotAssign, Starts, Wanted, assign};
-use super::topics::{CreatedTopic, NewPartitions, NewTopic};
+use super::new_topic::{CreatedTopic, NewPartitions, NewTopic};
 use crate::config::{CompressionType, Settings, TopicConfig, Values};
 
 /// Most partitions of one topic: its node and its states must fit ZooKeeper's packets with room.

@@ -32,6 +32,7 @@ mod leaders;
 mod membership;
 mod metadata;
 mod missing;
+mod new_topic;
 mod producer_ids;
 mod reassign;
 mod roles;
@@ -73,8 +74,8 @@ pub use facts::{
 };
 pub use found::{FoundError, broker_id, found};
 pub use isr_request::IsrRequest;
+pub use new_topic::{CreatedTopic, NewPartitions, NewTopic, TopicRef};
 pub use roles::Failed;
-pub use topics::{CreatedTopic, NewPartitions, NewTopic, TopicRef};
 
 /// What a broker joins with.
 #[derive(Debug)]

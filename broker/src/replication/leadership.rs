@@ -134,7 +134,7 @@ impl Leadership {
         state.isr.len() + new.count()
     }
 
-    /// Whether enough followers in sync have fetched within `period` for a leader that hears nothing
+    /// Whether enough followers in sync have followed within `period` for a leader that hears nothing
     /// else to go on.
     pub(crate) fn is_followed(
         &self,
@@ -144,7 +144,7 @@ impl Leadership {
     ) -> bool {
         let minimum = effective_minimum(min_insync_replicas, state.replicas.len());
         let in_touch =
-            |f: &&Follower| state.isr.contains(&f.id) && f.has_fetched_within(period, now);
+            |f: &&Follower| state.isr.contains(&f.id) && f.has_followed_within(period, now);
         let count = self.followers.iter().filter(in_touch).count();
         count >= followers_needed(state.isr.len(), minimum)
     }

@@ -2,7 +2,8 @@
 //!
 //! ZooKeeper's answers are the proof that this broker's session lives, so that nobody else was given
 //! its place. Without them for a whole session timeout, followers that fetch in the current epoch
-//! are the next best: ZooKeeper may be down as a whole, and leaders go on. With neither, a leader
+//! are the next best: ZooKeeper may be down as a whole, and leaders go on. Such a fetch counts as of the one
+//! before it (`progress.rs`): a network that is whole again delivers fetches of before. With neither, a leader
 //! stops serving. A process that stood still trusts only ZooKeeper when it wakes: the fetches that
 //! waited in its sockets are of the time before.
 //!

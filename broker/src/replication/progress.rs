@@ -23,6 +23,8 @@ pub(crate) struct Follower {
     pub(crate) log_start: i64,
     /// Its latest fetch.
     pub(crate) fetched: Option<Instant>,
+    /// The fetch before: it sent the latest one after it had our answer to that.
+    vouched: Option<Instant>,
     /// Epoch of its registration as its latest fetch gave it.
     pub(crate) broker_epoch: Option<i64>,
     /// When it last had everything; `None`: not in this epoch.
@@ -39,6 +41,7 @@ impl Follower {
             end: None,
             log_start: -1,
             fetched: None,
+            vouched: None,
             broker_epoch: None,
             caught_up: in_sync.then_some(now),
             leader_end_then: -1,
@@ -50,6 +53,7 @@ impl Follower {
     pub(crate) fn renew(&mut self, leader_end: i64, in_sync: bool, now: Instant) {
         self.leader_end_then = leader_end;
         self.fetched = Some(now);
+        self.vouched = Some(now);
         self.caught_up = Some(now);
         if !in_sync {
             self.drop_behind();
@@ -61,6 +65,7 @@ impl Follower {
     pub(crate) fn drop_behind(&mut self) {
         self.caught_up = None;
         self.fetched = None;
+        self.vouched = None;
         self.end = None;
     }
 
@@ -82,6 +87,7 @@ impl Follower {
         self.end = Some(fetch.offset);
         self.log_start = fetch.log_start;
         self.leader_end_then = leader_end.max(self.leader_end_then);
+        self.vouched = self.fetched;
         self.fetched = Some(fetch.now);
         self.broker_epoch = Some(fetch.broker_epoch);
     }
@@ -92,9 +98,11 @@ impl Follower {
         self.end == Some(leader_end) || self.caught_up.is_some_and(lately)
     }
 
-    /// Whether it has fetched within `period`.
-    pub(crate) fn has_fetched_within(&self, period: Duration, now: Instant) -> bool {
-        self.fetched
+    /// Whether it has certainly followed this leader within `period`. When its latest fetch was sent is not
+    /// known: when a network is whole again, it delivers what was sent before it was cut. But that was
+    /// after the fetch before had been answered.
+    pub(crate) fn has_followed_within(&self, period: Duration, now: Instant) -> bool {
+        self.vouched
             .is_some_and(|at| now.saturating_duration_since(at) < period)
     }
 }
@@ -170,6 +178,21 @@ mod tests {
         follower.note(&fetch(10, start), 10);
         follower.drop_behind();
         assert!(!follower.is_caught_up(10, start, LAG));
-        assert!(!follower.has_fetched_within(LAG, start));
+        assert!(!follower.has_followed_within(LAG, start));
+    }
+
+    #[test]
+    fn a_fetch_that_was_long_on_its_way_proves_nothing() {
+        let (start, step) = (Instant::now(), Duration::from_millis(500));
+        let mut follower = Follower::new(BrokerId(2), true, start);
+        follower.note(&fetch(10, start), 10);
+        assert!(!follower.has_followed_within(LAG, start));
+        follower.note(&fetch(10, start + step), 10);
+        assert!(follower.has_followed_within(LAG, start + step));
+        let healed = start + LAG * 2;
+        follower.note(&fetch(10, healed), 10);
+        assert!(!follower.has_followed_within(LAG, healed), "of before");
+        follower.note(&fetch(10, healed + step), 10);
+        assert!(follower.has_followed_within(LAG, healed + step));
     }
 }

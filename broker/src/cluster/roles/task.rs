@@ -187,6 +187,7 @@ impl Task {
             } => drop(answer.send(self.stop_replicas(head, facts).await)),
             Order::Leave { answer } => {
                 self.memory.leaving = true;
+                self.parts.fetchers.leave();
                 let _ = answer.send(());
             }
         }

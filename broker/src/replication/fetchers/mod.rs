@@ -10,6 +10,7 @@
 //! `trouble` finds where a log parts from its leader's, by leader epochs, and has it truncated.
 //! `request`, `session` and `verdict` are pure. Nothing here decodes a record.
 
+mod cure;
 mod fetcher;
 mod followed;
 mod inbox;
@@ -60,6 +61,8 @@ type Place = (BrokerId, u32);
 struct Loops {
     running: HashMap<Place, Running>,
     places: HashMap<TopicPartition, Place>,
+    /// Nothing new is followed.
+    leaving: bool,
     closed: bool,
 }
 
@@ -93,6 +96,11 @@ impl Fetchers {
         if loops.closed {
             return;
         }
+        if loops.leaving {
+            drop(loops);
+            self.release(id);
+            return;
+        }
         if let Some(before) = loops.places.insert(id.clone(), place)
             && before != place
         {
@@ -115,6 +123,12 @@ impl Fetchers {
         if let Some(place) = loops.places.remove(partition) {
             loops.leave(place, partition);
         }
+    }
+
+    /// From now on nothing more is followed than is already: this broker is leaving. The next leader of what it
+    /// led would take it into the replicas in sync, which Kafka's controller refuses, and wait for it.
+    pub fn leave(&self) {
+        self.loops.lock().leaving = true;
     }
 
     /// Ends all loops and waits for them: before the logs are closed.

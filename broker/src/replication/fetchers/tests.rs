@@ -316,3 +316,17 @@ async fn throttled_partitions_that_are_behind_are_held_back() {
     assert_eq!(asked.offsets(), [(0, 3, 1, 1)]);
     scene.fetchers.close().await;
 }
+
+#[tokio::test]
+async fn a_broker_that_leaves_follows_nothing_more() {
+    let scene = Scene::new("").await;
+    let (before, after) = (scene.partition(0, 1), scene.partition(1, 1));
+    scene.fetchers.assign(&before);
+    scene.fetchers.leave();
+    scene.fetchers.assign(&after);
+    let followed = |p: &Arc<Partition>| scene.fetchers.loops.lock().places.contains_key(p.id());
+    assert!(followed(&before) && !followed(&after));
+    follow(&before, 2);
+    scene.fetchers.assign(&before);
+    assert!(!followed(&before), "its leader would take it in anew");
+}
