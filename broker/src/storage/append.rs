@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use nyala_coordinator::ids::LeaderEpoch;
 
+use super::batch_head::Marker;
 use super::batch_head::{BatchHead, Stamp, marker};
 use super::fences::FenceMark;
 use super::log::Log;
-use super::producers::{Checked, Marker, ProducedBatch};
+use super::producers::{Checked, ProducedBatch};
 use super::reservation::Reservation;
 use super::tail::{Tail, TailFile};
 use super::{AppendError, StorageError};

@@ -2,6 +2,8 @@
 
 use nyala_client::wire::batch;
 
+use super::sequence::add_sequence;
+
 pub(crate) use batch::{ATTRIBUTES_AT as CRC_FROM, HEAD_BYTES};
 
 /// The fields of a head that the log uses.
@@ -58,7 +60,7 @@ impl BatchHead {
 
     /// Sequence of the last record; wraps at `i32::MAX` to 0 (KIP-98).
     pub(crate) fn last_sequence(&self) -> i32 {
-        super::producers::add_sequence(self.base_sequence, self.last_offset_delta)
+        add_sequence(self.base_sequence, self.last_offset_delta)
     }
 }
 
@@ -81,8 +83,15 @@ impl Stamp {
     }
 }
 
+/// What an end-of-transaction marker says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Marker {
+    pub(crate) commit: bool,
+    pub(crate) coordinator_epoch: i32,
+}
+
 /// What the marker in a control batch says; `None` for data and for control records of another kind.
-pub(crate) fn marker(head: &BatchHead, bytes: &[u8]) -> Option<super::producers::Marker> {
+pub(crate) fn marker(head: &BatchHead, bytes: &[u8]) -> Option<Marker> {
     if !head.is_control() {
         return None;
     }
@@ -95,7 +104,7 @@ pub(crate) fn marker(head: &BatchHead, bytes: &[u8]) -> Option<super::producers:
     };
     // i16 version, i32 epoch of the transaction coordinator.
     let epoch = record.value?.get(2..)?.first_chunk()?;
-    Some(super::producers::Marker {
+    Some(Marker {
         commit,
         coordinator_epoch: i32::from_be_bytes(*epoch),
     })

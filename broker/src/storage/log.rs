@@ -3,18 +3,17 @@
 //! What it does lies beside it: `append.rs`, `read.rs`, `roll.rs`, `truncate.rs`, `open.rs`, `close.rs`,
 //! `guard.rs`.
 
-use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 
 use nyala_coordinator::ids::{LeaderEpoch, TopicId};
 
+use super::boundaries::Boundaries;
 use super::epochs::{EpochEnd, Epochs};
 use super::fences::Fences;
 use super::flush::{Durable, Syncer};
 use super::log_config::LogConfig;
 use super::producers::{Producers, Transactions};
-use super::read::Boundary;
 use super::segment::Segment;
 use super::space::DirSpace;
 use super::tail::Tail;
@@ -23,9 +22,6 @@ use super::{StorageError, checkpoint, names};
 
 /// One partition's log. Owner: its partition (and `LogDirs`), under this one short lock.
 pub type SharedLog = Arc<parking_lot::Mutex<Log>>;
-
-/// Boundaries between batches that readers met last: a sequential reader finds its next start there.
-pub(crate) const BOUNDARIES_KEPT: usize = 4;
 
 /// What a log has from its log dir.
 #[derive(Clone, Debug)]
@@ -59,8 +55,7 @@ pub struct Log {
     /// Under the produce guard, on or switched off while the broker was down.
     pub(crate) fences: Option<Fences>,
     pub(crate) syncer: Arc<Syncer>,
-    pub(crate) boundaries: Cell<[Boundary; BOUNDARIES_KEPT]>,
-    pub(crate) boundary_turn: Cell<usize>,
+    pub(crate) boundaries: Boundaries,
     /// Taken off `segment.ms` for the active segment.
     pub(crate) jitter_ms: i64,
     pub(crate) last_append_ms: i64,
@@ -240,10 +235,6 @@ impl Log {
             self.unsynced_since_ms = None;
             self.unsynced_bytes = 0;
         }
-    }
-
-    pub(crate) fn forget_boundaries(&self) {
-        self.boundaries.set([Boundary::default(); BOUNDARIES_KEPT]);
     }
 
     /// For tests and assertions: the order of offsets that this module promises.

@@ -34,6 +34,7 @@
 
 mod append;
 mod batch_head;
+mod boundaries;
 mod checkpoint;
 mod close;
 mod durable;
@@ -61,6 +62,7 @@ mod retention;
 mod roll;
 mod rounds;
 mod segment;
+mod sequence;
 mod snapshot;
 mod space;
 mod tail;

@@ -1,17 +1,16 @@
 //! Opening a log: from the checkpoints alone after a clean stop, else through recovery.
 
-use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 
 use nyala_coordinator::ids::TopicId;
 
+use super::boundaries::Boundaries;
 use super::epochs::Epochs;
 use super::flush::Syncer;
-use super::log::{BOUNDARIES_KEPT, Log, LogRuntime};
+use super::log::{Log, LogRuntime};
 use super::log_config::LogConfig;
 use super::producers::{Producers, Transactions};
-use super::read::Boundary;
 use super::recovery::RecoveryReport;
 use super::roll::jitter_ms;
 use super::segment::Segment;
@@ -91,8 +90,7 @@ impl Log {
             epochs: Epochs::new(epochs.unwrap_or_default()),
             producers: Producers::default(),
             fences: None,
-            boundaries: Cell::new([Boundary::default(); BOUNDARIES_KEPT]),
-            boundary_turn: Cell::new(0),
+            boundaries: Boundaries::new(),
             last_append_ms: open.now_ms,
             unsynced_since_ms: None,
             unsynced_bytes: 0,

@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::AppendError;
-use super::batch_head::BatchHead;
+use super::batch_head::{BatchHead, Marker};
+use super::sequence::{next_sequence, subtract_sequence};
 
 /// Batches kept per producer: as many as a producer has in flight (max.in.flight <= 5).
 const BATCHES_KEPT: usize = 5;
@@ -248,37 +249,11 @@ impl Producers {
     }
 }
 
-/// What an end-of-transaction marker says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Marker {
-    pub(crate) commit: bool,
-    pub(crate) coordinator_epoch: i32,
-}
-
 fn repeated(producer: &Producer, head: &BatchHead) -> Option<ProducedBatch> {
     let same = |batch: &&ProducedBatch| {
         batch.first_sequence() == head.base_sequence && batch.last_sequence == head.last_sequence()
     };
     producer.known().iter().find(same).copied()
-}
-
-fn next_sequence(last: i32) -> i32 {
-    if last == i32::MAX { 0 } else { last + 1 }
-}
-
-/// `sequence + delta`, wrapping from `i32::MAX` to 0.
-pub(crate) fn add_sequence(sequence: i32, delta: i32) -> i32 {
-    sequence
-        .checked_add(delta)
-        .unwrap_or_else(|| delta - (i32::MAX - sequence) - 1)
-}
-
-fn subtract_sequence(sequence: i32, delta: i32) -> i32 {
-    if sequence < delta {
-        i32::MAX - (delta - sequence) + 1
-    } else {
-        sequence - delta
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use std::sync::{Arc, OnceLock};
 
 use nyala_coordinator::ids::LeaderEpoch;
 
-use super::log::{BOUNDARIES_KEPT, Log};
+use super::boundaries::Boundary;
+use super::log::Log;
 use super::segment::Segment;
 use super::{ReadError, StorageError};
 
@@ -80,24 +81,6 @@ pub struct TimestampOffset {
     pub leader_epoch: Option<LeaderEpoch>,
 }
 
-/// A place between two batches: the batch that starts there holds `offset`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Boundary {
-    segment: i64,
-    offset: i64,
-    position: u64,
-}
-
-impl Default for Boundary {
-    fn default() -> Self {
-        Self {
-            segment: -1,
-            offset: -1,
-            position: 0,
-        }
-    }
-}
-
 impl Log {
     /// Finds the batches to send for a fetch. `offset == next_offset` gives an empty slice.
     pub fn read(&self, at: ReadAt) -> Result<FileSlice, ReadError> {
@@ -144,12 +127,8 @@ impl Log {
 
     /// Where the first batch that ends at or behind `offset` starts.
     fn start_of(&self, segment: &Segment, offset: i64) -> Result<Option<Boundary>, StorageError> {
-        let known = self.boundaries.get();
-        let known = known
-            .iter()
-            .find(|b| b.offset == offset && b.segment == segment.base_offset);
-        if let Some(boundary) = known {
-            return Ok(Some(*boundary).filter(|b| b.position < segment.size));
+        if let Some(boundary) = self.boundaries.find(segment.base_offset, offset) {
+            return Ok(Some(boundary).filter(|b| b.position < segment.size));
         }
         let boundary = |offset, position| Boundary {
             segment: segment.base_offset,
@@ -196,7 +175,7 @@ impl Log {
         if end <= start {
             return FileSlice::empty(at.offset);
         }
-        self.remember(Boundary {
+        self.boundaries.remember(Boundary {
             segment: segment.base_offset,
             offset: next_offset,
             position: end,
@@ -223,18 +202,5 @@ impl Log {
             }
             found => Ok(found),
         }
-    }
-
-    fn remember(&self, boundary: Boundary) {
-        let mut known = self.boundaries.get();
-        if known.iter().any(|b| b.offset == boundary.offset) {
-            return;
-        }
-        let turn = self.boundary_turn.get();
-        if let Some(slot) = known.get_mut(turn) {
-            *slot = boundary;
-        }
-        self.boundaries.set(known);
-        self.boundary_turn.set((turn + 1) % BOUNDARIES_KEPT);
     }
 }

@@ -1,6 +1,6 @@
 //! Taking records away: from the end (a follower that diverged), from the start (DeleteRecords, retention).
 //!
-//! Where a follower's log parts from its leader's is asked for in `replication/fetchers/trouble.rs` and decided
+//! Where a follower's log parts from its leader's is asked for in `replication/fetchers/cure.rs` and decided
 //! in `replication/partition/follow.rs`.
 //! A file is only ever cut after its window is gone (`release_tail`).
 
@@ -77,7 +77,7 @@ impl Log {
         self.next_offset = offset;
         self.unsettled = true;
         self.high_watermark = self.high_watermark.clamp(self.log_start, offset);
-        self.forget_boundaries();
+        self.boundaries.forget();
         self.syncer.reset(offset);
         self.epochs.truncate_from_end(offset);
         self.write_epochs()?;
@@ -168,7 +168,7 @@ impl Log {
             self.syncer.forget(&segment.path());
             removed.extend(set_aside(&self.dir, segment.base_offset)?);
         }
-        self.forget_boundaries();
+        self.boundaries.forget();
         let first = self
             .segments
             .first()
