@@ -6,7 +6,8 @@
 //!
 //! The window covers the pages around the end. When less than half a step of it is left, a worker
 //! allocates, maps and populates the next one (`workers.rs`) while the writer goes on; a writer that
-//! outruns it grows in line by a small step. Steps follow the rate: 64 KiB when quiet, up to 32 MiB.
+//! outruns it grows in line by a small step. Ahead of large batches it allocates only: a write into space that
+//! is there already is cheaper. Steps follow the rate: 64 KiB when quiet, up to 32 MiB.
 //! All windows are dropped before the file is cut ([`Tail::release`]).
 
 use std::fs::File;
@@ -73,11 +74,19 @@ struct State {
     overlap: u64,
 }
 
-/// The window ahead.
+/// What is made ahead of the writer.
 #[derive(Debug)]
 enum Next {
     None,
-    Wanted { from: u64, to: u64 },
+    /// Space up to there, for batches that are written.
+    Space {
+        to: u64,
+    },
+    /// A window.
+    Wanted {
+        from: u64,
+        to: u64,
+    },
     Ready(Window),
 }
 
@@ -116,7 +125,9 @@ impl Tail {
             && stamp.log_append_time_ms.is_none();
         if large || !state.maps {
             drop(state);
-            return self.write_to_file(at, bytes, stamp);
+            self.write_to_file(at, bytes, stamp)?;
+            self.allocate_ahead(at + bytes.len() as u64, now_ms);
+            return Ok(());
         }
         let window = match self.window(&mut state, at, bytes.len(), now_ms) {
             Ok(window) => window,
@@ -185,20 +196,29 @@ impl Tail {
 
     /// Whether nobody is at work here.
     pub(crate) fn is_idle(&self) -> bool {
-        !matches!(self.state.lock().next, Next::Wanted { .. })
+        matches!(self.state.lock().next, Next::None | Next::Ready(_))
     }
 
-    /// Prepares the window that was asked for. Runs on a worker, takes the lock only at both ends. A
-    /// failure is left to the writer, who meets it again in line.
+    /// Prepares what was asked for. Runs on a worker, takes the lock only at both ends. A failure is left to
+    /// the writer, who meets it again in line.
     pub(crate) fn prepare(&self) {
         let _preparing = self.preparing.lock();
-        let Next::Wanted { from, to } = self.state.lock().next else {
-            return;
+        let (from, to) = match self.state.lock().next {
+            Next::Space { to } => (None, to),
+            Next::Wanted { from, to } => (Some(from), to),
+            Next::None | Next::Ready(_) => return,
         };
+        match from {
+            None => self.prepare_space(to),
+            Some(from) => self.prepare_window(from, to),
+        }
+    }
+
+    fn prepare_window(&self, from: u64, to: u64) {
         let made = self.extend(from, to);
         let mut state = self.state.lock();
         if !matches!(state.next, Next::Wanted { .. }) {
-            // Released meanwhile: `made` goes before `_preparing` does, the file may be cut next.
+            // Released meanwhile: `made` goes before `prepare` lets go, the file may be cut next.
             return;
         }
         state.next = match made {
@@ -208,6 +228,21 @@ impl Tail {
             }
             Err(_) => Next::None,
         };
+    }
+
+    fn prepare_space(&self, to: u64) {
+        let allocated = self.state.lock().allocated;
+        let done = self.allocate(allocated, to);
+        let mut state = self.state.lock();
+        if !matches!(state.next, Next::Space { .. }) {
+            // Released meanwhile.
+            return;
+        }
+        state.next = Next::None;
+        match done {
+            Ok(()) => state.allocated = state.allocated.max(to),
+            Err(error) => state.maps &= !error.is_unsupported(),
+        }
     }
 
     fn check(&self, faulted: bool) -> Result<(), StorageError> {
@@ -234,7 +269,9 @@ impl Tail {
                 other => {
                     match (other, &self.workers) {
                         // Goes on in the background; the writer helps itself in small steps.
-                        (wanted @ Next::Wanted { .. }, _) => state.next = wanted,
+                        (wanted @ (Next::Wanted { .. } | Next::Space { .. }), _) => {
+                            state.next = wanted;
+                        }
                         // Written batches have gone past it.
                         (Next::Ready(window), Some(workers)) => workers.drop_window(window),
                         (Next::Ready(_) | Next::None, _) => {}
@@ -279,14 +316,20 @@ impl Tail {
         self.extend_from(allocated, from, to)
     }
 
-    /// Allocates first, maps then: the order that keeps a full disk from being a signal.
-    fn extend_from(&self, allocated: u64, from: u64, to: u64) -> Result<Window, StorageError> {
+    fn allocate(&self, allocated: u64, to: u64) -> Result<(), StorageError> {
         let target = &self.target;
         if to > allocated {
             allocate(&target.file, allocated, to)
                 .map_err(|e| StorageError::io("allocate", &target.path, e))?;
             target.space.take(to - allocated);
         }
+        Ok(())
+    }
+
+    /// Allocates first, maps then: the order that keeps a full disk from being a signal.
+    fn extend_from(&self, allocated: u64, from: u64, to: u64) -> Result<Window, StorageError> {
+        self.allocate(allocated, to)?;
+        let target = &self.target;
         Window::map(&target.file, from, to, &target.fault)
             .map_err(|e| StorageError::io("map", &target.path, e))
     }
@@ -297,6 +340,29 @@ impl Tail {
         match self.target.space.has_room_for(step) {
             true => step,
             false => STEP_BYTES_MIN,
+        }
+    }
+
+    /// Asks the workers for space when less than half a step is left behind `end`, where the last batch that was
+    /// written ends.
+    fn allocate_ahead(self: &Arc<Self>, end: u64, now_ms: i64) {
+        let mut state = self.state.lock();
+        let (allocated, limit) = (state.allocated, self.target.limit);
+        let Some(workers) = &self.workers else {
+            return;
+        };
+        if !state.maps
+            || allocated.saturating_sub(end) >= state.step / 2
+            || allocated >= limit
+            || !matches!(state.next, Next::None)
+        {
+            return;
+        }
+        adapt_step(&mut state, now_ms);
+        let step = self.step(&state, STEP_BYTES_MAX);
+        let to = page_ceil((allocated + step).min(limit));
+        if workers.prepare(self) {
+            state.next = Next::Space { to };
         }
     }
 

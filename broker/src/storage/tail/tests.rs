@@ -192,3 +192,51 @@ fn a_prepared_window_covers_what_comes_next() {
     assert!(matches!(tail.state.lock().next, Next::None));
     assert_eq!(on_disk(&dir, 65_100, 5), [3; 5]);
 }
+
+#[test]
+fn space_is_made_ahead_of_large_batches_and_not_mapped() {
+    let (dir, tail) = tail();
+    let workers = Workers::start(|| ()).expect("threads");
+    let target = TailFile {
+        file: Arc::clone(&tail.target.file),
+        path: tail.target.path.clone(),
+        fault: Arc::default(),
+        limit: 1 << 20,
+        space: Arc::new(DirSpace::new(0)),
+    };
+    let tail = Tail::new(target, 0, Some(Arc::clone(&workers)));
+    let mut at = 0;
+    for value in 1..=4 {
+        tail.write(at, &large(value), &STAMP, 0).expect("written");
+        at += WRITE_BYTES_MIN as u64;
+        let end = nyala_coordinator::clock::now() + std::time::Duration::from_secs(60);
+        while !tail.is_idle() {
+            assert!(nyala_coordinator::clock::now() < end, "no space yet");
+            std::thread::yield_now();
+        }
+        let allocated = tail.state.lock().allocated;
+        assert!(allocated > at, "{allocated} behind {at}");
+        let len = tail.target.file.metadata().expect("metadata").len();
+        assert_eq!(len, allocated);
+    }
+    assert!(tail.state.lock().window.is_none());
+    let last = WRITE_BYTES_MIN * 3;
+    assert_eq!(
+        on_disk(&dir, last + 16, WRITE_BYTES_MIN - 16),
+        large(4)[16..]
+    );
+    workers.stop();
+}
+
+#[test]
+fn space_that_is_made_while_the_file_is_released_is_not_counted() {
+    let (_dir, tail) = tail();
+    tail.write(0, &large(7), &STAMP, 0).expect("written");
+    tail.state.lock().next = Next::Space { to: 1 << 20 };
+    assert!(!tail.is_idle());
+    tail.release();
+    // As on a worker that had begun before.
+    tail.prepare_space(1 << 20);
+    assert_eq!(tail.state.lock().allocated, WRITE_BYTES_MIN as u64);
+    assert!(tail.is_idle());
+}
