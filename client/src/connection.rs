@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::ConnectionConfig;
 use crate::error::ConnectionError;
+use crate::low_water::LowWater;
 use crate::wire::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::wire::{ApiKey, ErrorCode, Message, Reader, Request, frame};
 
@@ -419,6 +420,7 @@ impl Wires {
 
     async fn read(&self, mut socket: OwnedReadHalf) -> ConnectionError {
         let mut buffer = BytesMut::new();
+        let mut mark = LowWater::default();
         loop {
             match frame::cut(&mut buffer, RESPONSE_BYTES_MIN, self.limit) {
                 Ok(Some(answer)) => {
@@ -439,6 +441,7 @@ impl Wires {
                 _ => 0,
             };
             buffer.reserve(missing.clamp(8 << 10, RESERVE_BYTES_MAX));
+            mark.expect(socket.as_ref(), missing);
             match socket.read_buf(&mut buffer).await {
                 Ok(0) => return self.broken("closed by the peer"),
                 Ok(_) => {}

@@ -10,6 +10,7 @@ pub mod config;
 pub mod connection;
 pub mod consumer;
 pub mod error;
+pub mod low_water;
 pub mod producer;
 pub mod tasks;
 pub mod wire;

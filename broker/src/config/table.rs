@@ -255,7 +255,7 @@ settings! {
     /// SO_SNDBUF; -1: the system's.
     socket_send_buffer_bytes: i32, "socket.send.buffer.bytes" = "102400", AtLeast(-1), Fixed;
     /// SO_RCVBUF; -1: the system's.
-    socket_receive_buffer_bytes: i32, "socket.receive.buffer.bytes" = "102400", AtLeast(-1), Fixed;
+    socket_receive_buffer_bytes: i32, "socket.receive.buffer.bytes" = "-1", AtLeast(-1), Fixed;
     /// Largest request, in bytes.
     socket_request_max_bytes: i32, "socket.request.max.bytes" = "104857600", AtLeast(1), Fixed;
     /// Kept for files that set it, without effect here: connections that may wait to be accepted.

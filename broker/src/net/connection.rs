@@ -11,6 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nyala_client::low_water::LowWater;
 use nyala_coordinator::clock;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -90,6 +91,37 @@ struct State {
     unhandled: bool,
     /// The frame that is being received for a log, and its length.
     direct: Option<(Direct, usize)>,
+    mark: LowWater,
+    /// The frame that is coming comes slowly: all of it is read as it comes.
+    slow: bool,
+}
+
+impl State {
+    /// Makes room for what is wanted, and wakes for as much as is worth it of what is missing.
+    fn expect(&mut self, wants: Wants, stream: &TcpStream) {
+        if wants == Wants::Bytes {
+            self.input.make_room();
+        }
+        let missing = match (wants, &self.direct) {
+            (Wants::Direct, Some((direct, _))) => direct.remaining(),
+            (Wants::Bytes, None) => self.input.missing(),
+            _ => 0,
+        };
+        self.slow &= missing > 0;
+        let missing = if self.slow { 0 } else { missing };
+        self.mark.expect(stream, missing);
+    }
+
+    /// Before somebody is found to stand still: what has come without a wake counts, and the rest will wake.
+    fn look_closer(&mut self, stream: &TcpStream) {
+        if self.mark.lower(stream) {
+            return;
+        }
+        self.slow = true;
+        if rustix::io::ioctl_fionread(stream).is_ok_and(|unread| unread > 0) {
+            self.moved = clock::now();
+        }
+    }
 }
 
 impl Connection {
@@ -102,6 +134,8 @@ impl Connection {
             moved: clock::now(),
             unhandled: false,
             direct: None,
+            mark: LowWater::default(),
+            slow: false,
         };
         let ended = self.drive(&mut stream, &mut state, stop).await;
         drop(stream);
@@ -133,9 +167,7 @@ impl Connection {
                 return ended;
             }
             let wants = self.wants(state);
-            if wants == Wants::Bytes {
-                state.input.make_room();
-            }
+            state.expect(wants, writer.as_ref());
             tokio::select! {
                 biased;
                 progress = poll_fn(|cx| state.outbox.poll_progress(cx)), if state.outbox.waits() => {
@@ -171,7 +203,7 @@ impl Connection {
                     }
                 }
                 () = timer.as_mut() => {
-                    if let Some(ended) = self.overdue(state) {
+                    if let Some(ended) = self.overdue(state, writer.as_ref()) {
                         return ended;
                     }
                     timer.as_mut().reset(tokio::time::Instant::now() + check);
@@ -260,7 +292,8 @@ impl Connection {
         (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(10))
     }
 
-    fn overdue(&self, state: &mut State) -> Option<Ended> {
+    fn overdue(&self, state: &mut State, stream: &TcpStream) -> Option<Ended> {
+        state.look_closer(stream);
         let now = clock::now();
         let still = now.saturating_duration_since(state.moved);
         if wants(state).grant_bytes() > 0 {

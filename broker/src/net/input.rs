@@ -120,13 +120,18 @@ impl Input {
         self.bytes.advance(tail_bytes.min(self.bytes.len()));
     }
 
+    /// Bytes of the frame at the front that have not come, as far as its length is known.
+    pub(crate) fn missing(&self) -> usize {
+        match self.frame_bytes(0) {
+            Ok(Some(frame)) => (frame + 4).saturating_sub(self.bytes.len()),
+            _ => 0,
+        }
+    }
+
     /// Makes room for the next read: the rest of the frame at the front, at most as much again as
     /// is there already.
     pub(crate) fn make_room(&mut self) {
-        let missing = match self.frame_bytes(0) {
-            Ok(Some(frame)) => (frame + 4).saturating_sub(self.bytes.len()),
-            _ => 0,
-        };
+        let missing = self.missing();
         let room = missing
             .min(self.bytes.len().max(READ_BYTES_MAX))
             .max(self.read_bytes);

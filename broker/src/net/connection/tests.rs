@@ -289,3 +289,36 @@ async fn a_large_request_that_stands_still_gives_way_to_others_and_only_then() {
     let ended = stalled.closes().await;
     assert!(matches!(ended, Ended::Stalled(_)), "{ended:?}");
 }
+
+#[tokio::test]
+async fn a_large_request_that_comes_slowly_does_not_stand_still() {
+    let limits = Limits {
+        request_bytes_max: 1 << 20,
+        receive: Duration::from_secs(16),
+        ..Limits::default()
+    };
+    let memory = RequestMemory::new(1);
+    let mut slow = pair_on(limits.clone(), Arc::clone(&memory)).await;
+    let mut frame = 500_000_i32.to_be_bytes().to_vec();
+    frame.resize(500_004, 0);
+    frame[4..6].copy_from_slice(&9999_i16.to_be_bytes());
+    let (mut sent, end) = (4, clock::now() + limits.receive * 3 / 8);
+    slow.client.write_all(&frame[..sent]).await.unwrap();
+    let mut other = pair_on(limits, memory).await;
+    other.client.write_all(&frame).await.unwrap();
+    // Over a look at who stands still; far below what wakes for a frame of this size.
+    while clock::now() < end {
+        slow.client
+            .write_all(&frame[sent..sent + 100])
+            .await
+            .unwrap();
+        sent += 100;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    slow.client.write_all(&frame[sent..]).await.unwrap();
+    for pair in [slow, other] {
+        let ended = pair.closes().await;
+        let whole = matches!(ended, Ended::Refused(CloseReason::UnknownKey { .. }));
+        assert!(whole, "{ended:?}");
+    }
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use nyala_client::connection;
 use nyala_client::error::ConnectionError;
+use nyala_client::low_water::LowWater;
 use nyala_client::wire::{Reader, Request, frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -24,6 +25,7 @@ const RESERVE_BYTES_MAX: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) struct Link {
     stream: TcpStream,
+    mark: LowWater,
     address: String,
     client_id: String,
     correlation_id: i32,
@@ -47,6 +49,7 @@ impl Link {
         }
         Ok(Self {
             stream,
+            mark: LowWater::default(),
             address,
             client_id,
             correlation_id: 0,
@@ -121,6 +124,7 @@ impl Link {
             // No answer lives by now, so the buffer takes its whole memory back.
             self.buffer
                 .reserve(missing.clamp(8 << 10, RESERVE_BYTES_MAX));
+            self.mark.expect(&self.stream, missing);
             match self.stream.read_buf(&mut self.buffer).await {
                 Ok(0) => return Err(self.broken("closed by the peer")),
                 Ok(_) => {}
