@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use harness::kafka::free_port;
+use harness::network::Network;
 use harness::proxy::Proxy;
 use harness::wait::until_async;
-use harness::zookeeper::{EmbeddedZooKeeper, RealZooKeeper};
+use harness::zookeeper::{EmbeddedZooKeeper, Ensemble, RealZooKeeper};
 use nyala_coordinator::clock;
 use nyala_coordinator::embedded::ServerConfig;
 use nyala_coordinator::recipes::Lock;
@@ -689,4 +690,46 @@ fn a_frozen_server_suspends_the_session_and_ends_its_lease() {
         assert!(s.get("/n").await.is_ok());
         s.close().await;
     });
+}
+
+/// A follower that hears nothing of its leader answers pings for `syncLimit` ticks (3 s here) all
+/// the same, while the leader ends the session: only what the leader has answered may count.
+#[test]
+fn a_follower_without_its_leader_does_not_keep_a_lease() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut network = Network::start();
+    let ensemble = Ensemble::start(folder.path(), Some(&mut network));
+    let leader = ensemble.leader().expect("it serves");
+    let cut = (leader + 1) % 3;
+    let runtime = Runtime::new().expect("a runtime");
+    let at = |member: usize, session_timeout| {
+        let connect = ensemble.connect();
+        let address = connect.split(',').nth(member).expect("three of them");
+        let config = SessionConfig {
+            session_timeout,
+            ..config(address)
+        };
+        let session = runtime.block_on(Session::connect(config));
+        session.expect("a server is there")
+    };
+    let holder = at(cut, Duration::from_millis(1500));
+    let other = at(leader, Duration::from_secs(10));
+    runtime.block_on(make(&holder, "/held", CreateMode::Ephemeral));
+    let all: Vec<_> = ensemble.hosts().collect();
+    let others = || {
+        all.iter()
+            .copied()
+            .filter(|host| host.address != all[cut].address)
+    };
+    all[cut].drop_from(others());
+    others().for_each(|host| host.drop_from([all[cut]]));
+    assert!(holder.lease().holds());
+    runtime.block_on(until_async("the node has gone", async || {
+        match other.exists("/held").await {
+            Ok(None) => Ok(()),
+            there => Err(there),
+        }
+    }));
+    assert!(!holder.lease().holds(), "its node has gone");
+    all.iter().for_each(|host| host.heal());
 }

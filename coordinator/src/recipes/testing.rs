@@ -1,6 +1,7 @@
 //! What the recipes' tests share: an embedded server that can be restarted, and a proxy in front of it
 //! that loses answers or requests, cuts, and writes down what was asked.
 
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,21 +100,32 @@ async fn connect(address: SocketAddr) -> Session {
 
 /// Looks until the answer is yes.
 pub(super) async fn until<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {
-    let end = clock::now() + SOON;
-    while !look().await {
-        assert!(clock::now() < end, "{what}: not within {SOON:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_ok(what, || {
+        let look = look();
+        async { look.await.then_some(()).ok_or("no") }
+    })
+    .await;
 }
 
 /// Looks until `path` has so many children.
 pub(super) async fn until_children(session: &Session, path: &str, count: usize) {
-    let what = format!("{count} children of {path}");
-    until(&what, || async {
+    until_ok(&format!("{count} children of {path}"), || async {
         let names = session.children(path).await.unwrap_or_default();
-        names.len() == count
+        (names.len() == count).then_some(()).ok_or(names)
     })
     .await;
+}
+
+/// Looks until all is well; says what it saw last if that does not come.
+async fn until_ok<E: Debug, F: Future<Output = Result<(), E>>>(
+    what: &str,
+    mut look: impl FnMut() -> F,
+) {
+    let end = clock::now() + SOON;
+    while let Err(seen) = look().await {
+        assert!(clock::now() < end, "{what}: not within {SOON:?}: {seen:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// `wait`, but not for ever.

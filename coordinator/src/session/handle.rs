@@ -98,6 +98,7 @@ pub(super) struct Shared {
     pub(super) config: SessionConfig,
     pub(super) connect: ConnectString,
     pub(super) phase: watch::Sender<Phase>,
+    /// The phases' states, for who follows them. Told after the phase.
     pub(super) states: watch::Sender<SessionState>,
     pub(super) lease: Lease,
     /// Negotiated with the server, in milliseconds.
@@ -183,10 +184,12 @@ impl Session {
         self.shared.states.subscribe()
     }
 
-    /// The state now.
+    /// The state now: the one that let the last call through, or a later one.
     #[must_use]
     pub fn state(&self) -> SessionState {
-        *self.shared.states.borrow()
+        // Where calls find their connection. `states` is told a moment later: a node made in between would count as
+        // that of the session before, and stay where it is.
+        self.shared.phase.borrow().state
     }
 
     /// The current session's id, while it is connected or may come back.
@@ -231,7 +234,7 @@ impl Session {
 
     /// Does something on the session's thread, for who is dropped and cannot wait, wherever that is. It is given up
     /// when the session is closed: its ephemerals go then.
-    pub(crate) fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
+    pub fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
         if let Some(own) = self.shared.own.get() {
             own.spawn(work);
         }
@@ -359,5 +362,52 @@ impl Call<'_> {
             SessionState::Lost { generation } => generation >= self.generation,
             other => other.generation() > self.generation,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::embedded::{Server, ServerConfig, SyncPolicy};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn the_state_is_never_older_than_what_calls_go_by() {
+        const SESSIONS: u64 = 12;
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = ServerConfig {
+            sync: SyncPolicy::WriteOnly,
+            ..ServerConfig::new(folder.path().join("zookeeper"))
+        };
+        let server = Server::start(config).await.expect("a server");
+        let config = SessionConfig::new(server.address().to_string());
+        let session = Session::connect(config).await.expect("a server is there");
+        let end = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let looks = scope.spawn(|| {
+                while !end.load(Ordering::Relaxed) {
+                    let phase = session.shared.phase.borrow().state;
+                    let (new, state) = (phase.is_connected(), session.state());
+                    let old = SessionState::Lost {
+                        generation: phase.generation().wrapping_sub(1),
+                    };
+                    assert!(!new || state != old, "{phase:?}, then {state:?}");
+                }
+            });
+            let ends = async {
+                let mut states = session.states();
+                for generation in 1..SESSIONS {
+                    let id = session.session_id().expect("it is alive");
+                    assert!(server.expire_session(id), "{id:#x} was alive");
+                    let next = |s: &SessionState| s.is_connected() && s.generation() > generation;
+                    states.wait_for(next).await.expect("it lives");
+                }
+                end.store(true, Ordering::Relaxed);
+            };
+            tokio::task::block_in_place(|| Handle::current().block_on(ends));
+            looks.join().expect("no state of before");
+        });
+        server.shutdown().await;
     }
 }
