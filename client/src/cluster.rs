@@ -5,6 +5,7 @@
 //! Producer, consumer and the command line stand on this and do not know which way was taken.
 
 mod bootstrap;
+mod group_coordinator;
 mod merge;
 mod pool;
 mod topology;
@@ -283,24 +284,6 @@ impl Cluster {
             }
         }
         Err(failure)
-    }
-
-    /// A connection to the broker that coordinates `group`, once there is one.
-    pub async fn group_coordinator(&self, group: &str) -> Result<Connection, ClusterError> {
-        let deadline = Instant::now() + self.shared.config.connection.request_timeout;
-        loop {
-            let found = match crate::consumer::coordinator(self, group).await {
-                Ok(broker) => self.connection(broker).await,
-                Err(error) => Err(error),
-            };
-            match found {
-                // The offsets topic is made by the first who asks: that takes a moment.
-                Err(ClusterError::Refused { code, .. })
-                    if code.retriable() && Instant::now() < deadline => {}
-                other => return other,
-            }
-            tokio::time::sleep(self.shared.config.retry_backoff).await;
-        }
     }
 
     /// Asks any broker.

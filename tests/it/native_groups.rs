@@ -13,10 +13,13 @@ use std::time::Duration;
 use harness::cluster::{nyala, nyala_binary};
 use harness::kafka::free_port;
 use harness::process::Process;
+use harness::proxy::Proxy;
 use harness::wait;
 use harness::zookeeper::EmbeddedZooKeeper;
-use nyala_client::config::OffsetReset;
-use nyala_client::consumer::FencingToken;
+use nyala_client::cluster::Cluster;
+use nyala_client::config::{ClusterConfig, OffsetReset};
+use nyala_client::consumer::{ConsumerBuilder, FencingToken};
+use nyala_client::error::ConsumerError;
 use nyala_client::producer::Record;
 use nyala_client::{Consumer, Producer};
 use nyala_coordinator::embedded::ServerConfig;
@@ -27,6 +30,8 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+use crate::session::connect;
 
 const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -68,6 +73,10 @@ impl Rig {
 
     fn restart_zookeeper(&mut self) {
         self.zookeeper = None;
+        self.start_zookeeper();
+    }
+
+    fn start_zookeeper(&mut self) {
         let address = self.zk_address.parse().expect("it was an address");
         let config = ServerConfig {
             address,
@@ -162,14 +171,22 @@ struct Member {
 
 impl Member {
     fn start(rig: &Rig, number: usize, notes: &Notes) -> Self {
+        Self::start_committing(rig, number, notes, Duration::from_millis(200))
+    }
+
+    fn start_committing(rig: &Rig, number: usize, notes: &Notes, interval: Duration) -> Self {
         let built = Consumer::builder()
             .zookeeper(&rig.zk_address)
             .group("readers")
             .topics([topic()])
             .offset_reset(OffsetReset::Earliest)
             .session_timeout(SESSION_TIMEOUT)
-            .configure(|c| c.auto_commit_interval = Duration::from_millis(200));
+            .configure(|c| c.auto_commit_interval = interval);
         let consumer = rig.runtime.block_on(built.build()).expect("a cluster");
+        Self::of(rig, consumer, number, notes)
+    }
+
+    fn of(rig: &Rig, consumer: Consumer, number: usize, notes: &Notes) -> Self {
         let session = consumer.cluster().session().expect("native").clone();
         let (stop, stopped) = watch::channel(false);
         let (tell, assigned) = watch::channel(BTreeSet::new());
@@ -373,6 +390,282 @@ fn zookeeper_may_restart_under_a_group() {
     }
     let acked = feeder.finish(&rig);
     check(&notes, &acked);
+    for member in members {
+        member.leave(&rig);
+    }
+}
+
+#[test]
+fn after_a_silence_of_zookeeper_a_member_goes_on_where_it_was() {
+    let (mut rig, feeder, notes) = start("4");
+    // It commits when it leaves: what is committed is of no help.
+    let interval = Duration::from_secs(3600);
+    let member = Member::start_committing(&rig, 0, &notes, interval);
+    await_shares(&[&member], &[4]);
+    await_records(&notes, 200);
+    let session = member.session.session_id();
+    rig.zookeeper = None;
+    await_shares(&[&member], &[0]);
+    rig.start_zookeeper();
+    await_shares(&[&member], &[4]);
+    assert_eq!(member.session.session_id(), session, "nobody else had them");
+    let seen = notes.lock().len();
+    await_records(&notes, seen + 100);
+    let acked = feeder.finish(&rig);
+    check(&notes, &acked);
+    assert_eq!(repeats(&notes), 0);
+    member.leave(&rig);
+}
+
+/// A cluster whose session gives a call up after 5 s.
+fn enter(rig: &Rig) -> Cluster {
+    let session = rig.runtime.block_on(connect(&rig.zk_address));
+    let cluster = Cluster::zookeeper(session, ClusterConfig::default());
+    rig.runtime.block_on(cluster).expect("a cluster")
+}
+
+fn build_in(rig: &Rig, built: ConsumerBuilder, cluster: Cluster) -> Consumer {
+    let _runtime = rig.runtime.enter();
+    built.build_in(cluster).expect("legal settings")
+}
+
+#[test]
+fn the_next_topic_of_a_name_is_read_from_its_start() {
+    let (rig, feeder, notes) = start("1");
+    let member = Member::start(&rig, 0, &notes);
+    await_records(&notes, 200);
+    feeder.finish(&rig);
+    member.leave(&rig);
+    let committed = || {
+        let session = rig.runtime.block_on(connect(&rig.zk_address));
+        let node = session.get_if_exists("/consumers/readers/offsets/ledger/0");
+        rig.runtime.block_on(node).expect("connected").is_some()
+    };
+    assert!(committed());
+    rig.nyala(&["topic", "delete", "ledger"]);
+    wait::until("the topic has gone", || {
+        if committed() { Err(()) } else { Ok(()) }
+    });
+    rig.nyala(&["topic", "create", "ledger", "--partitions", "1"]);
+    notes.lock().clear();
+    let feeder = Feeder::start(&rig);
+    let member = Member::start(&rig, 0, &notes);
+    let acked = feeder.finish(&rig);
+    check(&notes, &acked);
+    member.leave(&rig);
+}
+
+#[test]
+fn what_cannot_be_committed_is_an_error() {
+    let (mut rig, feeder, notes) = start("1");
+    let built = Consumer::builder()
+        .group("readers")
+        .topics([topic()])
+        .offset_reset(OffsetReset::Earliest)
+        .configure(|c| c.auto_commit_interval = Duration::from_secs(3600));
+    let mut consumer = build_in(&rig, built, enter(&rig));
+    let some = |rig: &Rig, consumer: &mut Consumer| {
+        wait::until("records", || {
+            let polled = consumer.poll(Duration::from_millis(100));
+            match rig.runtime.block_on(polled).expect("records").len() {
+                0 => Err(()),
+                _ => Ok(()),
+            }
+        });
+    };
+    some(&rig, &mut consumer);
+    rig.runtime.block_on(consumer.commit()).expect("in touch");
+    // Another has it: what was handed out and not committed is told, once.
+    some(&rig, &mut consumer);
+    let session = consumer.cluster().session().expect("native").clone();
+    let id = session.session_id().expect("connected");
+    assert!(rig.zookeeper().server().expire_session(id));
+    wait::until("a new session", || {
+        let now = session.session_id();
+        now.is_some_and(|now| now != id).then_some(()).ok_or(now)
+    });
+    wait::until("the partition again", || {
+        let held = consumer.assignment();
+        if held.is_empty() { Err(held) } else { Ok(()) }
+    });
+    let lost = rig.runtime.block_on(consumer.commit());
+    assert!(
+        matches!(lost, Err(ConsumerError::Fenced { .. })),
+        "{lost:?}"
+    );
+    some(&rig, &mut consumer);
+    rig.runtime.block_on(consumer.commit()).expect("its own");
+    // In doubt.
+    some(&rig, &mut consumer);
+    rig.zookeeper = None;
+    wait::until("it lets go", || {
+        let held = consumer.assignment();
+        if held.is_empty() { Ok(()) } else { Err(held) }
+    });
+    let unsure = rig.runtime.block_on(consumer.commit());
+    assert!(unsure.is_err(), "{unsure:?}");
+    let unsure = rig.runtime.block_on(consumer.close());
+    assert!(unsure.is_err(), "{unsure:?}");
+    rig.start_zookeeper();
+    feeder.finish(&rig);
+    drop(notes);
+}
+
+/// What is committed for a partition.
+fn committed(rig: &Rig, session: &Session, partition: PartitionIndex) -> i64 {
+    let path = format!("/consumers/readers/offsets/ledger/{partition}");
+    let node = rig.runtime.block_on(session.get_if_exists(&path));
+    let node = node.expect("connected");
+    node.map_or(0, |node| {
+        let text = String::from_utf8(node.data).expect("digits");
+        text.parse().expect("an offset")
+    })
+}
+
+/// A member that commits when it is told to; through `address`, in a session of its own.
+fn by_hand(rig: &Rig, address: &str, interval: Duration) -> Consumer {
+    let built = Consumer::builder()
+        .zookeeper(address)
+        .group("readers")
+        .topics([topic()])
+        .offset_reset(OffsetReset::Earliest)
+        .session_timeout(Duration::from_secs(8))
+        .configure(|c| c.auto_commit_interval = interval);
+    rig.runtime.block_on(built.build()).expect("a cluster")
+}
+
+/// Polls; the next offset of each partition that something came of goes to `next`.
+fn take(rig: &Rig, consumer: &mut Consumer, next: &mut BTreeMap<PartitionIndex, i64>) {
+    let polled = consumer.poll(Duration::from_millis(50));
+    match rig.runtime.block_on(polled) {
+        Err(error) => eprintln!("{error}"),
+        Ok(records) => next.extend(records.iter().map(|r| (r.partition, r.offset + 1))),
+    }
+}
+
+#[test]
+fn a_commit_that_succeeds_has_written_all_that_was_handled() {
+    let (rig, feeder, notes) = start("4");
+    let observer = rig.runtime.block_on(connect(&rig.zk_address));
+    let mut consumer = by_hand(&rig, &rig.zk_address, Duration::from_secs(3600));
+    let mut next = BTreeMap::new();
+    let (mut succeeded, mut refused) = (0, 0);
+    let mut commit = |consumer: &mut Consumer, next: &mut BTreeMap<PartitionIndex, i64>| {
+        // Whether it is refused or not, what it was asked for has been told then.
+        let handled = std::mem::take(next);
+        match rig.runtime.block_on(consumer.commit()) {
+            Err(ConsumerError::Fenced { .. }) => refused += 1,
+            Err(error) => panic!("{error}"),
+            Ok(()) => {
+                succeeded += usize::from(!handled.is_empty());
+                for (partition, offset) in handled {
+                    let written = committed(&rig, &observer, partition);
+                    assert!(written >= offset, "{partition}: {written}, not {offset}");
+                }
+            }
+        }
+    };
+    for number in 1..=6 {
+        let before = consumer.assignment().len();
+        let other = Member::start(&rig, number, &notes);
+        // In the middle of what the other's coming and going takes away and brings.
+        wait::until("two each", || {
+            take(&rig, &mut consumer, &mut next);
+            commit(&mut consumer, &mut next);
+            let held = consumer.assignment().len();
+            (held == 2).then_some(()).ok_or((before, held))
+        });
+        other.leave(&rig);
+        wait::until("all of them", || {
+            take(&rig, &mut consumer, &mut next);
+            commit(&mut consumer, &mut next);
+            let held = consumer.assignment().len();
+            (held == 4).then_some(()).ok_or(held)
+        });
+    }
+    assert!(succeeded > 6, "{succeeded} commits, {refused} refused");
+    rig.runtime.block_on(consumer.close()).expect("it leaves");
+    feeder.finish(&rig);
+}
+
+#[test]
+fn a_commit_whose_answer_is_lost_does_not_undo_a_later_one() {
+    let (rig, feeder, notes) = start("1");
+    let observer = rig.runtime.block_on(connect(&rig.zk_address));
+    let proxy = rig.runtime.block_on(Proxy::start(&rig.zk_address));
+    let partition = PartitionIndex(0);
+    let mut consumer = by_hand(&rig, &proxy.address, Duration::from_millis(200));
+    let mut next = BTreeMap::new();
+    let mut highest = 0;
+    let mut written = || {
+        let written = committed(&rig, &observer, partition);
+        assert!(written >= highest, "back from {highest} to {written}");
+        highest = written;
+        written
+    };
+    for _ in 0..3 {
+        let begun = written();
+        wait::until("its own commits", || {
+            take(&rig, &mut consumer, &mut next);
+            let now = written();
+            (now > begun + 100).then_some(()).ok_or(now)
+        });
+        wait::until("a commit that it does not hear of", || {
+            proxy.lose_answers();
+            let before = written();
+            for _ in 0..40 {
+                take(&rig, &mut consumer, &mut next);
+                let now = written();
+                if now > before {
+                    return Ok(());
+                }
+            }
+            // One was under way already, and no other follows before its answer.
+            proxy.cut();
+            proxy.heal();
+            Err(before)
+        });
+        take(&rig, &mut consumer, &mut next);
+        let handled = next[&partition];
+        proxy.cut();
+        proxy.heal();
+        let done = rig.runtime.block_on(consumer.commit());
+        done.expect("the session goes on");
+        let now = written();
+        assert!(now >= handled, "{now}, not {handled}");
+    }
+    let handled = next[&partition];
+    rig.runtime.block_on(consumer.close()).expect("it leaves");
+    assert!(written() >= handled);
+    feeder.finish(&rig);
+    drop(notes);
+}
+
+#[test]
+fn members_that_share_a_session_are_two() {
+    let (rig, feeder, notes) = start("2");
+    let build = |cluster: Cluster| {
+        let built = Consumer::builder()
+            .group("readers")
+            .topics([topic()])
+            .offset_reset(OffsetReset::Earliest)
+            .configure(|c| c.auto_commit_interval = Duration::from_millis(200));
+        build_in(&rig, built, cluster)
+    };
+    let cluster = enter(&rig);
+    let mut members = vec![Member::of(&rig, build(cluster.clone()), 0, &notes)];
+    await_shares(&[&members[0]], &[2]);
+    await_records(&notes, 100);
+    members.push(Member::of(&rig, build(cluster), 1, &notes));
+    await_shares(&members.iter().collect::<Vec<_>>(), &[1, 1]);
+    let seen = notes.lock().len();
+    await_records(&notes, seen + 100);
+    let acked = feeder.finish(&rig);
+    check(&notes, &acked);
+    assert_eq!(repeats(&notes), 0);
+    // Dropped, it gives back what it has: the session goes on.
+    members.remove(0).task.abort();
+    await_shares(&[&members[0]], &[2]);
     for member in members {
         member.leave(&rig);
     }

@@ -396,8 +396,16 @@ async fn a_partition_has_one_owner(place: String) {
     let taken = OwnerClaim::Taken {
         owner: "a".to_owned(),
     };
-    assert_eq!(b.claim_partition("g", &tp("t", 0), "b").await, Ok(taken));
-    b.release_partition("g", &tp("t", 0))
+    assert_eq!(
+        b.claim_partition("g", &tp("t", 0), "b").await,
+        Ok(taken.clone())
+    );
+    // Two members of one session are two.
+    assert_eq!(a.claim_partition("g", &tp("t", 0), "c").await, Ok(taken));
+    a.release_partition("g", &tp("t", 0), "c")
+        .await
+        .expect("it is not c's to release");
+    b.release_partition("g", &tp("t", 0), "a")
         .await
         .expect("it is not ours to release");
     let (owner, gone) = b

@@ -106,6 +106,7 @@ pub fn consume(work: &Work, connect: &str, client: u32, group: &str) -> Client {
             client,
             group,
             held: BTreeMap::new(),
+            claims: BTreeMap::new(),
         };
         runtime
             .expect("a runtime")
@@ -118,6 +119,8 @@ struct Member {
     client: u32,
     group: Arc<str>,
     held: BTreeMap<Partition, Held>,
+    /// Under which claim it read each partition last: under the same one it goes on where it was.
+    claims: BTreeMap<Partition, FencingToken>,
 }
 
 impl Member {
@@ -142,7 +145,7 @@ impl Member {
     }
 
     /// Forgets what it does not hold any more: it lets go of everything while its session is in
-    /// doubt, and goes on from what is committed when it is not, under the same claim.
+    /// doubt.
     fn look_what_is_left(&mut self, consumer: &Consumer) {
         let assigned = consumer.assignment();
         let holds = |at: &Partition, held: &Held| {
@@ -174,14 +177,17 @@ impl Member {
             .iter()
             .find(|(place, _)| place.partition == first.partition)
             .and_then(|(_, (_, token))| *token);
-        // Under another claim (or under none any more), it goes on where the group was.
         let same = self
             .held
             .get(&at)
             .is_some_and(|held| token.is_some() && held.token == token);
         if !same {
             self.give_up(&at);
-            self.note(came, came, What::Seek { at: at.clone() });
+            let before = token.and_then(|token| self.claims.insert(at.clone(), token));
+            if token.is_none() || before != token {
+                // Under another claim it goes on where the group was.
+                self.note(came, came, What::Seek { at: at.clone() });
+            }
             let held = Held {
                 token,
                 since: came,

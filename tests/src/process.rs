@@ -15,6 +15,8 @@ use crate::wait;
 #[derive(Debug)]
 pub struct Process {
     child: Child,
+    /// Its end was seen: from then on its process id may be anybody's.
+    reaped: bool,
     name: String,
     stdout: PathBuf,
     stderr: PathBuf,
@@ -76,6 +78,7 @@ impl Process {
             .unwrap_or_else(|e| panic!("{name}: cannot start {command:?}: {e}"));
         Self {
             child,
+            reaped: false,
             name: name.to_owned(),
             stdout,
             stderr,
@@ -107,7 +110,7 @@ impl Process {
             if let Some(answer) = out.lines().find_map(&found) {
                 return Ok(answer);
             }
-            if let Ok(Some(status)) = self.child.try_wait() {
+            if let Some(status) = ended(&mut self.child, &mut self.reaped) {
                 panic!(
                     "{} ended with {status} before {what}:\n{out}\n{}",
                     self.name,
@@ -120,11 +123,14 @@ impl Process {
 
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+        ended(&mut self.child, &mut self.reaped).is_none()
     }
 
-    /// Sends a signal.
+    /// Sends a signal, unless it was seen to have ended.
     pub fn signal(&self, signal: Signal) {
+        if self.reaped {
+            return;
+        }
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let _ = kill_process(pid.expect("a child has a process id"), signal);
     }
@@ -155,9 +161,11 @@ impl Process {
     /// Waits for its end.
     pub fn wait(&mut self, limit: Duration) -> Ended {
         let what = format!("end of {}", self.name);
-        let status = wait::until_within(limit, &what, || match self.child.try_wait() {
-            Ok(Some(status)) => Ok(status),
-            other => Err(format!("{other:?}\n{}", self.stderr())),
+        let status = wait::until_within(limit, &what, || {
+            match ended(&mut self.child, &mut self.reaped) {
+                Some(status) => Ok(status),
+                None => Err(format!("it runs\n{}", self.stderr())),
+            }
         });
         Ended {
             status,
@@ -170,6 +178,7 @@ impl Process {
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.reaped = true;
     }
 
     /// Asks it to end (SIGTERM) and waits.
@@ -177,6 +186,13 @@ impl Process {
         self.signal(Signal::TERM);
         self.wait(wait::SOON)
     }
+}
+
+/// How it ended, once it has.
+fn ended(child: &mut Child, reaped: &mut bool) -> Option<ExitStatus> {
+    let status = child.try_wait().expect("it is our child");
+    *reaped |= status.is_some();
+    status
 }
 
 impl Drop for Process {

@@ -1,19 +1,29 @@
-//! A TCP proxy that can be cut: for clients that lose their server while both live on.
+//! A TCP proxy that can be cut, or lose what the server says: for clients that lose their server while both live on.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
+
+/// What passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passes {
+    Everything,
+    /// What the client says.
+    Requests,
+    Nothing,
+}
 
 /// Passes connections on to one address while it is open.
 #[derive(Debug)]
 pub struct Proxy {
     /// `127.0.0.1:port`.
     pub address: String,
-    open: Arc<watch::Sender<bool>>,
+    passes: Arc<watch::Sender<Passes>>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -23,8 +33,8 @@ impl Proxy {
         let target: SocketAddr = target.parse().expect("an address");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = listener.local_addr().expect("bound").to_string();
-        let open = Arc::new(watch::channel(true).0);
-        let gate = Arc::clone(&open);
+        let passes = Arc::new(watch::channel(Passes::Everything).0);
+        let gate = Arc::clone(&passes);
         let task = tokio::spawn(async move {
             loop {
                 let Ok((client, _)) = listener.accept().await else {
@@ -35,32 +45,51 @@ impl Proxy {
         });
         Self {
             address,
-            open,
+            passes,
             _task: AbortOnDropHandle::new(task),
         }
     }
 
     /// Resets what is open and refuses what comes.
     pub fn cut(&self) {
-        self.open.send_replace(false);
+        self.passes.send_replace(Passes::Nothing);
+    }
+
+    /// What the server says is lost from now on; it is to be cut then, for who misses a part understands no more.
+    pub fn lose_answers(&self) {
+        self.passes.send_replace(Passes::Requests);
     }
 
     /// Passes again.
     pub fn heal(&self) {
-        self.open.send_replace(true);
+        self.passes.send_replace(Passes::Everything);
     }
 }
 
-async fn pass(mut client: TcpStream, target: SocketAddr, mut open: watch::Receiver<bool>) {
-    if !*open.borrow_and_update() {
+async fn pass(mut client: TcpStream, target: SocketAddr, mut passes: watch::Receiver<Passes>) {
+    if *passes.borrow_and_update() == Passes::Nothing {
         return;
     }
     let Ok(mut server) = TcpStream::connect(target).await else {
         return;
     };
+    let (mut requests, to_client) = client.split();
+    let (answers, mut to_server) = server.split();
+    let gate = passes.clone();
     tokio::select! {
-        // Either way both sockets are dropped, which is what a cut is.
-        _ = copy_bidirectional(&mut client, &mut server) => {}
-        _ = open.wait_for(|open| !open) => {}
+        // Any way both sockets are dropped, which is what a cut is.
+        _ = copy(&mut requests, &mut to_server) => {}
+        () = answer(answers, to_client, &gate) => {}
+        _ = passes.wait_for(|passes| *passes == Passes::Nothing) => {}
+    }
+}
+
+async fn answer(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, passes: &watch::Receiver<Passes>) {
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(bytes @ 1..) = from.read(&mut buffer).await {
+        let answers = *passes.borrow() == Passes::Everything;
+        if answers && to.write_all(&buffer[..bytes]).await.is_err() {
+            return;
+        }
     }
 }

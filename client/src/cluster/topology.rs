@@ -7,8 +7,8 @@ use std::sync::Arc;
 use nyala_coordinator::ids::{
     BrokerId, LeaderEpoch, PartitionIndex, TopicId, TopicName, TopicPartition,
 };
+use nyala_coordinator::recipes::balance::Slot;
 
-use crate::producer::Slot;
 use crate::wire::ErrorCode;
 
 /// Brokers and partitions at one moment.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nyala_coordinator::ids::{BrokerId, TopicName, TopicPartition};
+use nyala_coordinator::ids::{TopicName, TopicPartition};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -20,7 +20,6 @@ use crate::cluster::{Cluster, Purpose};
 use crate::connection::Connection;
 use crate::error::{ClusterError, ConnectionError, ConsumerError};
 use crate::wire::ErrorCode;
-use crate::wire::messages::find_coordinator::FindCoordinatorRequest;
 use crate::wire::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use crate::wire::messages::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
@@ -37,7 +36,6 @@ const COMMIT_WAIT: Duration = Duration::from_secs(60);
 /// Tries without a coordinator before that is worth a warning.
 const MISSED_ALARM: u32 = 50;
 /// The versions that are spoken here; newer ones add nothing that is used.
-const FIND_COORDINATOR_VERSION_MAX: i16 = 2;
 const JOIN_VERSION_MAX: i16 = 5;
 const OFFSET_FETCH_VERSION_MAX: i16 = 5;
 
@@ -443,23 +441,8 @@ impl Driver {
 }
 
 async fn find(cluster: &Cluster, group: &str) -> Result<Connection, End> {
-    let node = coordinator(cluster, group).await?;
+    let node = cluster.find_coordinator(group).await?;
     Ok(cluster.connection_for(node, Purpose::Group).await?)
-}
-
-/// The broker that coordinates `group`.
-pub(crate) async fn coordinator(cluster: &Cluster, group: &str) -> Result<BrokerId, ClusterError> {
-    let request = FindCoordinatorRequest {
-        key: group.to_owned(),
-        ..FindCoordinatorRequest::default()
-    };
-    let cap = FIND_COORDINATOR_VERSION_MAX;
-    let found = cluster.ask_around(&request, cap).await?;
-    let code = ErrorCode::from(found.error_code);
-    if code.is_error() {
-        return Err(ClusterError::refused(code, found.error_message));
-    }
-    Ok(BrokerId(found.node_id))
 }
 
 fn millis(duration: Duration) -> i32 {

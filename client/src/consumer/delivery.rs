@@ -10,7 +10,7 @@
 //! Every assignment of a partition has its own number, so that nothing fetched or committed for an
 //! earlier one is taken for the present one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use tokio::sync::{Notify, oneshot};
 use super::rebalance::FencingToken;
 use super::record::{ConsumerRecord, Cursor};
 use crate::error::ConsumerError;
+pub(crate) use progress::Progress;
 
 /// Errors that wait for the application; the oldest go first.
 const ERRORS_MAX: usize = 16;
@@ -33,11 +34,19 @@ const CORRUPT_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct AssignmentId(u64);
 
+/// By what a member of a ZooKeeper group holds a partition, and may commit its offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) token: FencingToken,
+    /// Number of the fence in `offsets.rs`: what belongs to an earlier one is not written any more.
+    pub(crate) fence: u64,
+}
+
 /// One partition that this consumer reads.
 #[derive(Debug)]
 struct Share {
     id: AssignmentId,
-    token: Option<FencingToken>,
+    claim: Option<Claim>,
     fetch_offset: i64,
     /// Leader epoch of the last batch that was fetched, or -1.
     fetch_epoch: i32,
@@ -58,6 +67,10 @@ struct Share {
 #[derive(Debug, Default)]
 struct State {
     shares: BTreeMap<TopicPartition, Share>,
+    /// Shares in doubt.
+    parked: BTreeMap<TopicPartition, Share>,
+    /// What was handed out of these was not committed, and is another's by now.
+    lost: BTreeSet<TopicPartition>,
     errors: VecDeque<ConsumerError>,
     next_id: u64,
     /// Partition that was served last: the next one goes first.
@@ -103,14 +116,6 @@ pub(crate) struct Fetched {
     pub(crate) epoch: i32,
 }
 
-/// How far a partition was handled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Progress {
-    pub(crate) target: TopicPartition,
-    pub(crate) id: AssignmentId,
-    pub(crate) offset: i64,
-}
-
 impl Delivery {
     pub(crate) fn new(waiting_bytes_max: usize, session: Option<Session>) -> Self {
         Self {
@@ -144,12 +149,12 @@ impl Delivery {
     }
 
     /// Starts to read a partition at `offset`.
-    pub(crate) fn assign(&self, target: TopicPartition, offset: i64, token: Option<FencingToken>) {
+    pub(crate) fn assign(&self, target: TopicPartition, offset: i64, claim: Option<Claim>) {
         let mut state = self.state.lock();
         state.next_id += 1;
         let share = Share {
             id: AssignmentId(state.next_id),
-            token,
+            claim,
             fetch_offset: offset,
             fetch_epoch: -1,
             waiting: VecDeque::new(),
@@ -161,6 +166,11 @@ impl Delivery {
             leaving: false,
             left: None,
         };
+        if let Some(parked) = state.parked.remove(&target)
+            && parked.delivered > parked.committed
+        {
+            state.lost.insert(target.clone());
+        }
         state.shares.insert(target, share);
         drop(state);
         self.hungry.notify_one();
@@ -170,7 +180,7 @@ impl Delivery {
     pub(crate) fn leave(&self, target: &TopicPartition) -> oneshot::Receiver<()> {
         let (left, gone) = oneshot::channel();
         let mut state = self.state.lock();
-        if let Some(share) = state.shares.get_mut(target) {
+        if let Some(share) = state.held_mut(target) {
             share.leaving = true;
             share.waiting.clear();
             share.waiting_bytes = 0;
@@ -184,59 +194,30 @@ impl Delivery {
 
     /// Takes a partition away and says how far it was handled.
     pub(crate) fn remove(&self, target: &TopicPartition) -> Option<Progress> {
-        let share = self.state.lock().shares.remove(target)?;
+        let mut state = self.state.lock();
+        let parked = state.parked.remove(target);
+        let share = state.shares.remove(target).or(parked)?;
+        if share.delivered > share.committed {
+            state.lost.insert(target.clone());
+        }
+        drop(state);
         self.hungry.notify_one();
-        Some(Progress {
-            target: target.clone(),
-            id: share.id,
-            offset: share.handled,
-        })
-        .filter(|_| share.handled > share.committed)
+        share.progress(target)
     }
 
     /// Takes everything away.
     pub(crate) fn remove_all(&self) {
-        self.state.lock().shares.clear();
-    }
-
-    /// How far a leaving partition was handled, if that is not committed yet.
-    pub(crate) fn progress(&self, target: &TopicPartition) -> Option<Progress> {
-        let state = self.state.lock();
-        let share = state.shares.get(target)?;
-        (share.handled > share.committed).then(|| Progress {
-            target: target.clone(),
-            id: share.id,
-            offset: share.handled,
-        })
-    }
-
-    /// Everything that is handled and not committed.
-    pub(crate) fn uncommitted(&self) -> Vec<Progress> {
-        let state = self.state.lock();
-        let all = state.shares.iter().filter(|(_, s)| s.handled > s.committed);
-        all.map(|(target, s)| Progress {
-            target: target.clone(),
-            id: s.id,
-            offset: s.handled,
-        })
-        .collect()
-    }
-
-    /// `progress` is committed.
-    pub(crate) fn committed(&self, progress: &Progress) {
         let mut state = self.state.lock();
-        if let Some(share) = state.shares.get_mut(&progress.target)
-            && share.id == progress.id
-        {
-            share.committed = share.committed.max(progress.offset);
-        }
+        state.shares.clear();
+        state.parked.clear();
+        state.lost.clear();
     }
 
     /// The partitions that are read now, with the offset of what comes next and the token.
     pub(crate) fn positions(&self) -> BTreeMap<TopicPartition, (i64, Option<FencingToken>)> {
         let state = self.state.lock();
         let all = state.shares.iter().filter(|(_, s)| !s.leaving);
-        all.map(|(target, s)| (target.clone(), (s.delivered, s.token)))
+        all.map(|(target, s)| (target.clone(), (s.delivered, s.claim.map(|c| c.token))))
             .collect()
     }
 
@@ -292,12 +273,13 @@ impl Delivery {
     /// Goes on at `offset`, whatever was to come: the old place is out of range.
     pub(crate) fn reset(&self, need: &Need, offset: i64) {
         let mut state = self.state.lock();
+        state.next_id += 1;
+        let id = AssignmentId(state.next_id);
         if let Some(share) = state.shares.get_mut(&need.target)
             && share.id == need.id
             && share.fetch_offset == need.offset
         {
-            share.fetch_offset = offset;
-            share.fetch_epoch = -1;
+            share.go_to(id, offset);
         }
         drop(state);
         self.hungry.notify_one();
@@ -313,6 +295,7 @@ impl Delivery {
         {
             share.rewind(share.delivered.min(end));
             share.handled = share.handled.min(share.delivered);
+            share.committed = share.committed.min(share.delivered);
         }
         drop(state);
         self.hungry.notify_one();
@@ -341,19 +324,6 @@ impl Delivery {
         }
         drop(state);
         self.arrived.notify_one();
-    }
-
-    /// The application asks for more: all that it was given is handled.
-    pub(crate) fn handled(&self) {
-        let mut state = self.state.lock();
-        state.last_poll = Some(clock::now());
-        for share in state.shares.values_mut() {
-            share.handled = share.delivered;
-            if let Some(left) = share.left.take() {
-                // Whoever waited may have given up.
-                let _ = left.send(());
-            }
-        }
     }
 
     /// Up to `max` records of one partition, the partitions taking turns.
@@ -418,10 +388,7 @@ impl Delivery {
         let Some(share) = state.shares.get_mut(target) else {
             return false;
         };
-        share.id = id;
-        share.rewind(offset);
-        share.handled = offset;
-        share.committed = share.committed.min(offset);
+        share.go_to(id, offset);
         drop(state);
         self.hungry.notify_one();
         true
@@ -431,6 +398,16 @@ impl Delivery {
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
         self.arrived.notify_one();
+    }
+}
+
+impl State {
+    /// One that this consumer reads, or that is in doubt.
+    fn held_mut(&mut self, target: &TopicPartition) -> Option<&mut Share> {
+        match self.shares.get_mut(target) {
+            Some(share) => Some(share),
+            None => self.parked.get_mut(target),
+        }
     }
 }
 
@@ -457,6 +434,14 @@ impl Share {
         Ok(())
     }
 
+    /// Goes on at `offset`; what was fetched or committed of before is not of this.
+    fn go_to(&mut self, id: AssignmentId, offset: i64) {
+        self.id = id;
+        self.rewind(offset);
+        self.handled = offset;
+        self.committed = self.committed.min(offset);
+    }
+
     /// Goes back to `offset`, with nothing waiting.
     fn rewind(&mut self, offset: i64) {
         self.delivered = offset;
@@ -479,5 +464,7 @@ fn turns(
     order.map(|(target, _)| target.clone()).collect()
 }
 
+mod parked;
+mod progress;
 #[cfg(test)]
 mod tests;

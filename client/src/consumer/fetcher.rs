@@ -157,6 +157,8 @@ impl Fetcher {
             }
             Event::Reset(need, Ok(offset)) => {
                 self.busy.remove(&need.target);
+                let (target, before) = (&need.target, need.offset);
+                tracing::warn!(%target, before, offset, "the log does not reach there: going on by auto.offset.reset");
                 self.delivery.reset(&need, offset);
             }
             Event::Reset(need, Err(error)) => {

@@ -33,7 +33,6 @@ pub mod protocol;
 mod rebalance;
 mod record;
 
-pub(crate) use classic::coordinator;
 pub use config::{ConsumerBuilder, ConsumerConfig};
 pub(crate) use fetcher::WholeBatches;
 pub use rebalance::FencingToken;
@@ -148,7 +147,7 @@ impl Consumer {
     ) -> Result<Vec<ConsumerRecord>, ConsumerError> {
         let deadline = Instant::now() + timeout;
         loop {
-            self.delivery.handled();
+            self.delivery.let_go();
             let records = self.delivery.take(max)?;
             if !records.is_empty() {
                 return Ok(records);
@@ -197,19 +196,26 @@ impl Consumer {
     }
 
     /// Commits everything that was handed out: by this call the application says that it is handled.
+    ///
+    /// [`ConsumerError::Fenced`]: something of it is another's by now, which reads it again.
     pub async fn commit(&mut self) -> Result<(), ConsumerError> {
         if self.config.group.is_none() {
             return Err(ConsumerError::NoGroup);
         }
-        self.delivery.handled();
+        match self.cluster.session().is_some() {
+            // What is leaving goes when this is committed: the driver lets go of it.
+            true => self.delivery.handled(),
+            false => self.delivery.let_go(),
+        }
         self.ask(Command::Commit).await
     }
 
     /// Leaves the group after a commit of all that was handed out (with `enable.auto.commit`).
     ///
-    /// Waits 30 s at most; after [`ConsumerError::Interrupted`] it is not known whether that was committed.
+    /// Waits 30 s at most; after [`ConsumerError::Interrupted`] it is not known whether that was committed, as where
+    /// ZooKeeper is away. After [`ConsumerError::Fenced`] it was not: another reads it again.
     pub async fn close(self) -> Result<(), ConsumerError> {
-        self.delivery.handled();
+        self.delivery.let_go();
         self.delivery.close();
         let left = tokio::time::timeout(CLOSE_TIMEOUT, self.ask(Command::Close)).await;
         left.unwrap_or(Err(ConsumerError::Interrupted))

@@ -2,8 +2,8 @@
 //!
 //! One task. Operations on ZooKeeper run beside it and come back as events; those of an ended
 //! session are dropped before the next one registers, so that none of them can touch what belongs
-//! to another member by then. The session's lease is watched: once it ends, everything is dropped,
-//! whatever the state of the connection says.
+//! to another member by then. The session's lease is watched: once it ends, nothing is handed out any more,
+//! whatever the state of the connection says; what was owned is parked until it is known whose it is.
 
 mod member;
 
@@ -22,11 +22,12 @@ use nyala_coordinator::watched::Watched;
 use tokio::sync::{oneshot, watch};
 
 use super::alone::of_topics;
+use super::delivery::Progress;
 use super::offsets::GroupOffsets;
 use super::rebalance::{Effect, Event, FencingToken, Rebalance};
 use super::{Command, Parts};
 use crate::error::ConsumerError;
-use member::Member;
+use member::{Begin, Member};
 use nyala_coordinator::recipes::balance::Subscriptions;
 
 /// Pause before a failed operation on ZooKeeper is tried again.
@@ -42,16 +43,9 @@ type Reply = oneshot::Sender<Result<(), ConsumerError>>;
 enum Done {
     Event(Event),
     Registered(u64, Option<Watched<Subscriptions>>),
-    Started {
-        target: TopicPartition,
-        token: FencingToken,
-        offset: i64,
-    },
-    Committed(
-        Result<(), ConsumerError>,
-        Vec<TopicPartition>,
-        Option<Reply>,
-    ),
+    Started(TopicPartition, Begin),
+    Revoked(TopicPartition, Result<(), ConsumerError>),
+    Committed(Result<(), ConsumerError>, Vec<Progress>, Option<Reply>),
     Nothing,
     Left,
 }
@@ -76,6 +70,8 @@ pub(super) struct Driver {
     touched: BTreeSet<TopicPartition>,
     committing: bool,
     closing: Option<Reply>,
+    /// A partition was given up without its last commit.
+    unsaved: Option<ConsumerError>,
 }
 
 impl Driver {
@@ -91,6 +87,7 @@ impl Driver {
             group: group.into(),
             id: id.as_str().into(),
             registered: Arc::new(watch::Sender::new(0)),
+            turn: Arc::default(),
         };
         Self {
             machine: Rebalance::new(id),
@@ -107,6 +104,7 @@ impl Driver {
             touched: BTreeSet::new(),
             committing: false,
             closing: None,
+            unsaved: None,
         }
     }
 
@@ -183,7 +181,7 @@ impl Driver {
         }
         self.ops = FuturesUnordered::new();
         self.starting.clear();
-        self.parts.delivery.remove_all();
+        self.parts.delivery.lose_all();
         self.parts.delivery.set_generation(generation);
         self.committing = false;
         self.generation = generation;
@@ -238,17 +236,14 @@ impl Driver {
             Effect::Drop(target) => {
                 self.owned.remove(&target);
                 self.stop_start(&target);
-                self.parts.delivery.remove(&target);
+                self.parts.delivery.park(&target);
             }
-            Effect::Release(target) => self.ops.push(Box::pin(async move {
-                member.release(&target).await;
+            Effect::Release(target, token) => self.ops.push(Box::pin(async move {
+                member.release(&target, token).await;
                 Done::Event(Event::Released { generation, target })
             })),
             Effect::Unregister => self.ops.push(Box::pin(async move {
-                let left = member.registry.leave_group(&member.group, &member.id).await;
-                if let Err(error) = left {
-                    tracing::debug!(%error, "the member's znode goes with its session");
-                }
+                member.leave().await;
                 Done::Left
             })),
         }
@@ -259,10 +254,11 @@ impl Driver {
         let topics = self.parts.config.topics.iter();
         let subscription: BTreeMap<String, i32> =
             topics.map(|t| (t.as_str().to_owned(), 1)).collect();
-        let touched = std::mem::take(&mut self.touched);
         // Under the same session what was claimed is still ours, and the machine knows.
-        let first = *member.registered.borrow() != generation;
-        let clear = if first { touched } else { BTreeSet::new() };
+        let clear = match *member.registered.borrow() != generation {
+            true => std::mem::take(&mut self.touched),
+            false => BTreeSet::new(),
+        };
         let watched = self.members.is_some();
         self.ops.push(Box::pin(async move {
             for target in &clear {
@@ -291,13 +287,7 @@ impl Driver {
             loop {
                 let begun = member.begin(&cluster, &target, token, reset).await;
                 match begun {
-                    Ok(Some(offset)) => {
-                        return Done::Started {
-                            target,
-                            token,
-                            offset,
-                        };
-                    }
+                    Ok(Some(begin)) => return Done::Started(target, begin),
                     Ok(None) => {}
                     Err(ConsumerError::Registry { error, .. }) if error.is_transient() => {}
                     Err(error) => delivery.report(error),
@@ -329,40 +319,57 @@ impl Driver {
             {
                 tracing::warn!(%target, "given up although its records are not handled");
             }
-            if let Some(progress) = delivery.progress(&target).filter(|_| config.auto_commit) {
-                member.commit_last(&progress).await;
-            }
+            let committed = match config.auto_commit {
+                true => member.commit_last(&delivery, &target).await,
+                false => Ok(()),
+            };
+            // Not before a commit under way, which may be of this, too.
+            let _turn = member.turn.lock().await;
             delivery.remove(&target);
             member.offsets.forget(&target).await;
-            Done::Event(Event::LetGo { target })
+            Done::Revoked(target, committed)
         }));
     }
 
     fn auto_commit(&mut self) {
         if self.parts.config.auto_commit && self.up {
+            self.tell_lost();
             self.commit(None);
         }
     }
 
+    /// Who has commits made for him has nobody to tell but the log.
+    fn tell_lost(&self) {
+        if let Some(target) = self.parts.delivery.take_lost() {
+            tracing::warn!(%target, "what was handed out was not committed before the session ended: another reads it again");
+        }
+    }
+
     fn commit(&mut self, reply: Option<Reply>) {
-        let progress = self.parts.delivery.uncommitted();
-        if reply.is_none() && (self.committing || progress.is_empty()) {
+        let (member, delivery) = (self.member.clone(), Arc::clone(&self.parts.delivery));
+        if reply.is_none() && (self.committing || delivery.uncommitted().is_empty()) {
             return;
         }
         self.committing = true;
-        let (member, delivery) = (self.member.clone(), Arc::clone(&self.parts.delivery));
         self.ops.push(Box::pin(async move {
             let (mut outcome, mut fenced) = (Ok(()), Vec::new());
-            for progress in progress {
+            let _turn = member.turn.lock().await;
+            for progress in delivery.uncommitted() {
                 match member.commit(&progress).await {
                     Ok(()) => delivery.committed(&progress),
                     Err(error) => {
                         if matches!(error, ConsumerError::Fenced { .. }) {
-                            fenced.push(progress.target);
+                            fenced.push(progress);
                         }
                         outcome = Err(error);
                     }
                 }
+            }
+            delivery.let_go_handled();
+            if reply.is_some()
+                && let Some(target) = delivery.take_lost()
+            {
+                outcome = Err(ConsumerError::Fenced { target });
             }
             Done::Committed(outcome, fenced, reply)
         }));
@@ -373,6 +380,7 @@ impl Driver {
             Command::Commit(reply) => self.commit(Some(reply)),
             Command::Close(reply) => {
                 self.closing = Some(reply);
+                self.tell_lost();
                 if self.up {
                     self.apply(Event::Close);
                 } else {
@@ -384,11 +392,25 @@ impl Driver {
     }
 
     fn leave_done(&mut self) {
+        let unsaved = self.unsaved();
         self.parts.delivery.remove_all();
         if let Some(reply) = self.closing.take() {
             // The handle may have stopped waiting.
-            let _ = reply.send(Ok(()));
+            let _ = reply.send(unsaved.map_or(Ok(()), Err));
         }
+    }
+
+    /// Why what was handed out is not all committed, where that was to be.
+    fn unsaved(&mut self) -> Option<ConsumerError> {
+        if !self.parts.config.auto_commit {
+            return None;
+        }
+        let delivery = &self.parts.delivery;
+        let lost = |target| ConsumerError::Fenced { target };
+        let open = || !delivery.uncommitted().is_empty();
+        (self.unsaved.take())
+            .or_else(|| delivery.take_lost().map(lost))
+            .or_else(|| open().then_some(ConsumerError::Interrupted))
     }
 
     fn done(&mut self, done: Done) {
@@ -404,13 +426,20 @@ impl Driver {
                 }
                 tracing::debug!(group = %self.member.group, generation, "member registered");
             }
-            Done::Started {
-                target,
-                token,
-                offset,
-            } => {
+            Done::Started(target, begin) => {
                 self.starting.remove(&target);
-                self.parts.delivery.assign(target, offset, Some(token));
+                let delivery = &self.parts.delivery;
+                // Only what was in doubt is there to be resumed.
+                if !(begin.same && delivery.resume(&target, begin.claim)) {
+                    delivery.assign(target, begin.offset, Some(begin.claim));
+                }
+            }
+            Done::Revoked(target, committed) => {
+                if let Err(error) = committed {
+                    tracing::warn!(%error, "the last offset of a partition was not committed");
+                    self.unsaved = Some(error).filter(|_| self.closing.is_some());
+                }
+                self.apply(Event::LetGo { target });
             }
             Done::Committed(outcome, fenced, reply) => {
                 self.committing = false;
@@ -422,8 +451,8 @@ impl Driver {
                         }
                     }
                 }
-                for target in fenced {
-                    self.restart(&target);
+                for progress in fenced {
+                    self.restart(&progress);
                 }
             }
         }
@@ -431,11 +460,22 @@ impl Driver {
 
     /// Somebody else wrote the offset, an operator perhaps: begin again from there if the
     /// partition is still ours.
-    fn restart(&mut self, target: &TopicPartition) {
-        self.parts.delivery.remove(target);
-        if let Some(token) = self.owned.get(target).copied() {
+    fn restart(&mut self, progress: &Progress) {
+        let target = &progress.target;
+        if self.parts.delivery.fenced(progress)
+            && let Some(token) = self.owned.get(target).copied()
+        {
             self.start(target.clone(), token);
         }
+    }
+}
+
+impl Drop for Driver {
+    /// The session may be shared, and live on: nobody else would give back what is this member's.
+    fn drop(&mut self) {
+        let touched = std::mem::take(&mut self.touched);
+        let give_back = self.member.clone().give_back(touched);
+        self.session.in_background(give_back);
     }
 }
 

@@ -5,6 +5,7 @@
 //! the way is refused (KAFKA-1075). So a committed offset never goes back by accident.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nyala_coordinator::ids::TopicPartition;
 use nyala_coordinator::registry::payloads::decode_group_offset;
@@ -12,6 +13,7 @@ use nyala_coordinator::registry::{Registry, RegistryError, paths};
 use nyala_coordinator::session::{Acl, CreateMode, Session, ZkError};
 use tokio::sync::Mutex;
 
+use super::delivery::{Claim, Progress};
 use super::rebalance::FencingToken;
 use crate::error::ConsumerError;
 
@@ -22,12 +24,17 @@ pub(crate) struct GroupOffsets {
     group: String,
     /// Partitions that this member may commit, with the version that its next write replaces.
     fences: Mutex<BTreeMap<TopicPartition, Fence>>,
+    numbers: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Fence {
+    /// Creation and version of the node: one that was made anew has the same versions again.
+    czxid: i64,
     version: i32,
-    token: FencingToken,
+    claim: Claim,
+    /// An offset of which it is not known whether it was written: the answer never came.
+    unsure: Option<i64>,
 }
 
 impl GroupOffsets {
@@ -36,6 +43,7 @@ impl GroupOffsets {
             session: registry.session().clone(),
             group: group.to_owned(),
             fences: Mutex::new(BTreeMap::new()),
+            numbers: AtomicU64::new(1),
         }
     }
 
@@ -58,14 +66,14 @@ impl GroupOffsets {
         target: &TopicPartition,
         offset: i64,
         token: FencingToken,
-    ) -> Result<Option<()>, ConsumerError> {
+    ) -> Result<Option<Claim>, ConsumerError> {
         let mut fences = self.fences.lock().await;
         let path = paths::group_offset(&self.group, target);
         let fault = |e| self.fault(&path, e);
         let data = offset.to_string().into_bytes();
         // Another server may lag behind what the last owner wrote (reliability: sync before reading).
         self.session.sync(&path).await.map_err(fault)?;
-        let version = match self.session.get_if_exists(&path).await.map_err(fault)? {
+        let stat = match self.session.get_if_exists(&path).await.map_err(fault)? {
             Some(node) => {
                 if decode_group_offset(&node.data).is_ok_and(|found| found != offset) {
                     return Ok(None);
@@ -75,7 +83,7 @@ impl GroupOffsets {
                     .set(&path, &data, Some(node.stat.version))
                     .await
                 {
-                    Ok(stat) => stat.version,
+                    Ok(stat) => stat,
                     Err(ZkError::BadVersion | ZkError::NoNode | ZkError::Unknown) => {
                         return Ok(None);
                     }
@@ -87,7 +95,7 @@ impl GroupOffsets {
                 self.session.ensure_path(&parent).await.map_err(fault)?;
                 let mode = CreateMode::Persistent;
                 match self.session.create(&path, &data, mode, Acl::Default).await {
-                    Ok(created) => created.stat.version,
+                    Ok(created) => created.stat,
                     Err(ZkError::NodeExists | ZkError::NoNode | ZkError::Unknown) => {
                         return Ok(None);
                     }
@@ -95,21 +103,81 @@ impl GroupOffsets {
                 }
             }
         };
-        fences.insert(target.clone(), Fence { version, token });
-        Ok(Some(()))
+        let fence = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let claim = Claim { token, fence };
+        let fence = Fence {
+            czxid: stat.czxid,
+            version: stat.version,
+            claim,
+            unsure: None,
+        };
+        fences.insert(target.clone(), fence);
+        Ok(Some(claim))
     }
 
-    /// Commits `offset` as the next to read.
-    pub(crate) async fn commit(
+    /// The committed offset, if this member wrote it under the claim `token` and nobody has written
+    /// since: it may go on from where its application is, which is there or further.
+    pub(crate) async fn untouched(
         &self,
         target: &TopicPartition,
-        offset: i64,
-    ) -> Result<(), ConsumerError> {
+        token: FencingToken,
+    ) -> Result<Option<(i64, Claim)>, ConsumerError> {
+        let mut fences = self.fences.lock().await;
+        match fences.get(target) {
+            Some(fence) if fence.claim.token == token => {}
+            _ => return Ok(None),
+        }
+        let seen = self.look(&mut fences, target).await?;
+        Ok(seen.map(|(fence, offset)| (offset, fence.claim)))
+    }
+
+    /// Looks whether the offset is what this member wrote last, and settles a write that was left
+    /// unsure. `None`: somebody else wrote, and it commits nothing more.
+    async fn look(
+        &self,
+        fences: &mut BTreeMap<TopicPartition, Fence>,
+        target: &TopicPartition,
+    ) -> Result<Option<(Fence, i64)>, ConsumerError> {
+        let Some(fence) = fences.get_mut(target) else {
+            return Ok(None);
+        };
+        let path = paths::group_offset(&self.group, target);
+        let fault = |e| self.fault(&path, e);
+        // What was on its way over an earlier connection is in by then, or never will be.
+        self.session.sync(&path).await.map_err(fault)?;
+        let node = self.session.get_if_exists(&path).await.map_err(fault)?;
+        let found = node.filter(|n| n.stat.czxid == fence.czxid);
+        let found = found.and_then(|n| Some((n.stat.version, decode_group_offset(&n.data).ok()?)));
+        let next = fence.version.wrapping_add(1);
+        match found {
+            Some((version, offset))
+                if version == fence.version
+                    || (version == next && fence.unsure == Some(offset)) =>
+            {
+                fence.version = version;
+                fence.unsure = None;
+                Ok(Some((*fence, offset)))
+            }
+            _ => {
+                fences.remove(target);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Commits how far a partition was handled, if that was under the present fence.
+    pub(crate) async fn commit(&self, progress: &Progress) -> Result<(), ConsumerError> {
+        let (target, offset) = (&progress.target, progress.offset);
         let mut fences = self.fences.lock().await;
         let fenced = || ConsumerError::Fenced {
             target: target.clone(),
         };
-        let fence = fences.get(target).copied().ok_or_else(fenced)?;
+        let fence = fences.get(target).copied();
+        let fence = fence.filter(|fence| Some(fence.claim) == progress.claim);
+        let mut fence = fence.ok_or_else(fenced)?;
+        if fence.unsure.is_some() {
+            (fence, _) = self.look(&mut fences, target).await?.ok_or_else(fenced)?;
+        }
         let path = paths::group_offset(&self.group, target);
         let data = offset.to_string().into_bytes();
         match self.session.set(&path, &data, Some(fence.version)).await {
@@ -122,23 +190,13 @@ impl GroupOffsets {
                 fences.remove(target);
                 Err(fenced())
             }
-            Err(ZkError::Unknown) => {
-                // It may have been written. While the owner znode is ours nobody else writes here.
-                let node = self.session.get_if_exists(&path).await;
-                let node = node.map_err(|e| self.fault(&path, e))?;
-                let version = node.map(|n| n.stat.version);
-                match version.filter(|v| (fence.version..=fence.version + 1).contains(v)) {
-                    Some(version) if self.owns(target, fence.token).await => {
-                        fences.insert(target.clone(), Fence { version, ..fence });
-                        Err(self.fault(&path, ZkError::Unknown))
-                    }
-                    _ => {
-                        fences.remove(target);
-                        Err(fenced())
-                    }
+            Err(error) => {
+                if error == ZkError::Unknown {
+                    let unsure = Some(offset);
+                    fences.insert(target.clone(), Fence { unsure, ..fence });
                 }
+                Err(self.fault(&path, error))
             }
-            Err(e) => Err(self.fault(&path, e)),
         }
     }
 

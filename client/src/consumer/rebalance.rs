@@ -11,9 +11,11 @@
 //!   (nothing) --------> Claiming ----> Waiting ------------> Claiming
 //!       ^                  | claimed
 //!       |  released        v             not mine            application let go
-//!   Releasing <--------- Owned --------------------> Revoking ------------> Releasing
+//!   Releasing           Owned ---------------------> Revoking ------------> Releasing
 //!
-//!   session down: what is held is Adrift (perhaps still ours, perhaps not) until it is up again
+//!   session down: what is Owned is Adrift (perhaps still ours, perhaps not) until it is up again,
+//!   then it is claimed as before, or, not mine any more, Revoking;
+//!   the rest goes on: what is under way on ZooKeeper is answered when it is back
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,8 +80,8 @@ pub(crate) enum Effect {
     Revoke(TopicPartition),
     /// Hand out nothing more, at once: it may be another's by now. No answer.
     Drop(TopicPartition),
-    /// Delete the owner znode; answer with `Released`.
-    Release(TopicPartition),
+    /// Delete the owner znode of this claim; answer with `Released`.
+    Release(TopicPartition, FencingToken),
     /// Delete the member's znode: nothing is held any more.
     Unregister,
 }
@@ -88,10 +90,10 @@ pub(crate) enum Effect {
 enum Holding {
     Claiming,
     Waiting,
-    Owned,
-    Revoking,
+    Owned(FencingToken),
+    Revoking(FencingToken),
     Releasing,
-    Adrift,
+    Adrift(FencingToken),
 }
 
 /// One member. Invariant: reads only partitions that are `Owned`, and only while the session is up.
@@ -143,8 +145,7 @@ impl Rebalance {
                 self.busy(target, &mut effects);
             }
             Event::Released { generation, target } if generation == self.generation => {
-                let gone = [Some(&Holding::Releasing), Some(&Holding::Adrift)];
-                if gone.contains(&self.holdings.get(&target)) {
+                if self.holdings.get(&target) == Some(&Holding::Releasing) {
                     self.holdings.remove(&target);
                 }
             }
@@ -156,8 +157,8 @@ impl Rebalance {
                 }
             }
             Event::LetGo { target } => {
-                if self.holdings.get(&target) == Some(&Holding::Revoking) {
-                    self.release(target, &mut effects);
+                if let Some(Holding::Revoking(token)) = self.holdings.get(&target).copied() {
+                    self.release(target, token, &mut effects);
                 }
             }
             Event::Close => self.closing = true,
@@ -180,24 +181,27 @@ impl Rebalance {
 
     fn session_down(&mut self, effects: &mut Vec<Effect>) {
         self.up = false;
-        self.holdings.retain(|target, holding| {
-            if matches!(holding, Holding::Owned | Holding::Revoking) {
+        for (target, holding) in &mut self.holdings {
+            // What is revoked hands out nothing any more, and its last commit is fenced.
+            if let Holding::Owned(token) = *holding {
                 effects.push(Effect::Drop(target.clone()));
+                *holding = Holding::Adrift(token);
             }
-            let keep = *holding != Holding::Waiting;
-            *holding = Holding::Adrift;
-            keep
-        });
+        }
     }
 
     fn claimed(&mut self, target: TopicPartition, token: FencingToken, effects: &mut Vec<Effect>) {
         match self.holdings.get(&target) {
+            Some(Holding::Claiming) if !self.up => {
+                self.holdings.insert(target, Holding::Adrift(token));
+            }
             Some(Holding::Claiming) if self.mine().contains(&target) => {
-                self.holdings.insert(target.clone(), Holding::Owned);
+                self.holdings.insert(target.clone(), Holding::Owned(token));
                 effects.push(Effect::Start(target, token));
             }
-            Some(Holding::Claiming) | None => self.release(target, effects),
-            // The same claim seen twice, or a session that is down: nothing to read now.
+            // The application may still have records of it, from before a silence.
+            Some(Holding::Claiming) | None => self.revoke(target, token, effects),
+            // The same claim seen twice.
             Some(_) => {}
         }
     }
@@ -208,16 +212,22 @@ impl Rebalance {
                 self.holdings.insert(target.clone(), Holding::Waiting);
                 effects.push(Effect::Watch(target));
             }
-            Some(Holding::Claiming | Holding::Adrift) => {
+            Some(Holding::Claiming) => {
                 self.holdings.remove(&target);
             }
             _ => {}
         }
     }
 
-    fn release(&mut self, target: TopicPartition, effects: &mut Vec<Effect>) {
+    fn revoke(&mut self, target: TopicPartition, token: FencingToken, effects: &mut Vec<Effect>) {
+        self.holdings
+            .insert(target.clone(), Holding::Revoking(token));
+        effects.push(Effect::Revoke(target));
+    }
+
+    fn release(&mut self, target: TopicPartition, token: FencingToken, effects: &mut Vec<Effect>) {
         self.holdings.insert(target.clone(), Holding::Releasing);
-        effects.push(Effect::Release(target));
+        effects.push(Effect::Release(target, token));
     }
 
     /// This member's share by the lists as they are known now.
@@ -240,7 +250,7 @@ impl Rebalance {
         }
         let mine = self.mine();
         for target in &mine {
-            if matches!(self.holdings.get(target), None | Some(Holding::Adrift)) {
+            if matches!(self.holdings.get(target), None | Some(Holding::Adrift(_))) {
                 self.holdings.insert(target.clone(), Holding::Claiming);
                 effects.push(Effect::Claim(target.clone()));
             }
@@ -252,16 +262,14 @@ impl Rebalance {
                 continue;
             }
             match holding {
-                Holding::Owned => {
-                    self.holdings.insert(target.clone(), Holding::Revoking);
-                    effects.push(Effect::Revoke(target));
+                Holding::Owned(token) | Holding::Adrift(token) => {
+                    self.revoke(target, token, effects);
                 }
-                Holding::Adrift => self.release(target, effects),
                 Holding::Waiting => {
                     self.holdings.remove(&target);
                 }
                 // Their answers come, and are settled then.
-                Holding::Claiming | Holding::Revoking | Holding::Releasing => {}
+                Holding::Claiming | Holding::Revoking(_) | Holding::Releasing => {}
             }
         }
         if self.closing && self.holdings.is_empty() && !self.left {

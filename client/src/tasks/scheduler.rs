@@ -127,7 +127,7 @@ async fn owner_gone(parts: &Parts) {
 /// Gives the queue back, as far as it is still this session's.
 async fn leave(parts: &Parts, me: &str) {
     let (group, events) = (parts.topics.group(), Topics::log(&parts.topics.events));
-    let released = parts.registry.release_partition(&group, &events).await;
+    let released = parts.registry.release_partition(&group, &events, me).await;
     let left = parts.registry.leave_group(&group, me).await;
     if let Err(error) = released.and(left) {
         tracing::debug!(%error, "the owner's znode goes with its session");

@@ -60,11 +60,17 @@ impl Registry {
         let path = paths::group_member(group, member);
         let data = encode_group_member(subscription, clock::wall_ms());
         self.ensure_group(group).await?;
-        self.create_own(&path, &data).await
+        // What it says may be of an earlier attempt.
+        self.create_own(&path, &data, |_| true).await
     }
 
-    /// Makes an ephemeral node, or finds that it is this session's already.
-    async fn create_own(&self, path: &str, data: &[u8]) -> Result<i64, RegistryError> {
+    /// Makes an ephemeral node, or finds that it is this session's already, and `ours` by what it says.
+    async fn create_own(
+        &self,
+        path: &str,
+        data: &[u8],
+        ours: impl Fn(&[u8]) -> bool,
+    ) -> Result<i64, RegistryError> {
         loop {
             match self
                 .session
@@ -73,11 +79,12 @@ impl Registry {
             {
                 Ok(created) => return Ok(created.stat.czxid),
                 Err(ZkError::NodeExists) => {
-                    let Some(stat) = self.session.exists(path).await.at(path)? else {
+                    let Some(node) = self.session.get_if_exists(path).await.at(path)? else {
                         continue;
                     };
-                    if Some(stat.ephemeral_owner) == self.session.session_id() {
-                        return Ok(stat.czxid);
+                    let owner = Some(node.stat.ephemeral_owner);
+                    if owner == self.session.session_id() && ours(&node.data) {
+                        return Ok(node.stat.czxid);
                     }
                     return Err(ZkError::NodeExists).at(path);
                 }
@@ -89,18 +96,24 @@ impl Registry {
 
     /// Leaves the group, if the member is this session's.
     pub async fn leave_group(&self, group: &str, member: &str) -> Result<(), RegistryError> {
-        self.delete_own(&paths::group_member(group, member)).await
+        let path = paths::group_member(group, member);
+        self.delete_own(&path, |_| true).await
     }
 
-    async fn delete_own(&self, path: &str) -> Result<(), RegistryError> {
+    async fn delete_own(
+        &self,
+        path: &str,
+        ours: impl Fn(&[u8]) -> bool,
+    ) -> Result<(), RegistryError> {
         loop {
-            let Some(stat) = self.session.exists(path).await.at(path)? else {
+            let Some(node) = self.session.get_if_exists(path).await.at(path)? else {
                 return Ok(());
             };
-            if Some(stat.ephemeral_owner) != self.session.session_id() {
+            let owner = Some(node.stat.ephemeral_owner);
+            if owner != self.session.session_id() || !ours(&node.data) {
                 return Ok(());
             }
-            match self.session.delete(path, Some(stat.version)).await {
+            match self.session.delete(path, Some(node.stat.version)).await {
                 Ok(()) | Err(ZkError::NoNode) => return Ok(()),
                 Err(ZkError::Unknown | ZkError::BadVersion) => {}
                 Err(e) => return Err(e).at(path),
@@ -134,7 +147,7 @@ impl Registry {
         Ok((members.collect(), watch))
     }
 
-    /// Claims a partition for `member` in the current session.
+    /// Claims a partition for `member` in the current session, which others may share.
     pub async fn claim_partition(
         &self,
         group: &str,
@@ -143,7 +156,8 @@ impl Registry {
     ) -> Result<OwnerClaim, RegistryError> {
         let path = paths::group_owner(group, tp);
         loop {
-            match self.create_own(&path, member.as_bytes()).await {
+            let ours = |owner: &[u8]| owner == member.as_bytes();
+            match self.create_own(&path, member.as_bytes(), ours).await {
                 Ok(czxid) => return Ok(OwnerClaim::Ours { czxid }),
                 Err(RegistryError::Zk {
                     source: ZkError::NoNode,
@@ -167,13 +181,16 @@ impl Registry {
         }
     }
 
-    /// Gives a partition back, if the claim is this session's.
+    /// Gives a partition back, if the claim is `member`'s in this session.
     pub async fn release_partition(
         &self,
         group: &str,
         tp: &TopicPartition,
+        member: &str,
     ) -> Result<(), RegistryError> {
-        self.delete_own(&paths::group_owner(group, tp)).await
+        let path = paths::group_owner(group, tp);
+        self.delete_own(&path, |owner| owner == member.as_bytes())
+            .await
     }
 
     /// Who owns a partition; the watch fires when that may have changed.

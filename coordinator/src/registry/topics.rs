@@ -178,7 +178,8 @@ impl Registry {
         Ok((legal(&names), watch))
     }
 
-    /// Removes everything about a topic: as controller only.
+    /// Removes everything about a topic: as controller only. What groups of `/consumers` have committed in it goes
+    /// first: those offsets would pass over records of the next topic of that name.
     ///
     /// Its node, its overrides and its mark go in one transaction, the last: a topic made anew under
     /// the name never finds a mark that was meant for its predecessor.
@@ -187,6 +188,7 @@ impl Registry {
         proof: &Controllership,
         topic: &TopicName,
     ) -> Result<(), FencedError> {
+        self.forget_offsets(proof, topic).await?;
         let mut below = self.tree(&paths::topic(topic)).await?;
         let root = below.pop();
         // Leaves first; in pieces, because a packet holds only so many operations.
@@ -199,6 +201,32 @@ impl Registry {
         last.extend(self.tree(&paths::delete_topic(topic)).await?);
         self.write_as_controller(proof, last.iter().map(delete).collect())
             .await?;
+        Ok(())
+    }
+
+    async fn forget_offsets(
+        &self,
+        proof: &Controllership,
+        topic: &TopicName,
+    ) -> Result<(), FencedError> {
+        let groups = match self.session.children(paths::CONSUMERS).await {
+            Ok(names) => names,
+            Err(ZkError::NoNode) => return Ok(()),
+            Err(e) => return Err(MultiError::from(e).into()),
+        };
+        for group in groups {
+            let nodes = self
+                .tree(&paths::group_topic_offsets(&group, topic))
+                .await?;
+            for piece in nodes.chunks(OPS_PER_MULTI) {
+                let ops = piece.iter().map(delete).collect();
+                match self.write_as_controller(proof, ops).await {
+                    // Somebody else's, and his to clear.
+                    Err(FencedError::Failed(e)) if e.error == ZkError::NoAuth => {}
+                    other => drop(other?),
+                }
+            }
+        }
         Ok(())
     }
 

@@ -105,6 +105,8 @@ fn a_partition_is_left_only_after_its_records_are_handled() {
     assert!(gone.try_recv() == Err(oneshot::error::TryRecvError::Empty));
     assert_eq!(offsets(&delivery, 9), [], "nothing more is handed out");
     delivery.handled();
+    assert!(gone.try_recv() == Err(oneshot::error::TryRecvError::Empty));
+    delivery.let_go();
     assert!(gone.try_recv().is_ok());
     let progress = delivery.remove(&target(0)).expect("uncommitted");
     assert_eq!(progress.offset, 2);
@@ -132,6 +134,7 @@ fn what_an_earlier_assignment_fetched_is_dropped() {
     delivery.committed(&Progress {
         target: target(0),
         id: old.id,
+        claim: None,
         offset: 3,
     });
     fill(&delivery, 0, 1);
@@ -192,4 +195,109 @@ fn a_seek_forgets_what_was_fetched() {
     fill(&delivery, 0, 1);
     assert_eq!(offsets(&delivery, 9), [(0, 1)]);
     assert!(!delivery.seek(&target(7), 1));
+}
+
+#[test]
+fn a_partition_that_was_held_all_the_time_goes_on_where_the_application_is() {
+    let delivery = Delivery::new(1 << 20, None);
+    let claim = |token, fence| Claim {
+        token: FencingToken(token),
+        fence,
+    };
+    let (held, another) = (claim(7, 1), claim(8, 2));
+    delivery.assign(target(0), 10, Some(held));
+    fill(&delivery, 0, 5);
+    assert_eq!(offsets(&delivery, 3).len(), 3);
+    delivery.park(&target(0));
+    assert_eq!(offsets(&delivery, 9), [], "it may be another's");
+    assert!(delivery.positions().is_empty() && delivery.needs().is_empty());
+    delivery.handled();
+    assert!(delivery.resume(&target(0), held));
+    assert_eq!(delivery.uncommitted()[0].offset, 13);
+    fill(&delivery, 0, 1);
+    assert_eq!(offsets(&delivery, 9), [(0, 13)]);
+    assert!(!delivery.resume(&target(0), held), "it was not in doubt");
+
+    delivery.park(&target(0));
+    assert!(!delivery.resume(&target(0), another), "another had it");
+    delivery.assign(target(0), 11, Some(another));
+    fill(&delivery, 0, 1);
+    assert_eq!(offsets(&delivery, 9), [(0, 11)]);
+    assert_eq!(delivery.take_lost(), Some(target(0)), "10 to 13");
+    assert_eq!(delivery.take_lost(), None, "told once");
+}
+
+#[test]
+fn what_is_in_doubt_may_be_committed_and_what_is_lost_is_told() {
+    let delivery = Delivery::new(1 << 20, None);
+    for p in 0..2 {
+        delivery.assign(target(p), 0, None);
+        fill(&delivery, p, 2);
+    }
+    assert_eq!(offsets(&delivery, 9).len(), 2);
+    delivery.park(&target(0));
+    delivery.handled();
+    let progress = delivery.uncommitted().remove(0);
+    assert_eq!(progress.target, target(0));
+    delivery.committed(&progress);
+    assert!(delivery.uncommitted().is_empty());
+    delivery.lose_all();
+    assert_eq!(delivery.take_lost(), None, "all was committed");
+    delivery.assign(target(1), 0, None);
+    fill(&delivery, 1, 2);
+    assert_eq!(offsets(&delivery, 1).len(), 1);
+    delivery.lose_all();
+    assert_eq!(delivery.take_lost(), Some(target(1)));
+}
+
+#[test]
+fn after_a_reset_everything_from_there_on_is_handed_out() {
+    let delivery = Delivery::new(1 << 20, None);
+    delivery.assign(target(0), 1000, None);
+    let need = delivery.needs().remove(0);
+    delivery.reset(&need, 0);
+    delivery.push(&need, fetched(0, 3, 3));
+    assert_eq!(offsets(&delivery, 9), [], "fetched before");
+    fill(&delivery, 0, 3);
+    assert_eq!(offsets(&delivery, 9), [(0, 0), (0, 1), (0, 2)]);
+    delivery.handled();
+    assert_eq!(delivery.uncommitted()[0].offset, 3);
+}
+
+#[test]
+fn what_is_given_up_in_doubt_waits_for_the_application() {
+    let delivery = Delivery::new(1 << 20, None);
+    delivery.assign(target(0), 0, None);
+    fill(&delivery, 0, 2);
+    assert_eq!(offsets(&delivery, 9).len(), 2);
+    delivery.park(&target(0));
+    let mut gone = delivery.leave(&target(0));
+    assert!(gone.try_recv() == Err(oneshot::error::TryRecvError::Empty));
+    delivery.let_go();
+    assert!(gone.try_recv().is_ok());
+    assert_eq!(delivery.progress(&target(0)).expect("open").offset, 2);
+    assert_eq!(delivery.remove(&target(0)).expect("open").offset, 2);
+    assert_eq!(delivery.take_lost(), Some(target(0)), "not committed");
+}
+
+#[test]
+fn the_end_of_a_commit_handles_nothing_that_was_handed_out_since() {
+    let delivery = Delivery::new(1 << 20, None);
+    for p in 0..2 {
+        delivery.assign(target(p), 0, None);
+        fill(&delivery, p, 2);
+    }
+    assert_eq!(offsets(&delivery, 2), [(0, 0), (0, 1)]);
+    delivery.handled();
+    let mut gone = delivery.leave(&target(0));
+    assert!(gone.try_recv().is_err(), "all is handled: it goes at once");
+    assert_eq!(offsets(&delivery, 2), [(1, 0), (1, 1)]);
+    let mut held = delivery.leave(&target(1));
+    delivery.let_go_handled();
+    let out = oneshot::error::TryRecvError::Empty;
+    assert!(held.try_recv() == Err(out), "the application has two of it");
+    assert_eq!(delivery.progress(&target(1)), None, "not handled");
+    delivery.handled();
+    delivery.let_go_handled();
+    assert!(held.try_recv().is_ok());
 }

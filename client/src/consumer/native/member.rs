@@ -1,21 +1,25 @@
 //! The operations of one member on ZooKeeper: each goes on trying until its session ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nyala_coordinator::ids::{TopicName, TopicPartition};
 use nyala_coordinator::registry::{OwnerClaim, Registry, RegistryError, paths};
 use nyala_coordinator::session::{Op, ZkError};
 use nyala_coordinator::watched::Watched;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use super::{OWNER_CHECK, RETRY};
-use crate::consumer::delivery::Progress;
+use crate::consumer::delivery::{Claim, Delivery, Progress};
 use crate::consumer::offsets::GroupOffsets;
 use crate::consumer::positions;
 use crate::consumer::rebalance::{Event, FencingToken};
 use crate::error::ConsumerError;
 use nyala_coordinator::recipes::balance::Subscriptions;
+
+/// Who is dropped tries for so long to give back what it has.
+const GIVE_BACK_MAX: Duration = Duration::from_secs(60);
 
 /// What operations need.
 #[derive(Clone, Debug)]
@@ -26,6 +30,17 @@ pub(super) struct Member {
     pub(super) offsets: Arc<GroupOffsets>,
     /// Generation under which the member's znode is there: claims wait for it.
     pub(super) registered: Arc<watch::Sender<u64>>,
+    /// One commit at a time: an older one must not come after a later one.
+    pub(super) turn: Arc<Mutex<()>>,
+}
+
+/// Where to begin with a partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begin {
+    pub(super) offset: i64,
+    pub(super) claim: Claim,
+    /// It held the partition all the time, and nobody else wrote the offset.
+    pub(super) same: bool,
 }
 
 impl Member {
@@ -41,6 +56,28 @@ impl Member {
             }
             tokio::time::sleep(RETRY).await;
         }
+    }
+
+    /// Deletes the member's znode, if it is there.
+    pub(super) async fn leave(&self) {
+        while let Err(error) = self.registry.leave_group(&self.group, &self.id).await {
+            if error.zk() == Some(&ZkError::Closed) {
+                return;
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Gives back all that may be this member's, for one that is dropped.
+    pub(super) async fn give_back(self, touched: BTreeSet<TopicPartition>) {
+        let give_back = async {
+            for target in &touched {
+                self.release_unregistered(target).await;
+            }
+            self.leave().await;
+        };
+        // Where that is not long enough the session ends, most likely.
+        let _ = tokio::time::timeout(GIVE_BACK_MAX, give_back).await;
     }
 
     pub(super) async fn watch_members(&self) -> Watched<Subscriptions> {
@@ -110,23 +147,36 @@ impl Member {
         target: &TopicPartition,
         token: FencingToken,
         reset: crate::config::OffsetReset,
-    ) -> Result<Option<i64>, ConsumerError> {
+    ) -> Result<Option<Begin>, ConsumerError> {
         if !self.offsets.owns(target, token).await {
             return Ok(None);
+        }
+        if let Some((offset, claim)) = self.offsets.untouched(target, token).await? {
+            let same = true;
+            return Ok(Some(Begin {
+                offset,
+                claim,
+                same,
+            }));
         }
         let offset = match self.offsets.committed(target).await? {
             Some(offset) => offset,
             None => positions::reset(cluster, target, reset).await?,
         };
         let taken = self.offsets.take_over(target, offset, token).await?;
-        Ok(taken.map(|()| offset))
+        let same = false;
+        Ok(taken.map(|claim| Begin {
+            offset,
+            claim,
+            same,
+        }))
     }
 
     /// One commit, with patience for a ZooKeeper that is away for a moment.
     pub(super) async fn commit(&self, progress: &Progress) -> Result<(), ConsumerError> {
         let mut tries = 0;
         loop {
-            let outcome = self.offsets.commit(&progress.target, progress.offset).await;
+            let outcome = self.offsets.commit(progress).await;
             match outcome {
                 Err(ConsumerError::Registry { error, .. }) if error.is_transient() && tries < 3 => {
                     tries += 1;
@@ -137,22 +187,31 @@ impl Member {
         }
     }
 
-    pub(super) async fn commit_last(&self, progress: &Progress) {
-        if let Err(error) = self.commit(progress).await {
-            tracing::warn!(%error, "the last offset of a partition was not committed");
-        }
+    /// Commits what was handled of a partition that is given up.
+    pub(super) async fn commit_last(
+        &self,
+        delivery: &Delivery,
+        target: &TopicPartition,
+    ) -> Result<(), ConsumerError> {
+        let _turn = self.turn.lock().await;
+        let Some(progress) = delivery.progress(target) else {
+            return Ok(());
+        };
+        self.commit(&progress).await?;
+        delivery.committed(&progress);
+        Ok(())
     }
 
-    /// Deletes the owner znode if it is this session's. The member's own znode is checked in the
-    /// same transaction: it belongs to the session too, so a session that ended in between changes
-    /// nothing.
-    pub(super) async fn release(&self, target: &TopicPartition) {
+    /// Deletes the owner znode if it is the one that `token` stands for. The member's own znode is
+    /// checked in the same transaction: it belongs to the session too, so a session that ended in
+    /// between changes nothing.
+    pub(super) async fn release(&self, target: &TopicPartition, token: FencingToken) {
         let path = paths::group_owner(&self.group, target);
         let session = self.registry.session();
         for _ in 0..50 {
             match session.exists(&path).await {
                 Ok(None) => return,
-                Ok(Some(stat)) if Some(stat.ephemeral_owner) != session.session_id() => return,
+                Ok(Some(stat)) if stat.czxid != token.0 => return,
                 Ok(Some(stat)) => {
                     let check = Op::Check {
                         path: paths::group_member(&self.group, &self.id),
@@ -175,7 +234,8 @@ impl Member {
     }
 
     pub(super) async fn release_unregistered(&self, target: &TopicPartition) {
-        while let Err(error) = self.registry.release_partition(&self.group, target).await {
+        let release = || (self.registry).release_partition(&self.group, target, &self.id);
+        while let Err(error) = release().await {
             if error.zk() == Some(&ZkError::Closed) {
                 return;
             }

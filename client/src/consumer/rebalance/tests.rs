@@ -87,7 +87,7 @@ fn effect(effect: &Effect) -> String {
         Effect::Start(t, token) => format!("start {t} token {}", token.0),
         Effect::Revoke(t) => format!("revoke {t}"),
         Effect::Drop(t) => format!("drop {t}"),
-        Effect::Release(t) => format!("release {t}"),
+        Effect::Release(t, token) => format!("release {t} token {}", token.0),
         Effect::Unregister => "unregister".to_owned(),
     }
 }
@@ -104,7 +104,11 @@ fn run(machine: &mut Rebalance, commands: &str) -> String {
     let holdings: Vec<String> = machine
         .holdings
         .iter()
-        .map(|(t, h)| format!("{t}:{h:?}"))
+        .map(|(t, h)| {
+            let name = format!("{h:?}");
+            let name = name.split('(').next().unwrap_or_default().to_owned();
+            format!("{t}:{name}")
+        })
         .collect();
     writeln!(out, "= {}", holdings.join(" ")).expect("text");
     out
