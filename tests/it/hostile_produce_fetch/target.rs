@@ -208,6 +208,13 @@ impl Target {
         assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
         assert!(is_alive(&self.address()));
     }
+
+    /// The same where the broker gives idle connections up: this machine may stand still for longer than that, and then
+    /// it is right to close the honest one too.
+    pub(super) fn is_well_anew(&mut self) {
+        self.honest = self.connect();
+        self.is_well();
+    }
 }
 
 /// The next answer on a connection; `None` when it was closed.
