@@ -96,6 +96,39 @@ fn what_a_command_leaves_running_ends_before_the_hold_does() {
     });
 }
 
+/// Two that tidy up when they are asked to end: one that the command waits for, and the child of a stranger.
+const TIDY: &str = "sh -c 'trap \"sleep 0.1; echo > tidy; exit\" TERM; echo $$ > grandchild; \
+    while :; do sleep 0.02; done' & \
+    setsid sh -c 'sh -c \"trap \\\"sleep 0.1; echo > strange; exit\\\" TERM; echo \\$\\$ > stranger; \
+    while :; do sleep 0.02; done\"; :' & \
+    echo $$ > pid; ";
+
+#[test]
+fn what_a_command_has_started_is_asked_to_end_before_it_is_made_to() {
+    on_both(|place| {
+        for (end, stops) in [("wait; echo", true), (LEAVES, false)] {
+            let script = format!("{TIDY}{end}");
+            let command = ["lock", "/l", "--grace", "60", "--", "sh", "-c", &script];
+            let mut holder = place.start("holder", &command);
+            let family = family(place);
+            if stops {
+                holder.terminate();
+            } else {
+                holder.wait(wait::SOON);
+            }
+            for pid in family {
+                assert!(!is_alive(pid), "{end}");
+            }
+            for file in ["tidy", "strange"] {
+                let file = place.folder.join(file);
+                assert!(file.exists(), "{} after {end}", file.display());
+                std::fs::remove_file(file).expect("it is there");
+            }
+            forget(place);
+        }
+    });
+}
+
 #[test]
 fn a_command_is_stopped_while_its_holder_stands_still() {
     on_both(|place| {

@@ -7,20 +7,25 @@
 //! It stops the command and all that this has started when `nyala` says so, is gone (the pipe ends), or
 //! has not said for longer than the lease that the hold is still good (it stands still). Orphans of the
 //! command come to it (a subreaper), so none of them is out of reach. Killed itself, it takes the command
-//! with it, but not what that has started. It knows nothing of ZooKeeper.
+//! with it, but not what that has started. What runs as another user cannot be stopped: it is waited for.
+//! It knows nothing of ZooKeeper.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpgid, getpid, kill_process, kill_process_group, waitpid,
+};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::unix::pipe;
 use tokio::process::Child;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::order::Order;
 use super::running::{code_of, starter};
@@ -66,7 +71,12 @@ async fn guard(args: &GuardArgs) -> std::io::Result<i32> {
         return Ok(LOST);
     };
     let mut orders = BufReader::new(orders).lines();
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    rustix::process::set_child_subreaper(Some(getpid()))?;
+    if std::fs::read(format!("/proc/self/task/{}/children", getpid())).is_err() {
+        eprintln!(
+            "nyala: /proc does not list children: what the command leaves running is not found"
+        );
+    }
     let mut signals = Signals::new()?;
     let mut children = signal(SignalKind::child())?;
     let mut good_until_ms = args.good_until_ms;
@@ -89,7 +99,7 @@ async fn guard(args: &GuardArgs) -> std::io::Result<i32> {
                 }
             },
             ended = command.child.wait() => {
-                command.end_rest(grace).await;
+                command.end_rest(Instant::now() + grace).await;
                 return ended.map(code_of);
             }
             () = sleep_until(instant(good_until_ms)) => {
@@ -142,42 +152,61 @@ impl Guarded {
 
     /// Asks it to end, then makes it, with all that it has started.
     async fn stop(&mut self, first: Signal, grace: Duration) -> std::io::Result<i32> {
+        let deadline = Instant::now() + grace.min(FAR);
         self.send(first);
         // One that stands still hears nothing.
         self.send(Signal::CONT);
-        let status = match timeout(grace, self.child.wait()).await {
-            Ok(status) => status?,
+        let status = match timeout_at(deadline, self.child.wait()).await {
+            Ok(status) => {
+                self.end_left(deadline).await;
+                status?
+            }
             Err(_) => {
                 self.child.start_kill()?;
-                self.child.wait().await?
+                let status = self.child.wait().await?;
+                self.kill_all().await;
+                status
             }
         };
-        self.kill_all().await;
         Ok(code_of(status))
     }
 
     /// Ends what the command has left running: nothing of it is to be there when the hold is another's.
-    async fn end_rest(&mut self, grace: Duration) {
+    async fn end_rest(&mut self, deadline: Instant) {
         self.reap();
-        let left = children();
-        if left.is_empty() {
+        let count = children().len();
+        if count == 0 {
             return;
         }
-        let count = left.len();
         eprintln!("nyala: the command has ended and left {count} running; stopping what is left");
         if self.leads {
             self.send(Signal::TERM);
+            self.send(Signal::CONT);
         }
-        for pid in left {
-            let _ = kill_process(pid, Signal::TERM);
-        }
+        self.end_left(deadline).await;
+    }
+
+    /// The command has ended, and its group knows that it is to: asks what else it has started to end, each once
+    /// and as it comes to us, until the deadline.
+    async fn end_left(&mut self, deadline: Instant) {
+        let mut asked = HashSet::new();
         let all_gone = async {
-            while !children().is_empty() {
-                sleep(KILL_EVERY).await;
+            loop {
                 self.reap();
+                let left = children();
+                if left.is_empty() {
+                    return;
+                }
+                for pid in left {
+                    if asked.insert(pid) && !(self.leads && getpgid(Some(pid)).ok() == self.pid) {
+                        let _ = kill_process(pid, Signal::TERM);
+                        let _ = kill_process(pid, Signal::CONT);
+                    }
+                }
+                sleep(KILL_EVERY).await;
             }
         };
-        if timeout(grace, all_gone).await.is_err() {
+        if timeout_at(deadline, all_gone).await.is_err() {
             self.kill_all().await;
         }
     }
@@ -187,13 +216,19 @@ impl Guarded {
         if self.leads {
             self.send(Signal::KILL);
         }
+        let mut told = HashSet::new();
         loop {
             let left = children();
             if left.is_empty() {
                 return;
             }
             for pid in left {
-                let _ = kill_process(pid, Signal::KILL);
+                // The hold is given back only when it has ended.
+                if kill_process(pid, Signal::KILL) == Err(Errno::PERM) && told.insert(pid) {
+                    eprintln!(
+                        "nyala: process {pid} runs as another user and cannot be stopped; waiting for its end"
+                    );
+                }
                 let _ = waitpid(Some(pid), WaitOptions::NOHANG);
             }
             sleep(KILL_EVERY).await;
