@@ -55,6 +55,8 @@ struct Share {
     waiting_bytes: usize,
     /// Offset after the last record that was taken out of `waiting`.
     delivered: i64,
+    /// Leader epoch of its batch, or -1.
+    delivered_epoch: i32,
     handled: i64,
     committed: i64,
     resume_at: Option<Instant>,
@@ -160,6 +162,7 @@ impl Delivery {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             delivered: offset,
+            delivered_epoch: -1,
             handled: offset,
             committed: offset,
             resume_at: None,
@@ -221,7 +224,7 @@ impl Delivery {
             .collect()
     }
 
-    /// When the application last asked for records.
+    /// When the application last asked for records, or was given some.
     pub(crate) fn last_poll(&self) -> Option<Instant> {
         self.state.lock().last_poll
     }
@@ -293,7 +296,8 @@ impl Delivery {
             && share.id == need.id
             && share.fetch_offset == need.offset
         {
-            share.rewind(share.delivered.min(end));
+            // Asked about no epoch, or the leader would say the same again.
+            share.rewind(share.delivered.min(end), -1);
             share.handled = share.handled.min(share.delivered);
             share.committed = share.committed.min(share.delivered);
         }
@@ -340,6 +344,7 @@ impl Delivery {
             shares,
             served,
             generation,
+            last_poll,
             ..
         } = &mut *state;
         if !self.holds(*generation) {
@@ -350,16 +355,16 @@ impl Delivery {
             let Some(share) = shares.get_mut(&target) else {
                 continue;
             };
-            let offset = share.delivered;
+            let (offset, epoch) = (share.delivered, share.delivered_epoch);
             let read = share.read(&target, max, &mut records);
             // Looked at last, after all decoding: a process that was paused must not hand out
             // what may be another's by now.
             if !self.holds(*generation) {
-                share.rewind(offset);
+                share.rewind(offset, epoch);
                 return Ok(Vec::new());
             }
             if let Err(error) = read {
-                share.rewind(share.delivered);
+                share.rewind(share.delivered, share.delivered_epoch);
                 share.resume_at = Some(clock::now() + CORRUPT_PAUSE);
                 *served = Some(target.clone());
                 if records.is_empty() {
@@ -371,6 +376,8 @@ impl Delivery {
                 }
             }
             if !records.is_empty() {
+                // A call may have waited long for them.
+                *last_poll = Some(clock::now());
                 *served = Some(target);
                 break;
             }
@@ -425,7 +432,9 @@ impl Share {
             && let Some((cursor, bytes)) = self.waiting.front_mut()
         {
             let room = max - into.len();
-            cursor.read(target, &mut self.delivered, room, into)?;
+            let read = cursor.read(target, &mut self.delivered, room, into);
+            self.delivered_epoch = cursor.epoch().unwrap_or(self.delivered_epoch);
+            read?;
             if cursor.is_done() {
                 self.waiting_bytes -= *bytes;
                 self.waiting.pop_front();
@@ -437,16 +446,18 @@ impl Share {
     /// Goes on at `offset`; what was fetched or committed of before is not of this.
     fn go_to(&mut self, id: AssignmentId, offset: i64) {
         self.id = id;
-        self.rewind(offset);
+        self.rewind(offset, -1);
         self.handled = offset;
         self.committed = self.committed.min(offset);
     }
 
-    /// Goes back to `offset`, with nothing waiting.
-    fn rewind(&mut self, offset: i64) {
+    /// Goes back to `offset`, with nothing waiting. `epoch` is that of the batch before it: the next fetch finds by
+    /// it whether the leader's log is another one by now (KIP-320).
+    fn rewind(&mut self, offset: i64, epoch: i32) {
         self.delivered = offset;
+        self.delivered_epoch = epoch;
         self.fetch_offset = offset;
-        self.fetch_epoch = -1;
+        self.fetch_epoch = epoch;
         self.waiting.clear();
         self.waiting_bytes = 0;
     }

@@ -348,8 +348,10 @@ impl WholeBatches {
 /// The whole batches of an answer, and the offset after the last of them.
 fn data(answer: &PartitionData, need: &Need) -> Outcome {
     let diverging = &answer.diverging_epoch;
-    if diverging.epoch >= 0 && (0..need.offset).contains(&diverging.end_offset) {
-        return Outcome::Truncated(diverging.end_offset);
+    if diverging.epoch >= 0 {
+        // Behind where this is, it is another log all the same: what waits is not of it.
+        let end = Some(diverging.end_offset).filter(|end| (0..need.offset).contains(end));
+        return Outcome::Truncated(end.unwrap_or(need.offset));
     }
     let Some(records) = answer.records.as_ref().filter(|r| !r.is_empty()) else {
         return Outcome::Nothing;
@@ -371,4 +373,37 @@ fn data(answer: &PartitionData, need: &Need) -> Outcome {
             found: 0,
         }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use nyala_coordinator::ids::{PartitionIndex, TopicName, TopicPartition};
+
+    use super::*;
+    use crate::wire::messages::fetch::EpochEndOffset;
+
+    #[test]
+    fn another_log_is_never_waited_for() {
+        let delivery = Delivery::new(1 << 20, None);
+        let target = TopicPartition {
+            topic: TopicName::new("t").expect("legal"),
+            partition: PartitionIndex(0),
+        };
+        delivery.assign(target, 10, None);
+        let need = delivery.needs().remove(0);
+        let parted = |epoch, end_offset| {
+            let answer = PartitionData {
+                diverging_epoch: EpochEndOffset { epoch, end_offset },
+                ..PartitionData::default()
+            };
+            match data(&answer, &need) {
+                Outcome::Truncated(end) => Some(end),
+                _ => None,
+            }
+        };
+        assert_eq!(parted(-1, -1), None);
+        assert_eq!(parted(3, 7), Some(7));
+        assert_eq!(parted(3, 20), Some(10), "behind where this is");
+        assert_eq!(parted(3, -1), Some(10), "no offset");
+    }
 }

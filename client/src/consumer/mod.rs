@@ -213,7 +213,8 @@ impl Consumer {
     /// Leaves the group after a commit of all that was handed out (with `enable.auto.commit`).
     ///
     /// Waits 30 s at most; after [`ConsumerError::Interrupted`] it is not known whether that was committed, as where
-    /// ZooKeeper is away. After [`ConsumerError::Fenced`] it was not: another reads it again.
+    /// ZooKeeper is away. After [`ConsumerError::Fenced`] it was not: another reads it again. What a lost session has
+    /// cost before is not told here: another has read it since, and the log said so.
     pub async fn close(self) -> Result<(), ConsumerError> {
         self.delivery.let_go();
         self.delivery.close();

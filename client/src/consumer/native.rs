@@ -5,6 +5,7 @@
 //! to another member by then. The session's lease is watched: once it ends, nothing is handed out any more,
 //! whatever the state of the connection says; what was owned is parked until it is known whose it is.
 
+mod effects;
 mod member;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::future::{AbortHandle, Abortable, BoxFuture};
+use futures::future::{AbortHandle, BoxFuture};
 use futures::stream::FuturesUnordered;
 use nyala_coordinator::clock;
 use nyala_coordinator::ids::{TopicName, TopicPartition};
@@ -24,7 +25,7 @@ use tokio::sync::{oneshot, watch};
 use super::alone::of_topics;
 use super::delivery::Progress;
 use super::offsets::GroupOffsets;
-use super::rebalance::{Effect, Event, FencingToken, Rebalance};
+use super::rebalance::{Event, FencingToken, Rebalance};
 use super::{Command, Parts};
 use crate::error::ConsumerError;
 use member::{Begin, Member};
@@ -66,6 +67,8 @@ pub(super) struct Driver {
     /// Starts under way. One that is overtaken is stopped at once: it would write the offset of a
     /// partition that is another's by then.
     starting: BTreeMap<TopicPartition, AbortHandle>,
+    /// Owners that are watched until they go.
+    watching: BTreeMap<TopicPartition, AbortHandle>,
     /// Everything that was ever claimed, to be cleared under a new session.
     touched: BTreeSet<TopicPartition>,
     committing: bool,
@@ -101,6 +104,7 @@ impl Driver {
             subscriptions: Subscriptions::new(),
             owned: BTreeMap::new(),
             starting: BTreeMap::new(),
+            watching: BTreeMap::new(),
             touched: BTreeSet::new(),
             committing: false,
             closing: None,
@@ -181,6 +185,7 @@ impl Driver {
         }
         self.ops = FuturesUnordered::new();
         self.starting.clear();
+        self.watching.clear();
         self.parts.delivery.lose_all();
         self.parts.delivery.set_generation(generation);
         self.committing = false;
@@ -208,127 +213,6 @@ impl Driver {
         for effect in self.machine.apply(event) {
             self.effect(effect);
         }
-    }
-
-    fn effect(&mut self, effect: Effect) {
-        let (member, generation) = (self.member.clone(), self.generation);
-        match effect {
-            Effect::Register => self.register(),
-            Effect::Claim(target) => {
-                self.touched.insert(target.clone());
-                self.ops.push(Box::pin(async move {
-                    Done::Event(member.claim(target, generation).await)
-                }));
-            }
-            Effect::Watch(target) => self.ops.push(Box::pin(async move {
-                member.owner_gone(&target).await;
-                Done::Event(Event::OwnerGone { target })
-            })),
-            Effect::Start(target, token) => {
-                self.owned.insert(target.clone(), token);
-                self.start(target, token);
-            }
-            Effect::Revoke(target) => {
-                self.owned.remove(&target);
-                self.stop_start(&target);
-                self.revoke(target);
-            }
-            Effect::Drop(target) => {
-                self.owned.remove(&target);
-                self.stop_start(&target);
-                self.parts.delivery.park(&target);
-            }
-            Effect::Release(target, token) => self.ops.push(Box::pin(async move {
-                member.release(&target, token).await;
-                Done::Event(Event::Released { generation, target })
-            })),
-            Effect::Unregister => self.ops.push(Box::pin(async move {
-                member.leave().await;
-                Done::Left
-            })),
-        }
-    }
-
-    fn register(&mut self) {
-        let (member, generation) = (self.member.clone(), self.generation);
-        let topics = self.parts.config.topics.iter();
-        let subscription: BTreeMap<String, i32> =
-            topics.map(|t| (t.as_str().to_owned(), 1)).collect();
-        // Under the same session what was claimed is still ours, and the machine knows.
-        let clear = match *member.registered.borrow() != generation {
-            true => std::mem::take(&mut self.touched),
-            false => BTreeSet::new(),
-        };
-        let watched = self.members.is_some();
-        self.ops.push(Box::pin(async move {
-            for target in &clear {
-                member.release_unregistered(target).await;
-            }
-            member.join(&subscription).await;
-            member.registered.send_replace(generation);
-            let members = match watched {
-                true => None,
-                false => Some(member.watch_members().await),
-            };
-            Done::Registered(generation, members)
-        }));
-    }
-
-    fn start(&mut self, target: TopicPartition, token: FencingToken) {
-        self.stop_start(&target);
-        let (stop, stopped) = AbortHandle::new_pair();
-        self.starting.insert(target.clone(), stop);
-        let (member, cluster) = (self.member.clone(), self.parts.cluster.clone());
-        let (delivery, reset) = (
-            Arc::clone(&self.parts.delivery),
-            self.parts.config.offset_reset,
-        );
-        let begun = async move {
-            loop {
-                let begun = member.begin(&cluster, &target, token, reset).await;
-                match begun {
-                    Ok(Some(begin)) => return Done::Started(target, begin),
-                    Ok(None) => {}
-                    Err(ConsumerError::Registry { error, .. }) if error.is_transient() => {}
-                    Err(error) => delivery.report(error),
-                }
-                tokio::time::sleep(RETRY).await;
-            }
-        };
-        let begun = Abortable::new(begun, stopped);
-        self.ops.push(Box::pin(
-            async move { begun.await.unwrap_or(Done::Nothing) },
-        ));
-    }
-
-    fn stop_start(&mut self, target: &TopicPartition) {
-        if let Some(start) = self.starting.remove(target) {
-            start.abort();
-        }
-    }
-
-    fn revoke(&mut self, target: TopicPartition) {
-        let (member, delivery) = (self.member.clone(), Arc::clone(&self.parts.delivery));
-        let config = Arc::clone(&self.parts.config);
-        let gone = delivery.leave(&target);
-        self.ops.push(Box::pin(async move {
-            // Either the application asks for more, or it has given no sign of life for too long.
-            if tokio::time::timeout(config.poll_interval_max, gone)
-                .await
-                .is_err()
-            {
-                tracing::warn!(%target, "given up although its records are not handled");
-            }
-            let committed = match config.auto_commit {
-                true => member.commit_last(&delivery, &target).await,
-                false => Ok(()),
-            };
-            // Not before a commit under way, which may be of this, too.
-            let _turn = member.turn.lock().await;
-            delivery.remove(&target);
-            member.offsets.forget(&target).await;
-            Done::Revoked(target, committed)
-        }));
     }
 
     fn auto_commit(&mut self) {

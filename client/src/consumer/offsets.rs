@@ -22,7 +22,8 @@ use crate::error::ConsumerError;
 pub(crate) struct GroupOffsets {
     session: Session,
     group: String,
-    /// Partitions that this member may commit, with the version that its next write replaces.
+    /// Partitions that this member may commit, with the version that its next write replaces. Locked over the round
+    /// trips of a write, all of which go through one session in order anyway: a version is never seen half written.
     fences: Mutex<BTreeMap<TopicPartition, Fence>>,
     numbers: AtomicU64,
 }

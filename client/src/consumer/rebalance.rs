@@ -74,7 +74,7 @@ pub(crate) enum Effect {
     Claim(TopicPartition),
     /// Wait until the owner znode has gone; answer with `OwnerGone`.
     Watch(TopicPartition),
-    /// Begin to read, from the committed offset.
+    /// Begin to read: where the application is if that is known, else from the committed offset.
     Start(TopicPartition, FencingToken),
     /// Hand out nothing more; commit what was handled; answer with `LetGo`.
     Revoke(TopicPartition),

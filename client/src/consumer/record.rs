@@ -39,6 +39,8 @@ pub(crate) struct Cursor {
     /// Batches that were not begun.
     rest: Bytes,
     open: Option<OpenBatch>,
+    /// Leader epoch of the batch that was begun last.
+    epoch: Option<i32>,
 }
 
 /// A batch that is being read.
@@ -57,7 +59,13 @@ impl Cursor {
         Self {
             rest: batches,
             open: None,
+            epoch: None,
         }
+    }
+
+    /// Leader epoch of what was read last; -1 where the batch has none.
+    pub(crate) fn epoch(&self) -> Option<i32> {
+        self.epoch
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -97,6 +105,7 @@ impl Cursor {
         let view = BatchView::parse(&self.rest)?;
         let size = view.bytes().len();
         view.check_crc()?;
+        self.epoch = Some(view.leader_epoch());
         if view.is_control() {
             // Markers of transactions are no records of anyone.
             *position = view.next_offset().max(*position);

@@ -12,7 +12,7 @@ impl Delivery {
     pub(crate) fn park(&self, target: &TopicPartition) {
         let mut state = self.state.lock();
         if let Some(mut share) = state.shares.remove(target) {
-            share.rewind(share.delivered);
+            share.rewind(share.delivered, share.delivered_epoch);
             share.leaving = false;
             share.left = None;
             state.parked.insert(target.clone(), share);

@@ -15,6 +15,7 @@ fn target(partition: i32) -> TopicPartition {
 fn batch(base_offset: i64, records: usize) -> Bytes {
     let mut builder = BatchBuilder::new(BatchOptions {
         base_offset,
+        leader_epoch: 4,
         ..BatchOptions::default()
     });
     for _ in 0..records {
@@ -214,6 +215,8 @@ fn a_partition_that_was_held_all_the_time_goes_on_where_the_application_is() {
     delivery.handled();
     assert!(delivery.resume(&target(0), held));
     assert_eq!(delivery.uncommitted()[0].offset, 13);
+    let need = delivery.needs().remove(0);
+    assert_eq!((need.offset, need.last_epoch), (13, 4), "of its batch");
     fill(&delivery, 0, 1);
     assert_eq!(offsets(&delivery, 9), [(0, 13)]);
     assert!(!delivery.resume(&target(0), held), "it was not in doubt");

@@ -1,0 +1,158 @@
+//! What a member begins on the word of `rebalance.rs`: claims, watches, starts, releases.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{AbortHandle, Abortable};
+use nyala_coordinator::clock;
+use nyala_coordinator::ids::TopicPartition;
+
+use super::{Done, Driver, RETRY};
+use crate::consumer::rebalance::{Effect, Event, FencingToken};
+use crate::error::ConsumerError;
+
+impl Driver {
+    /// Begins what `effect` says; its answer comes through `ops`.
+    pub(super) fn effect(&mut self, effect: Effect) {
+        let (member, generation) = (self.member.clone(), self.generation);
+        match effect {
+            Effect::Register => self.register(),
+            Effect::Claim(target) => {
+                self.stop_watch(&target);
+                self.touched.insert(target.clone());
+                self.ops.push(Box::pin(async move {
+                    Done::Event(member.claim(target, generation).await)
+                }));
+            }
+            Effect::Watch(target) => {
+                self.stop_watch(&target);
+                let (stop, stopped) = AbortHandle::new_pair();
+                self.watching.insert(target.clone(), stop);
+                let gone = async move {
+                    member.owner_gone(&target).await;
+                    Done::Event(Event::OwnerGone { target })
+                };
+                let gone = Abortable::new(gone, stopped);
+                self.ops
+                    .push(Box::pin(async move { gone.await.unwrap_or(Done::Nothing) }));
+            }
+            Effect::Start(target, token) => {
+                self.owned.insert(target.clone(), token);
+                self.start(target, token);
+            }
+            Effect::Revoke(target) => {
+                self.owned.remove(&target);
+                self.stop_start(&target);
+                self.revoke(target);
+            }
+            Effect::Drop(target) => {
+                self.owned.remove(&target);
+                self.stop_start(&target);
+                self.parts.delivery.park(&target);
+            }
+            Effect::Release(target, token) => self.ops.push(Box::pin(async move {
+                member.release(&target, token).await;
+                Done::Event(Event::Released { generation, target })
+            })),
+            Effect::Unregister => {
+                for (_, watch) in std::mem::take(&mut self.watching) {
+                    watch.abort();
+                }
+                self.ops.push(Box::pin(async move {
+                    member.leave().await;
+                    Done::Left
+                }));
+            }
+        }
+    }
+
+    fn register(&mut self) {
+        let (member, generation) = (self.member.clone(), self.generation);
+        let topics = self.parts.config.topics.iter();
+        let subscription: BTreeMap<String, i32> =
+            topics.map(|t| (t.as_str().to_owned(), 1)).collect();
+        // Under the same session what was claimed is still ours, and the machine knows.
+        let clear = match *member.registered.borrow() != generation {
+            true => std::mem::take(&mut self.touched),
+            false => BTreeSet::new(),
+        };
+        let watched = self.members.is_some();
+        self.ops.push(Box::pin(async move {
+            for target in &clear {
+                member.release_unregistered(target).await;
+            }
+            member.join(&subscription).await;
+            member.registered.send_replace(generation);
+            let members = match watched {
+                true => None,
+                false => Some(member.watch_members().await),
+            };
+            Done::Registered(generation, members)
+        }));
+    }
+
+    pub(super) fn start(&mut self, target: TopicPartition, token: FencingToken) {
+        self.stop_start(&target);
+        let (stop, stopped) = AbortHandle::new_pair();
+        self.starting.insert(target.clone(), stop);
+        let (member, cluster) = (self.member.clone(), self.parts.cluster.clone());
+        let (delivery, reset) = (
+            Arc::clone(&self.parts.delivery),
+            self.parts.config.offset_reset,
+        );
+        let begun = async move {
+            loop {
+                let begun = member.begin(&cluster, &target, token, reset).await;
+                match begun {
+                    Ok(Some(begin)) => return Done::Started(target, begin),
+                    Ok(None) => {}
+                    Err(ConsumerError::Registry { error, .. }) if error.is_transient() => {}
+                    Err(error) => delivery.report(error),
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        };
+        let begun = Abortable::new(begun, stopped);
+        self.ops.push(Box::pin(
+            async move { begun.await.unwrap_or(Done::Nothing) },
+        ));
+    }
+
+    fn stop_start(&mut self, target: &TopicPartition) {
+        if let Some(start) = self.starting.remove(target) {
+            start.abort();
+        }
+    }
+
+    fn stop_watch(&mut self, target: &TopicPartition) {
+        if let Some(watch) = self.watching.remove(target) {
+            watch.abort();
+        }
+    }
+
+    fn revoke(&mut self, target: TopicPartition) {
+        let (member, delivery) = (self.member.clone(), Arc::clone(&self.parts.delivery));
+        let config = Arc::clone(&self.parts.config);
+        let gone = delivery.leave(&target);
+        let silent = delivery.last_poll().map_or(Duration::ZERO, |at| {
+            clock::now().saturating_duration_since(at)
+        });
+        self.ops.push(Box::pin(async move {
+            let patience = config.poll_interval_max.saturating_sub(silent);
+            // Either the application asks for more, or it has given no sign of life for too long.
+            if tokio::time::timeout(patience, gone).await.is_err() {
+                tracing::warn!(%target, "given up although its records are not handled");
+            }
+            let committed = match config.auto_commit {
+                true => member.commit_last(&delivery, &target).await,
+                false => Ok(()),
+            };
+            // Not before a commit under way, which may be of this, too.
+            let _turn = member.turn.lock().await;
+            delivery.remove(&target);
+            member.offsets.forget(&target).await;
+            Done::Revoked(target, committed)
+        }));
+    }
+}
