@@ -59,7 +59,11 @@ impl Fetcher {
     async fn part(&mut self, id: &TopicPartition, end: EpochEnd) -> Result<(), Trouble> {
         let followed = self.followed.get(id).ok_or(Trouble::Gone)?;
         let before = followed.partition.fetch_position().ok_or(Trouble::Gone)?;
-        if self.truncate_for(id, end).await? < before.offset {
+        let partition = Arc::clone(&followed.partition);
+        self.truncate_for(id, end).await?;
+        let after = partition.fetch_position().ok_or(Trouble::Gone)?;
+        // An epoch in which nothing was written may be all that went (KAFKA-10706).
+        if (after.offset, after.last_epoch) != (before.offset, before.last_epoch) {
             return Ok(());
         }
         // Asking again at once would bring the same answer.
@@ -71,6 +75,13 @@ impl Fetcher {
 
     /// Gives our new end.
     async fn truncate_for(&self, id: &TopicPartition, end: EpochEnd) -> Result<i64, Trouble> {
+        if end.end_offset < 0 {
+            // It would cost us the whole log.
+            return Err(Trouble::Later(format!(
+                "the leader's epoch {} ends at {}, which is no offset",
+                end.leader_epoch, end.end_offset
+            )));
+        }
         let followed = self.followed.get(id).ok_or(Trouble::Gone)?;
         let before = followed.partition.fetch_position().map(|p| p.offset);
         let kept = self
@@ -132,6 +143,10 @@ impl Fetcher {
         let answer = answers.last();
         let answer = answer.ok_or_else(|| Trouble::Later("no offset was answered".to_owned()))?;
         match ErrorCode::from(answer.error_code) {
+            ErrorCode::None if answer.offset < 0 => Err(Trouble::Later(format!(
+                "the leader answered {} for an offset",
+                answer.offset
+            ))),
             ErrorCode::None => Ok(answer.offset),
             error => Err(Trouble::Later(error.to_string())),
         }

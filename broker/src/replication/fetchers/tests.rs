@@ -234,6 +234,42 @@ async fn a_log_that_parted_is_cut_before_it_goes_on() {
 }
 
 #[tokio::test]
+async fn what_is_no_offset_costs_nothing() {
+    let scene = Scene::new("").await;
+    let partition = scene.partition(0, 2);
+    let none = LeaderOffsets {
+        high_watermark: 2,
+        log_start: 0,
+    };
+    partition
+        .append_fetched(LeaderEpoch(2), &batch(0, 4, 2), none, 0)
+        .unwrap();
+    scene.fetchers.assign(&partition);
+    scene.leader.has(-1, -1);
+    let parted = PartitionData {
+        diverging_epoch: EpochEndOffset {
+            epoch: 1,
+            end_offset: -1,
+        },
+        ..records(0, 100, Vec::new())
+    };
+    let truth = records(0, 4, Vec::new());
+    for answer in [failed(0, ErrorCode::OffsetOutOfRange), parted, truth] {
+        let asked = loop {
+            let asked = scene.leader.asked().await;
+            if !asked.offsets().is_empty() {
+                break asked;
+            }
+            asked.answer(3, Vec::new());
+        };
+        assert_eq!(asked.offsets(), [(0, 4, 2, 2)]);
+        asked.answer(3, vec![answer]);
+    }
+    assert_eq!(partition.log().lock().next_offset(), 4);
+    scene.fetchers.close().await;
+}
+
+#[tokio::test]
 async fn a_follower_that_fell_behind_the_leaders_start_starts_anew() {
     let scene = Scene::new("").await;
     let partition = scene.partition(0, 2);
