@@ -2,7 +2,7 @@
 //!
 //! A large message comes in pieces of some 64 KiB, and the kernel tells of each: a task is woken, reads, and sleeps
 //! again. Who knows how much is missing lets it tell of a few of them at a time. The end of the stream wakes
-//! always, and so does a window that has no room for more (Linux 4.18 and later).
+//! always, and so does a window that has no room for more (Linux 4.18; short of memory, or with many small segments, 5.9).
 
 use std::os::fd::AsFd;
 

@@ -15,6 +15,7 @@ use nyala_client::low_water::LowWater;
 use nyala_coordinator::clock;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::net::tcp::ReadHalf;
 use tokio_util::sync::CancellationToken;
 
 use super::input::{GRANT_FREE_BYTES, Input};
@@ -26,7 +27,7 @@ use crate::api::{CloseReason, Direct, Frame, Peer, Reply, RequestMemory};
 const UNSENT_BYTES_MAX: u64 = 1024 * 1024;
 /// Answers that wait for one another, above which no further request is handled.
 const QUEUED_MAX: usize = 1000;
-/// Bytes of a large batch that are received at once: other connections share this thread.
+/// Bytes of a large batch that are received at once: other connections share this thread, and the cache.
 const DIRECT_BYTES_MAX: usize = 512 * 1024;
 /// Bytes that are read ahead while requests wait: enough to notice that the peer has gone.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
@@ -176,23 +177,19 @@ impl Connection {
                     }
                     state.moved = clock::now();
                 }
-                read = reader.read_buf(&mut state.input.bytes), if wants == Wants::Bytes => match read {
+                read = read(&mut reader, wants, &mut state.input, &mut state.direct), if wants.reads() => match read {
                     Ok(0) => {
                         state.ending.get_or_insert(Ended::ByPeer);
                     }
                     Ok(bytes) => {
                         state.moved = clock::now();
-                        state.input.received(bytes, state.moved);
-                        state.unhandled = true;
+                        if wants == Wants::Bytes {
+                            state.input.received(bytes, state.moved);
+                            state.unhandled = true;
+                        }
                     }
                     Err(error) => return error.into(),
                 },
-                ready = writer.as_ref().readable(), if wants == Wants::Direct => {
-                    match ready.and_then(|()| receive(state, writer.as_ref())) {
-                        Ok(()) => {}
-                        Err(error) => return error.into(),
-                    }
-                }
                 grant = self.memory.take(wants.grant_bytes()), if wants.grant_bytes() > 0 => {
                     state.input.grant = Some(grant);
                     state.moved = clock::now();
@@ -345,6 +342,10 @@ enum Wants {
 }
 
 impl Wants {
+    fn reads(self) -> bool {
+        matches!(self, Self::Bytes | Self::Direct)
+    }
+
     fn grant_bytes(self) -> usize {
         match self {
             Self::Grant(bytes) => bytes,
@@ -377,20 +378,20 @@ fn wants(state: &State) -> Wants {
     }
 }
 
-/// Receives what has come of a large batch.
-fn receive(state: &mut State, stream: &TcpStream) -> io::Result<()> {
-    let Some((direct, _)) = &mut state.direct else {
-        return Ok(());
-    };
-    match stream.try_read_buf(&mut direct.room(DIRECT_BYTES_MAX)) {
-        Ok(0) => {
-            state.ending.get_or_insert(Ended::ByPeer);
+/// Reads more of what is wanted. `read_buf` takes what it reads off this task's budget, so that others on this
+/// thread get their turn, and does not ask again after it has emptied the socket.
+async fn read(
+    reader: &mut ReadHalf<'_>,
+    wants: Wants,
+    input: &mut Input,
+    direct: &mut Option<(Direct, usize)>,
+) -> io::Result<usize> {
+    match (wants, direct) {
+        (Wants::Direct, Some((direct, _))) => {
+            reader.read_buf(&mut direct.room(DIRECT_BYTES_MAX)).await
         }
-        Ok(_) => state.moved = clock::now(),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-        Err(error) => return Err(error),
+        _ => reader.read_buf(&mut input.bytes).await,
     }
-    Ok(())
 }
 
 /// Ends the frame of a large batch, once all of it is here.

@@ -351,12 +351,17 @@ impl Tail {
         let Some(workers) = &self.workers else {
             return;
         };
-        if !state.maps
-            || allocated.saturating_sub(end) >= state.step / 2
-            || allocated >= limit
-            || !matches!(state.next, Next::None)
-        {
+        if !state.maps || allocated.saturating_sub(end) >= state.step / 2 || allocated >= limit {
             return;
+        }
+        match std::mem::replace(&mut state.next, Next::None) {
+            Next::None => {}
+            // Made for small batches, and large ones are past it or about to be.
+            Next::Ready(window) => workers.drop_window(window),
+            under_way => {
+                state.next = under_way;
+                return;
+            }
         }
         adapt_step(&mut state, now_ms);
         let step = self.step(&state, STEP_BYTES_MAX);

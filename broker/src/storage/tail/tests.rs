@@ -229,6 +229,31 @@ fn space_is_made_ahead_of_large_batches_and_not_mapped() {
 }
 
 #[test]
+fn a_window_that_large_batches_pass_makes_way_for_space() {
+    let (_dir, tail) = tail();
+    let workers = Workers::start(|| ()).expect("threads");
+    let target = TailFile {
+        file: Arc::clone(&tail.target.file),
+        path: tail.target.path.clone(),
+        fault: Arc::default(),
+        limit: 1 << 20,
+        space: Arc::new(DirSpace::new(0)),
+    };
+    let tail = Tail::new(target, 0, Some(Arc::clone(&workers)));
+    tail.state.lock().next = Next::Wanted { from: 0, to: 4096 };
+    tail.prepare();
+    assert!(matches!(tail.state.lock().next, Next::Ready(_)));
+    tail.write(0, &large(1), &STAMP, 0).expect("written");
+    let end = nyala_coordinator::clock::now() + std::time::Duration::from_secs(60);
+    while tail.state.lock().allocated <= WRITE_BYTES_MIN as u64 {
+        assert!(nyala_coordinator::clock::now() < end, "no space yet");
+        std::thread::yield_now();
+    }
+    assert!(!matches!(tail.state.lock().next, Next::Ready(_)));
+    workers.stop();
+}
+
+#[test]
 fn space_that_is_made_while_the_file_is_released_is_not_counted() {
     let (_dir, tail) = tail();
     tail.write(0, &large(7), &STAMP, 0).expect("written");
