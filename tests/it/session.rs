@@ -114,7 +114,19 @@ async fn reads_and_writes(place: String) {
         .await
         .expect("a second time is fine");
     assert_eq!(s.delete("/a", None).await, Err(ZkError::NotEmpty));
-    s.delete_tree("/a").await.expect("leaves first");
+    let busy = connect(&place).await;
+    let makes = async {
+        for n in 0..20 {
+            let path = format!("/a/{n}");
+            let mode = CreateMode::Persistent;
+            if busy.create(&path, b"", mode, Acl::Open).await.is_err() {
+                break;
+            }
+        }
+    };
+    let (gone, ()) = tokio::join!(s.delete_tree("/a"), makes);
+    gone.expect("leaves first, and what was made meanwhile");
+    busy.close().await;
     assert_eq!(s.exists("/a").await, Ok(None));
     let ops = vec![Op::create("/m", *b"1"), Op::create("/m/n", *b"2")];
     assert_eq!(s.multi(ops).await.expect("both or none").len(), 2);

@@ -14,6 +14,9 @@ const PACKET_BYTES_MAX: usize = 1_000_000;
 /// Reads that [`Session::get_many`] has on the way at a time.
 const PIPELINE: usize = 512;
 
+/// How often [`Session::delete_tree`] looks for what others have made meanwhile.
+const DELETE_ROUNDS: usize = 16;
+
 type GotOrWatch<T> = (Option<T>, Watch);
 
 impl Session {
@@ -159,8 +162,19 @@ impl Session {
     }
 
     /// Deletes a node and all below it, from the leaves up; fine if it is not there. The root itself, that
-    /// of the chroot if there is one, stays.
+    /// of the chroot if there is one, stays. What others make there meanwhile goes too, unless they make more and
+    /// more: then [`ZkError::NotEmpty`] after [`DELETE_ROUNDS`].
     pub async fn delete_tree(&self, path: &str) -> Result<(), ZkError> {
+        for _ in 1..DELETE_ROUNDS {
+            match self.delete_what_is_there(path).await {
+                Err(ZkError::NotEmpty) => {}
+                done => return done,
+            }
+        }
+        self.delete_what_is_there(path).await
+    }
+
+    async fn delete_what_is_there(&self, path: &str) -> Result<(), ZkError> {
         let mut order = vec![path.to_owned()];
         let mut next = 0;
         while let Some(parent) = order.get(next).cloned() {
