@@ -20,7 +20,8 @@ use crate::wire::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
 };
 
-const TIMEOUT_MS: i32 = 30_000;
+/// How long a broker may take; shorter than a request may, so that it is the broker who says that it was too long.
+const TIMEOUT_MS: i32 = 10_000;
 /// How long a cluster may be without controller, or a new topic without leaders.
 const PATIENCE: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_millis(200);
@@ -149,23 +150,29 @@ async fn create(cluster: &Cluster, topics: Vec<CreatableTopic>) -> Result<(), Ta
             Ok(answer) => verdict(answer),
             Err(error) => Err(error.into()),
         };
-        let again = match &answer {
-            Err(TaskError::Topic { code, .. }) => {
-                matches!(
-                    code,
-                    ErrorCode::NotController | ErrorCode::BrokerNotAvailable
-                )
-            }
-            Err(TaskError::Cluster(
-                ClusterError::NoBroker(_) | ClusterError::NoBrokers | ClusterError::Connection(_),
-            )) => true,
-            _ => false,
-        };
+        let again = answer.as_ref().is_err_and(may_pass);
         if !again || Instant::now() >= deadline {
             return answer;
         }
         cluster.refresh();
         tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Whether asking again may help.
+fn may_pass(error: &TaskError) -> bool {
+    match error {
+        // After a time-out the topic may be there: then the next answer says so, and who waits for its leader sees
+        // whether that comes.
+        TaskError::Topic { code, .. } => matches!(
+            code,
+            ErrorCode::NotController | ErrorCode::BrokerNotAvailable | ErrorCode::RequestTimedOut
+        ),
+        TaskError::Cluster(error) => matches!(
+            error,
+            ClusterError::NoBroker(_) | ClusterError::NoBrokers | ClusterError::Connection(_)
+        ),
+        _ => false,
     }
 }
 
@@ -212,5 +219,32 @@ pub(crate) async fn trim(
     match codes.next().map(|p| ErrorCode::from(p.error_code)) {
         Some(code) if code.is_error() => Err(ClusterError::refused(code, None)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::messages::create_topics::CreatableTopicResult;
+
+    fn answered(code: ErrorCode) -> Result<(), TaskError> {
+        let topic = CreatableTopicResult {
+            name: "q.tasks".to_owned(),
+            error_code: code.code(),
+            ..CreatableTopicResult::default()
+        };
+        verdict(CreateTopicsResponse {
+            topics: vec![topic],
+            ..CreateTopicsResponse::default()
+        })
+    }
+
+    #[test]
+    fn a_topic_that_may_have_been_made_is_asked_for_again() {
+        let passes = |code| answered(code).is_err_and(|error| may_pass(&error));
+        assert!(passes(ErrorCode::RequestTimedOut));
+        assert!(passes(ErrorCode::NotController));
+        assert!(!passes(ErrorCode::InvalidReplicationFactor));
+        assert!(answered(ErrorCode::TopicAlreadyExists).is_ok());
     }
 }
