@@ -76,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    const SOON: Duration = Duration::from_secs(10);
+    const SOON: Duration = Duration::from_secs(60);
     const MOMENT: Duration = Duration::from_millis(50);
 
     async fn pair() -> (TcpStream, TcpStream) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::brokers::{Brokers, Options};
+use harness::brokers::{Brokers, Options, SESSION};
 use harness::scene::{FAILOVER_MAX, GROUP, Scene, TOPIC, three};
 use harness::wait;
 use harness::wire::Caller;
@@ -115,7 +115,8 @@ fn a_leader_that_is_asked_to_go_hands_over_first() {
             scene.wait_for_progress();
             let gap = scene.longest_gap(begun);
             eprintln!("ended after {took:?}, longest gap between acknowledgements {gap:?}");
-            assert!(gap < Duration::from_secs(2), "{gap:?}");
+            // Nobody waited for its session to end.
+            assert!(gap < SESSION, "{gap:?}");
         });
         assert_ne!(scene.leader(), leader);
         scene.brokers.node(leader).start();
@@ -181,7 +182,8 @@ fn a_group_keeps_its_offsets_when_its_coordinator_dies() {
 
 #[test]
 fn brokers_that_are_all_told_to_stop_do_not_wait_for_each_other() {
-    let mut brokers = Brokers::three(&[]);
+    // Asked again it would be after this.
+    let mut brokers = Brokers::three(&["controlled.shutdown.retry.backoff.ms=60000"]);
     brokers.create_topic("t", 6, 3, &[]);
     brokers.znodes().wait_for_full_isr("t");
     let begun = clock::now();
@@ -191,9 +193,8 @@ fn brokers_that_are_all_told_to_stop_do_not_wait_for_each_other() {
     for node in &mut brokers.nodes {
         let ended = node.wait_for_end();
         assert!(ended.status.success(), "{ended:?}");
-        // Asked again it would be after a pause of 5 seconds, three times.
         let took = begun.elapsed();
-        assert!(took < Duration::from_secs(5), "{took:?}: {ended:?}");
+        assert!(took < Duration::from_secs(50), "{took:?}: {ended:?}");
     }
 }
 

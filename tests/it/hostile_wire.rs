@@ -29,7 +29,7 @@ use nyala_client::wire::messages::offset_fetch::{
 use nyala_client::wire::{ErrorCode, Request, frame};
 
 /// Far more than an answer takes here, so that a failure is one and not a slow machine.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// What the process may hold in memory after any of this.
 const RESIDENT_BYTES_MAX: u64 = 512 << 20;

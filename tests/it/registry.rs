@@ -437,7 +437,7 @@ async fn a_partition_has_one_owner(place: String) {
 
 async fn seen(view: &ClusterView, what: &str, ok: impl Fn(&ClusterSnapshot) -> bool) {
     let mut snapshots = view.subscribe();
-    let reached = tokio::time::timeout(Duration::from_secs(20), snapshots.wait_for(|s| ok(s)));
+    let reached = tokio::time::timeout(Duration::from_secs(60), snapshots.wait_for(|s| ok(s)));
     assert!(reached.await.is_ok(), "{what}: {:#?}", view.snapshot());
 }
 

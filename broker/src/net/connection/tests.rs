@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::api::testing::Alone;
 
-const WAIT: Duration = Duration::from_secs(20);
+const WAIT: Duration = Duration::from_secs(60);
 
 struct Pair {
     client: TcpStream,
