@@ -7,7 +7,8 @@
 //! It stops the command and all that this has started when `nyala` says so, is gone (the pipe ends), or
 //! has not said for longer than the lease that the hold is still good (it stands still). Orphans of the
 //! command come to it (a subreaper), so none of them is out of reach. Killed itself, it takes the command
-//! with it, but not what that has started. What runs as another user cannot be stopped: it is waited for.
+//! with it, but not what that has started. What runs as another user cannot be stopped;
+//! where CMD has left it running, it is waited for.
 //! It knows nothing of ZooKeeper.
 
 use std::collections::HashSet;

@@ -193,10 +193,8 @@ fn a_prepared_window_covers_what_comes_next() {
     assert_eq!(on_disk(&dir, 65_100, 5), [3; 5]);
 }
 
-#[test]
-fn space_is_made_ahead_of_large_batches_and_not_mapped() {
-    let (dir, tail) = tail();
-    let workers = Workers::start(|| ()).expect("threads");
+/// The same file, with workers.
+fn worked(tail: &Tail, workers: &Arc<Workers>) -> Arc<Tail> {
     let target = TailFile {
         file: Arc::clone(&tail.target.file),
         path: tail.target.path.clone(),
@@ -204,7 +202,14 @@ fn space_is_made_ahead_of_large_batches_and_not_mapped() {
         limit: 1 << 20,
         space: Arc::new(DirSpace::new(0)),
     };
-    let tail = Tail::new(target, 0, Some(Arc::clone(&workers)));
+    Tail::new(target, 0, Some(Arc::clone(workers)))
+}
+
+#[test]
+fn space_is_made_ahead_of_large_batches_and_not_mapped() {
+    let (dir, tail) = tail();
+    let workers = Workers::start(|| ()).expect("threads");
+    let tail = worked(&tail, &workers);
     let mut at = 0;
     for value in 1..=4 {
         tail.write(at, &large(value), &STAMP, 0).expect("written");
@@ -232,14 +237,7 @@ fn space_is_made_ahead_of_large_batches_and_not_mapped() {
 fn a_window_that_large_batches_pass_makes_way_for_space() {
     let (_dir, tail) = tail();
     let workers = Workers::start(|| ()).expect("threads");
-    let target = TailFile {
-        file: Arc::clone(&tail.target.file),
-        path: tail.target.path.clone(),
-        fault: Arc::default(),
-        limit: 1 << 20,
-        space: Arc::new(DirSpace::new(0)),
-    };
-    let tail = Tail::new(target, 0, Some(Arc::clone(&workers)));
+    let tail = worked(&tail, &workers);
     tail.state.lock().next = Next::Wanted { from: 0, to: 4096 };
     tail.prepare();
     assert!(matches!(tail.state.lock().next, Next::Ready(_)));
