@@ -5,9 +5,11 @@
 //!
 //! *Invariant*: the command, with all that it has started, does not outlive the hold by more than the grace:
 //! not when ZooKeeper is out of reach (the lease ends the hold), nor when this process is killed or stands
-//! still (`guard.rs`, a process of its own, minds that). Who kills the guard itself breaks that. What pauses both, such as a machine that sleeps,
-//! pauses the command too, and it is stopped when they wake; what it does until then only its token refuses.
+//! still (`guard.rs`, a process of its own, minds that). Who kills both at once breaks that for all but the command
+//! itself. What pauses both, such as a machine that sleeps, pauses the command too, and it is stopped when they wake;
+//! what it does until then only its token refuses.
 
+mod family;
 mod guard;
 mod order;
 mod running;
@@ -340,9 +342,10 @@ async fn attend(
                 running.stop(Signal::TERM, grace).await;
                 return Ok(Outcome::of(LOST));
             }
-            code = running.ended() => {
+            status = running.ended() => {
+                let code = running.settle(status?).await;
                 let signal = seen.or_else(|| signals.next().now_or_never());
-                return Ok(Outcome { code: code?, signal });
+                return Ok(Outcome { code, signal });
             }
             signal = signals.next() => {
                 // A terminal has interrupted the command itself, which may live on, as shells do.
@@ -357,27 +360,49 @@ async fn attend(
     }
 }
 
-/// SIGINT, SIGTERM and SIGHUP, to be passed on.
+/// SIGINT, SIGTERM and SIGHUP, to be passed on. What is ignored, as by `nohup`, stays ignored.
 struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    hang_up: tokio::signal::unix::Signal,
+    interrupt: Option<tokio::signal::unix::Signal>,
+    terminate: Option<tokio::signal::unix::Signal>,
+    hang_up: Option<tokio::signal::unix::Signal>,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
+        let ignored = ignored();
+        let heard = |kind: SignalKind| {
+            let bit = 1_u64 << (kind.as_raw_value() - 1);
+            (ignored & bit == 0).then(|| signal(kind)).transpose()
+        };
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
+            interrupt: heard(SignalKind::interrupt())?,
+            terminate: heard(SignalKind::terminate())?,
+            hang_up: heard(SignalKind::hangup())?,
         })
     }
 
+    /// Cancel-safe.
     async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.interrupt.recv() => Signal::INT,
-            _ = self.terminate.recv() => Signal::TERM,
-            _ = self.hang_up.recv() => Signal::HUP,
+            () = heard(&mut self.interrupt) => Signal::INT,
+            () = heard(&mut self.terminate) => Signal::TERM,
+            () = heard(&mut self.hang_up) => Signal::HUP,
         }
     }
+}
+
+/// Resolves when it comes: one that is ignored, never.
+async fn heard(signal: &mut Option<tokio::signal::unix::Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// The signals that this process ignores, a bit each, the lowest for number 1.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or_default()
 }

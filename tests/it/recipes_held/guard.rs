@@ -129,6 +129,102 @@ fn what_a_command_has_started_is_asked_to_end_before_it_is_made_to() {
     });
 }
 
+/// Ends when a stranger that it waits for has been asked to, and has tidied up by a stranger that came later.
+const ORDERLY: &str = "trap : TERM; setsid sh -c 'trap \"exit\" TERM; echo $$ > stranger; while :; do sleep 0.02; done' & \
+    echo $$ > pid; wait; wait; setsid sh -c 'sleep 0.2; echo > tidy'; exit 9";
+
+#[test]
+fn all_that_a_command_has_started_is_asked_at_once_and_what_tidies_up_is_not() {
+    on_both(|place| {
+        let command = ["lock", "/l", "--grace", "60", "--", "sh", "-c", ORDERLY];
+        let mut holder = place.start("holder", &command);
+        let family = ["pid", "stranger"].map(|name| place.number(name));
+        let ended = holder.terminate();
+        assert_eq!(ended.status.code(), Some(9), "{}", ended.stderr);
+        assert!(!is_alive(family[1]));
+        assert!(place.folder.join("tidy").exists(), "{}", ended.stderr);
+        std::fs::remove_file(place.folder.join("tidy")).expect("it is there");
+        forget(place);
+    });
+}
+
+#[test]
+fn a_holder_that_is_killed_while_its_command_has_time_to_end_takes_it_along() {
+    on_both(|place| {
+        let script = "trap 'echo $$ > asked' TERM; echo $$ > pid; while :; do sleep 0.02; done";
+        let command = ["lock", "/l", "--grace", "600", "--", "sh", "-c", script];
+        let mut holder = place.start("holder", &command);
+        let pid = place.number("pid");
+        holder.signal(Signal::TERM);
+        assert_eq!(place.number("asked"), pid);
+        holder.kill();
+        until_dead(pid);
+        std::fs::remove_file(place.folder.join("asked")).expect("it is there");
+        forget(place);
+    });
+}
+
+#[test]
+fn nothing_that_a_command_has_started_outlives_its_guard() {
+    on_both(|place| {
+        let mut holder = start(place, "lock", FAMILY);
+        let family = family(place);
+        kill_process(guard_of(family[0]), Signal::KILL).expect("it is ours");
+        let ended = holder.wait(wait::SOON);
+        assert_eq!(ended.status.code(), Some(137), "{}", ended.stderr);
+        for pid in family {
+            assert!(!is_alive(pid), "{}", ended.stderr);
+        }
+        forget(place);
+    });
+}
+
+#[test]
+fn what_was_running_before_the_command_is_nobodys_to_end() {
+    on_both(|place| {
+        // `exec` makes a child of the shell one of `nyala`.
+        let script = r#"sleep 78 & echo $! > grandchild; exec "$@""#;
+        let mut nyala = Command::new("sh");
+        nyala.args(["-c", script, "sh"]).arg(nyala_binary());
+        nyala.args(["lock", "--zookeeper", &place.zookeeper, "/l", "--"]);
+        nyala.args(["sh", "-c", "echo $$ > pid; sleep 79"]);
+        let mut holder = Process::start("holder", place.folder, nyala.current_dir(place.folder));
+        let (pid, before) = (place.number("pid"), place.number("grandchild"));
+        kill_process(guard_of(pid), Signal::KILL).expect("it is ours");
+        holder.wait(wait::SOON);
+        until_dead(pid);
+        assert!(is_alive(before));
+        kill_process(process(before), Signal::KILL).expect("it is ours");
+        forget(place);
+    });
+}
+
+#[test]
+fn a_signal_that_was_ignored_stays_ignored() {
+    on_both(|place| {
+        let mut nyala = Command::new("sh");
+        nyala
+            .args(["-c", r#"trap "" HUP; exec "$@""#, "sh"])
+            .arg(nyala_binary());
+        nyala.args(["lock", "--zookeeper", &place.zookeeper, "/l", "--"]);
+        nyala.args([
+            "sh",
+            "-c",
+            "echo $$ > pid; until [ -e end ]; do sleep 0.02; done; exit 8",
+        ]);
+        let mut holder = Process::start("holder", place.folder, nyala.current_dir(place.folder));
+        let pid = place.number("pid");
+        for who in [process(holder.pid().into()), guard_of(pid), process(pid)] {
+            kill_process(who, Signal::HUP).expect("it is ours");
+        }
+        std::fs::write(place.folder.join("end"), "").expect("a file");
+        let ended = holder.wait(wait::SOON);
+        assert_eq!(ended.status.code(), Some(8), "{}", ended.stderr);
+        std::fs::remove_file(place.folder.join("end")).expect("it is there");
+        forget(place);
+    });
+}
+
 #[test]
 fn a_command_is_stopped_while_its_holder_stands_still() {
     on_both(|place| {

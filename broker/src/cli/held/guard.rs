@@ -7,9 +7,8 @@
 //! It stops the command and all that this has started when `nyala` says so, is gone (the pipe ends), or
 //! has not said for longer than the lease that the hold is still good (it stands still). Orphans of the
 //! command come to it (a subreaper), so none of them is out of reach. Killed itself, it takes the command
-//! with it, but not what that has started. What runs as another user cannot be stopped;
-//! where CMD has left it running, it is waited for.
-//! It knows nothing of ZooKeeper.
+//! with it, and what that has started comes to `nyala`, which kills it. What runs as another user cannot be
+//! stopped, and is waited for. It knows nothing of ZooKeeper.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -18,25 +17,25 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::io::Errno;
-use rustix::process::{
-    Pid, Signal, WaitOptions, getpgid, getpid, kill_process, kill_process_group, waitpid,
-};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use nix::sys::signal::{SIGTTOU, SigSet};
+use rustix::process::{Pid, Signal, getpgid, getpid, kill_process, kill_process_group};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::net::unix::pipe;
 use tokio::process::Child;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::order::Order;
 use super::running::{code_of, starter};
-use super::{FAILED, LOST, Signals};
+use super::{FAILED, LOST, Signals, family};
 use nyala_coordinator::clock;
 
-/// Between looks at what is killed and has not ended.
-const KILL_EVERY: Duration = Duration::from_millis(5);
+/// Between looks at what was asked to end: at first, and later.
+const LOOK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
 /// A deadline that is never met.
 const FAR: Duration = Duration::from_secs(365 * 86_400);
+/// Of a hold whose end is not minded: `nyala` has said what to do.
+const NOT_MINDED: u64 = u64::MAX;
 
 /// Flags of `nyala run-guarded`.
 #[derive(Debug, clap::Args)]
@@ -57,6 +56,8 @@ pub(in crate::cli) struct GuardArgs {
 }
 
 pub(in crate::cli) fn run_guarded(args: GuardArgs) -> Result<(), Box<dyn Error>> {
+    // Not in the terminal's group, it would be stopped by what it says there (`stty tostop`).
+    writing().thread_block()?;
     // On this thread, whose end is what the kernel minds for `run-bound`.
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let code = runtime.enable_all().build()?.block_on(guard(&args));
@@ -71,9 +72,9 @@ async fn guard(args: &GuardArgs) -> std::io::Result<i32> {
         // Whose it is has gone.
         return Ok(LOST);
     };
-    let mut orders = BufReader::new(orders).lines();
+    let mut orders = Orders(BufReader::new(orders).lines());
     rustix::process::set_child_subreaper(Some(getpid()))?;
-    if std::fs::read(format!("/proc/self/task/{}/children", getpid())).is_err() {
+    if !family::is_listed() {
         eprintln!(
             "nyala: /proc does not list children: what the command leaves running is not found"
         );
@@ -90,30 +91,39 @@ async fn guard(args: &GuardArgs) -> std::io::Result<i32> {
     loop {
         tokio::select! {
             biased;
-            order = orders.next_line() => match order.ok().flatten().as_deref().map(Order::parse) {
-                Some(Some(Order::Beat(until_ms))) => good_until_ms = good_until_ms.max(until_ms),
-                Some(Some(Order::Stop(signal, grace))) => return command.stop(signal, grace).await,
+            order = orders.next() => match order {
+                Some(Order::Beat(until_ms)) => good_until_ms = good_until_ms.max(until_ms),
+                Some(Order::Stop(signal, grace)) => {
+                    command.ask(signal);
+                    return command.end(orders.patience(grace, NOT_MINDED)).await;
+                }
                 // Nobody is left to hold anything.
-                Some(None) | None => {
+                None => {
                     command.kill_all().await;
                     return Ok(LOST);
                 }
             },
-            ended = command.child.wait() => {
-                command.end_rest(Instant::now() + grace).await;
-                return ended.map(code_of);
+            _ = command.child.wait() => {
+                command.tell_left();
+                return command.end(orders.patience(grace, good_until_ms)).await;
             }
             () = sleep_until(instant(good_until_ms)) => {
                 eprintln!("nyala: the process that holds stands still; stopping the command");
-                command.stop(Signal::TERM, grace).await?;
+                command.ask(Signal::TERM);
+                command.end(orders.patience(grace, NOT_MINDED)).await?;
                 return Ok(LOST);
             }
             // Orphans that came to us and have ended.
-            _ = children.recv() => command.reap(),
+            _ = children.recv() => family::reap(&command.kept),
             // `nyala` gets them too, and decides.
             _ = signals.next() => {}
         }
     }
+}
+
+/// What a terminal sends to who writes and is not in front.
+fn writing() -> SigSet {
+    SigSet::from(SIGTTOU)
 }
 
 /// When it is so late by [`clock::monotonic_ms`].
@@ -122,11 +132,45 @@ fn instant(monotonic_ms: u64) -> Instant {
     Instant::now() + Duration::from_millis(left).min(FAR)
 }
 
+/// What `nyala` says.
+struct Orders(Lines<BufReader<pipe::Receiver>>);
+
+impl Orders {
+    /// `None`: it is gone, or speaks no more sense. Cancel-safe.
+    async fn next(&mut self) -> Option<Order> {
+        let line = self.0.next_line().await;
+        Order::parse(line.ok()??.as_str())
+    }
+
+    /// Resolves when what was asked to end is to be killed: after the grace, or when the hold is nobody's any more.
+    async fn patience(&mut self, grace: Duration, mut good_until_ms: u64) {
+        let mut deadline = Instant::now() + grace.min(FAR);
+        loop {
+            tokio::select! {
+                biased;
+                order = self.next() => match order {
+                    Some(Order::Beat(until_ms)) => good_until_ms = good_until_ms.max(until_ms),
+                    Some(Order::Stop(_, grace)) => {
+                        deadline = deadline.min(Instant::now() + grace.min(FAR));
+                        good_until_ms = NOT_MINDED;
+                    }
+                    None => return,
+                },
+                () = sleep_until(deadline.min(instant(good_until_ms))) => return,
+            }
+        }
+    }
+}
+
 /// The command as the guard has it.
 struct Guarded {
     child: Child,
     pid: Option<Pid>,
+    /// The command alone, which is waited for here.
+    kept: HashSet<Pid>,
     leads: bool,
+    /// Who has been asked to end.
+    asked: HashSet<Pid>,
 }
 
 impl Guarded {
@@ -135,127 +179,97 @@ impl Guarded {
         let mut bound = starter(&words, &args.command);
         let child = bound.process_group(args.group).spawn()?;
         let pid = child.id().and_then(|id| i32::try_from(id).ok());
+        let pid = pid.and_then(Pid::from_raw);
         Ok(Self {
-            pid: pid.and_then(Pid::from_raw),
             child,
+            pid,
+            kept: pid.into_iter().collect(),
             leads: args.group == 0,
+            asked: HashSet::new(),
         })
     }
 
-    /// An error means that it is gone.
+    /// To the command, with its group if it has one of its own. An error means that it is gone.
     fn send(&self, signal: Signal) {
         let _ = match (self.pid, self.leads) {
             (Some(pid), true) => kill_process_group(pid, signal),
-            (Some(pid), false) => kill_process(pid, signal),
-            (None, _) => Ok(()),
+            // Waited for, its number may be another's by now.
+            (Some(pid), false) if self.child.id().is_some() => kill_process(pid, signal),
+            _ => Ok(()),
         };
     }
 
-    /// Asks it to end, then makes it, with all that it has started.
-    async fn stop(&mut self, first: Signal, grace: Duration) -> std::io::Result<i32> {
-        let deadline = Instant::now() + grace.min(FAR);
-        self.send(first);
+    /// Asks the command to end, and by SIGTERM all that it has started. Not what it starts from now on: that may be
+    /// its way of ending.
+    fn ask(&mut self, signal: Signal) {
+        self.asked.extend(self.pid);
+        let all = family::descendants();
+        self.send(signal);
         // One that stands still hears nothing.
         self.send(Signal::CONT);
-        let status = match timeout_at(deadline, self.child.wait()).await {
-            Ok(status) => {
-                self.end_left(deadline).await;
-                status?
-            }
-            Err(_) => {
-                self.child.start_kill()?;
-                let status = self.child.wait().await?;
-                self.kill_all().await;
-                status
-            }
-        };
-        Ok(code_of(status))
-    }
-
-    /// Ends what the command has left running: nothing of it is to be there when the hold is another's.
-    async fn end_rest(&mut self, deadline: Instant) {
-        self.reap();
-        let count = children().len();
-        if count == 0 {
-            return;
-        }
-        eprintln!("nyala: the command has ended and left {count} running; stopping what is left");
-        if self.leads {
-            self.send(Signal::TERM);
-            self.send(Signal::CONT);
-        }
-        self.end_left(deadline).await;
-    }
-
-    /// The command has ended, and its group knows that it is to: asks what else it has started to end, each once
-    /// and as it comes to us, until the deadline.
-    async fn end_left(&mut self, deadline: Instant) {
-        let mut asked = HashSet::new();
-        let all_gone = async {
-            loop {
-                self.reap();
-                let left = children();
-                if left.is_empty() {
-                    return;
-                }
-                for pid in left {
-                    if asked.insert(pid) && !(self.leads && getpgid(Some(pid)).ok() == self.pid) {
-                        let _ = kill_process(pid, Signal::TERM);
-                        let _ = kill_process(pid, Signal::CONT);
-                    }
-                }
-                sleep(KILL_EVERY).await;
-            }
-        };
-        if timeout_at(deadline, all_gone).await.is_err() {
-            self.kill_all().await;
+        for pid in all {
+            self.ask_one(pid);
         }
     }
 
-    /// Kills all that is left. The children of who is killed come to us, and are next.
-    async fn kill_all(&mut self) {
-        if self.leads {
-            self.send(Signal::KILL);
+    /// Unless it was asked before.
+    fn ask_one(&mut self, pid: Pid) {
+        let in_group = self.leads && getpgid(Some(pid)).ok() == self.pid;
+        if self.asked.insert(pid) && !in_group {
+            let _ = kill_process(pid, Signal::TERM);
+            let _ = kill_process(pid, Signal::CONT);
         }
-        let mut told = HashSet::new();
+    }
+
+    /// The command has ended by itself: nothing of it is to be there when the hold is another's.
+    fn tell_left(&mut self) {
+        family::reap(&self.kept);
+        let count = family::children().len();
+        if count > 0 {
+            eprintln!(
+                "nyala: the command has ended and left {count} running; stopping what is left"
+            );
+            self.ask(Signal::TERM);
+        }
+    }
+
+    /// All were asked to end. Waits for that, and kills what is left when `patience` is over. Gives the exit code of
+    /// the command.
+    async fn end(&mut self, patience: impl Future<Output = ()>) -> std::io::Result<i32> {
+        tokio::select! {
+            biased;
+            () = self.all_gone() => {}
+            () = patience => self.kill_all().await,
+        }
+        self.child.wait().await.map(code_of)
+    }
+
+    /// Resolves when the command and all that it has started have ended; what it leaves is asked to.
+    async fn all_gone(&mut self) {
+        let _ = self.child.wait().await;
+        let (mut pause, longest) = LOOK;
         loop {
-            let left = children();
+            family::reap(&self.kept);
+            let left = family::descendants();
             if left.is_empty() {
                 return;
             }
             for pid in left {
-                // The hold is given back only when it has ended.
-                if kill_process(pid, Signal::KILL) == Err(Errno::PERM) && told.insert(pid) {
-                    eprintln!(
-                        "nyala: process {pid} runs as another user and cannot be stopped; waiting for its end"
-                    );
-                }
-                let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+                self.ask_one(pid);
             }
-            sleep(KILL_EVERY).await;
+            sleep(pause).await;
+            pause = (pause * 2).min(longest);
         }
     }
 
-    /// Forgets children that have ended, but the command, which is waited for.
-    fn reap(&self) {
-        for pid in children() {
-            if Some(pid) != self.pid {
-                let _ = waitpid(Some(pid), WaitOptions::NOHANG);
-            }
+    async fn kill_all(&mut self) {
+        if self.leads {
+            self.send(Signal::KILL);
         }
+        let nobody = HashSet::new();
+        let killed = family::kill_all(&nobody, &self.kept);
+        let _ = tokio::join!(killed, self.child.wait());
     }
-}
-
-/// Of all threads of this process.
-fn children() -> Vec<Pid> {
-    let tasks = std::fs::read_dir("/proc/self/task");
-    let tasks = tasks.into_iter().flatten().flatten();
-    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-    let pids = |list: String| -> Vec<Pid> {
-        let raw = list.split_whitespace().filter_map(|pid| pid.parse().ok());
-        raw.filter_map(Pid::from_raw).collect()
-    };
-    lists.flat_map(pids).collect()
 }
 
 /// `nyala run-bound -- CMD...`: becomes CMD, after telling the kernel to kill it with its parent.
@@ -273,7 +287,10 @@ pub(in crate::cli) fn run_bound(args: BoundArgs) -> Result<(), Box<dyn Error>> {
         std::process::exit(LOST);
     }
     let (program, rest) = args.command.split_first().ok_or("no command")?;
+    // The guard's, and not the command's.
+    writing().thread_unblock()?;
     let error = std::process::Command::new(program).args(rest).exec();
+    writing().thread_block()?;
     eprintln!("nyala: {}: {error}", program.to_string_lossy());
     let missing = error.kind() == std::io::ErrorKind::NotFound;
     std::process::exit(if missing { 127 } else { 126 })

@@ -1,5 +1,6 @@
 //! Our end of a command that runs under a hold: starts its guard, and tells it what to do.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{PipeReader, PipeWriter, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -11,8 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::FAILED;
 use super::order::{Order, millis};
+use super::{FAILED, family};
 
 /// What a guard needs beside the grace to end what it guards.
 const GUARD_MAX: Duration = Duration::from_secs(2);
@@ -24,6 +25,8 @@ pub(super) struct Running {
     /// The guard opens it by its name in our folder of `/proc`.
     _reader: PipeReader,
     on_terminal: bool,
+    /// Children of this process that it had before.
+    others: HashSet<Pid>,
 }
 
 impl Running {
@@ -38,8 +41,11 @@ impl Running {
         // A guard that stands still must not make us wait.
         rustix::io::ioctl_fionbio(&orders, true)?;
         let pipe = format!("/proc/{}/fd/{}", std::process::id(), reader.as_raw_fd());
+        let others = family::children().into_iter().collect();
+        // What a guard that is killed leaves comes to us.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         // A terminal gives its input, and ctrl-C, to one group only: the command is to be in that.
-        let on_terminal = rustix::termios::isatty(std::io::stdin());
+        let on_terminal = rustix::termios::isatty(std::io::stdin()) || is_in_front();
         let group = match on_terminal {
             true => rustix::process::getpgrp().as_raw_nonzero().get(),
             false => 0,
@@ -61,6 +67,7 @@ impl Running {
             orders,
             _reader: reader,
             on_terminal,
+            others,
         })
     }
 
@@ -74,9 +81,17 @@ impl Running {
         self.order(Order::Beat(good_until_ms));
     }
 
-    /// Resolves with its exit code. Cancel-safe.
-    pub(super) async fn ended(&mut self) -> std::io::Result<i32> {
-        self.guard.wait().await.map(code_of)
+    /// Resolves when it has ended; [`Self::settle`] is next. Cancel-safe.
+    pub(super) async fn ended(&mut self) -> std::io::Result<ExitStatus> {
+        self.guard.wait().await
+    }
+
+    /// Its exit code. A guard that was killed has left what the command has started: that is killed here.
+    pub(super) async fn settle(&self, status: ExitStatus) -> i32 {
+        if status.signal().is_some() {
+            family::kill_all(&self.others, &self.others).await;
+        }
+        code_of(status)
     }
 
     /// Asks it to end, then makes it; gives its exit code.
@@ -89,17 +104,25 @@ impl Running {
         }
         let limit = grace.saturating_add(GUARD_MAX);
         if let Ok(Ok(status)) = timeout(limit, self.guard.wait()).await {
-            return code_of(status);
+            return self.settle(status).await;
         }
-        // Nothing moves it; the kernel kills the command with it.
+        // Nothing moves it. The kernel kills the command with it, if that runs as the same user still.
         let _ = self.guard.kill().await;
-        code_of(ExitStatus::from_raw(Signal::KILL.as_raw()))
+        self.settle(ExitStatus::from_raw(Signal::KILL.as_raw()))
+            .await
     }
 
     fn order(&mut self, order: Order) {
         // It may have ended, which `ended` tells.
         let _ = self.orders.write_all(order.to_string().as_bytes());
     }
+}
+
+/// Whether we are what the terminal has in front, whatever our standard input is.
+fn is_in_front() -> bool {
+    let terminal = std::fs::File::open("/dev/tty");
+    let front = terminal.map(rustix::termios::tcgetpgrp);
+    front.is_ok_and(|front| front == Ok(rustix::process::getpgrp()))
 }
 
 /// Our own program, even if its file was replaced meanwhile, to do something with `command`.
