@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nyala_coordinator::clock;
 use nyala_coordinator::registry::{BrokerRegistration, Endpoint};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::Instant;
 
 use super::{StartError, Tasks};
@@ -21,6 +21,8 @@ use crate::net::{Limits, Listener, Shared};
 const PORT_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two attempts.
 const PORT_PAUSE: Duration = Duration::from_millis(20);
+/// Connections that wait to be accepted; the kernel has a limit of its own (`net.core.somaxconn`).
+const BACKLOG: u32 = 1024;
 
 /// Listeners that are bound and do not serve yet.
 #[derive(Debug)]
@@ -30,8 +32,9 @@ impl Bound {
     /// Binds every listener of the settings.
     pub(super) async fn bind(settings: &Settings) -> Result<Self, StartError> {
         let mut bound = Vec::new();
+        let receive_buffer = u32::try_from(settings.socket_receive_buffer_bytes).ok();
         for listener in settings.listen_on()? {
-            let socket = bind_patiently(&listener).await;
+            let socket = bind_patiently(&listener, receive_buffer).await;
             let socket = socket.map_err(|source| StartError::Listen {
                 listener: listener.to_string(),
                 source,
@@ -87,10 +90,13 @@ impl Bound {
 
 /// Binds one listener, also where its port is still given back: a process that was killed keeps it
 /// until the kernel has taken its maps and sockets apart, and whoever restarts it is faster.
-async fn bind_patiently(listener: &config::Listener) -> std::io::Result<(TcpListener, SocketAddr)> {
+async fn bind_patiently(
+    listener: &config::Listener,
+    receive_buffer: Option<u32>,
+) -> std::io::Result<(TcpListener, SocketAddr)> {
     let deadline = Instant::now() + PORT_PATIENCE;
     loop {
-        match bind(listener).await {
+        match bind(listener, receive_buffer).await {
             Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
                 tokio::time::sleep(PORT_PAUSE).await;
             }
@@ -100,7 +106,10 @@ async fn bind_patiently(listener: &config::Listener) -> std::io::Result<(TcpList
 }
 
 /// Binds one listener; no host means every address, of both families where there are two.
-async fn bind(listener: &config::Listener) -> std::io::Result<(TcpListener, SocketAddr)> {
+async fn bind(
+    listener: &config::Listener,
+    receive_buffer: Option<u32>,
+) -> std::io::Result<(TcpListener, SocketAddr)> {
     let candidates: Vec<SocketAddr> = match listener.host.as_str() {
         "" => vec![
             (Ipv6Addr::UNSPECIFIED, listener.port).into(),
@@ -112,7 +121,7 @@ async fn bind(listener: &config::Listener) -> std::io::Result<(TcpListener, Sock
     };
     let mut refused = std::io::Error::other("the host has no address");
     for address in candidates {
-        match TcpListener::bind(address).await {
+        match listen(address, receive_buffer) {
             Ok(socket) => {
                 let address = socket.local_addr()?;
                 return Ok((socket, address));
@@ -121,6 +130,20 @@ async fn bind(listener: &config::Listener) -> std::io::Result<(TcpListener, Sock
         }
     }
     Err(refused)
+}
+
+/// `receive_buffer` (bytes) holds for what connects, too: its first window is told before it is accepted.
+fn listen(address: SocketAddr, receive_buffer: Option<u32>) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    if let Some(bytes) = receive_buffer {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Name of this machine; `localhost` when it has none that is text.
@@ -153,7 +176,6 @@ pub(super) fn limits(settings: &Settings) -> Limits {
         idle: or_forever(settings.connections_max_idle_ms),
         receive: or_forever(settings.connections_max_partial_request_ms),
         send_buffer_bytes: buffer(settings.socket_send_buffer_bytes),
-        receive_buffer_bytes: buffer(settings.socket_receive_buffer_bytes),
         ..Limits::default()
     }
 }
@@ -191,12 +213,29 @@ mod tests {
             host: "127.0.0.1".to_owned(),
             port: taken.local_addr().expect("bound").port(),
         };
-        assert!(bind(&listener).await.is_err());
+        assert!(bind(&listener, None).await.is_err());
         let free = async {
             tokio::time::sleep(3 * PORT_PAUSE).await;
             drop(taken);
         };
-        let (bound, ()) = tokio::join!(bind_patiently(&listener), free);
+        let (bound, ()) = tokio::join!(bind_patiently(&listener, None), free);
         assert_eq!(bound.expect("free by then").1.port(), listener.port);
+    }
+
+    #[tokio::test]
+    async fn what_connects_has_the_receive_buffer_of_the_listener() {
+        let listener = config::Listener {
+            name: "PLAINTEXT".to_owned(),
+            protocol: SecurityProtocol::Plaintext,
+            host: "127.0.0.1".to_owned(),
+            port: 0,
+        };
+        let (socket, address) = bind(&listener, Some(8192)).await.expect("loopback");
+        let connect = tokio::net::TcpStream::connect(address);
+        let (accepted, _connected) = tokio::join!(socket.accept(), connect);
+        let (accepted, _) = accepted.expect("it connects");
+        let bytes = rustix::net::sockopt::socket_recv_buffer_size(&accepted);
+        // The kernel doubles it, for its own part.
+        assert_eq!(bytes, Ok(16384));
     }
 }

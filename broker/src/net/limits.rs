@@ -28,8 +28,6 @@ pub struct Limits {
     pub drain: Duration,
     /// `socket.send.buffer.bytes`: `None` leaves the size to the kernel.
     pub send_buffer_bytes: Option<usize>,
-    /// `socket.receive.buffer.bytes`: `None` leaves the size to the kernel.
-    pub receive_buffer_bytes: Option<usize>,
 }
 
 /// Slowest peer that may send a large request.
@@ -48,7 +46,6 @@ impl Default for Limits {
             receive: Duration::from_secs(60),
             drain: Duration::from_secs(5),
             send_buffer_bytes: None,
-            receive_buffer_bytes: None,
         }
     }
 }

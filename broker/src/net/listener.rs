@@ -110,9 +110,6 @@ impl Listener {
         if let Some(bytes) = self.shared.limits.send_buffer_bytes {
             rustix::net::sockopt::set_socket_send_buffer_size(&stream, bytes)?;
         }
-        if let Some(bytes) = self.shared.limits.receive_buffer_bytes {
-            rustix::net::sockopt::set_socket_recv_buffer_size(&stream, bytes)?;
-        }
         Ok(Some((stream, peer, place)))
     }
 
