@@ -1,6 +1,7 @@
 //! `nyala lock` and `nyala elect` as scripts use them, on the embedded ZooKeeper and on a real one.
 
 mod guard;
+mod terminal;
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
