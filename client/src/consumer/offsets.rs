@@ -10,12 +10,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nyala_coordinator::ids::TopicPartition;
 use nyala_coordinator::registry::payloads::decode_group_offset;
 use nyala_coordinator::registry::{Registry, RegistryError, paths};
-use nyala_coordinator::session::{Acl, CreateMode, Session, ZkError};
+use nyala_coordinator::session::{Acl, CreateMode, Node, Session, ZkError};
 use tokio::sync::Mutex;
 
 use super::delivery::{Claim, Progress};
 use super::rebalance::FencingToken;
 use crate::error::ConsumerError;
+
+/// Most bytes of what is no offset that the log is told.
+const SHOWN_BYTES_MAX: usize = 64;
 
 /// The committed offsets of one member.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub(crate) struct GroupOffsets {
     /// trips of a write, all of which go through one session in order anyway: a version is never seen half written.
     fences: Mutex<BTreeMap<TopicPartition, Fence>>,
     numbers: AtomicU64,
+    /// Offsets that cannot be read and of which that was said, with the transaction that wrote them.
+    told: parking_lot::Mutex<BTreeMap<TopicPartition, i64>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +50,7 @@ impl GroupOffsets {
             group: group.to_owned(),
             fences: Mutex::new(BTreeMap::new()),
             numbers: AtomicU64::new(1),
+            told: parking_lot::Mutex::default(),
         }
     }
 
@@ -55,9 +61,30 @@ impl GroupOffsets {
     ) -> Result<Option<i64>, ConsumerError> {
         let path = paths::group_offset(&self.group, target);
         let node = self.session.get_if_exists(&path).await;
-        let node = node.map_err(|e| self.fault(&path, e))?;
-        // What cannot be read is as good as not there: the reset policy decides.
-        Ok(node.and_then(|n| decode_group_offset(&n.data).ok()))
+        let Some(node) = node.map_err(|e| self.fault(&path, e))? else {
+            return Ok(None);
+        };
+        let offset = decode_group_offset(&node.data).ok();
+        if offset.is_none() {
+            self.tell_unreadable(target, &node);
+        }
+        Ok(offset)
+    }
+
+    /// What cannot be read is as good as not there. That moves the group, so it is said; once, as
+    /// who begins tries again and again.
+    fn tell_unreadable(&self, target: &TopicPartition, node: &Node) {
+        let told = self.told.lock().insert(target.clone(), node.stat.mzxid);
+        if told == Some(node.stat.mzxid) {
+            return;
+        }
+        let found = node.data.get(..SHOWN_BYTES_MAX).unwrap_or(&node.data);
+        tracing::warn!(
+            group = %self.group,
+            %target,
+            found = ?String::from_utf8_lossy(found),
+            "the committed offset is no offset: it counts as none, and auto.offset.reset decides where to begin"
+        );
     }
 
     /// Takes over the partition at `offset`, which was committed or is where to begin: from here
