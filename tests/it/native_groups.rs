@@ -33,6 +33,8 @@ use tokio::task::JoinHandle;
 
 use crate::session::connect;
 
+mod by_hand;
+
 const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A ZooKeeper in this process, where sessions can be ended, and a broker as a process of its own.

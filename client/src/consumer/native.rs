@@ -37,12 +37,15 @@ const RETRY: Duration = Duration::from_millis(100);
 const LEASE_CHECK: Duration = Duration::from_millis(20);
 /// An owner is looked at this often even if no watch fires.
 const OWNER_CHECK: Duration = Duration::from_secs(5);
+/// One's own claims are looked at this often even if no watch fires.
+const OWN_CHECK: Duration = Duration::from_secs(60);
 
 type Reply = oneshot::Sender<Result<(), ConsumerError>>;
 
 /// What an operation came to.
 enum Done {
     Event(Event),
+    ClaimGone(TopicPartition, FencingToken),
     Registered(u64, Option<Watched<Subscriptions>>),
     Started(TopicPartition, Begin),
     Revoked(TopicPartition, Result<(), ConsumerError>),
@@ -67,7 +70,7 @@ pub(super) struct Driver {
     /// Starts under way. One that is overtaken is stopped at once: it would write the offset of a
     /// partition that is another's by then.
     starting: BTreeMap<TopicPartition, AbortHandle>,
-    /// Owners that are watched until they go.
+    /// Owner znodes that are watched until they go: another's that is in the way, or one's own.
     watching: BTreeMap<TopicPartition, AbortHandle>,
     /// Everything that was ever claimed, to be cleared under a new session.
     touched: BTreeSet<TopicPartition>,
@@ -225,7 +228,7 @@ impl Driver {
     /// Who has commits made for him has nobody to tell but the log.
     fn tell_lost(&self) {
         if let Some(target) = self.parts.delivery.take_lost() {
-            tracing::warn!(%target, "what was handed out was not committed before the session ended: another reads it again");
+            tracing::warn!(%target, "what was handed out was not committed before the claim ended: it is read again");
         }
     }
 
@@ -300,6 +303,7 @@ impl Driver {
     fn done(&mut self, done: Done) {
         match done {
             Done::Event(event) => self.apply(event),
+            Done::ClaimGone(target, token) => self.claim_gone(target, token),
             Done::Nothing => {}
             Done::Left => self.leave_done(),
             Done::Registered(generation, members) => {
@@ -340,6 +344,17 @@ impl Driver {
                 }
             }
         }
+    }
+
+    fn claim_gone(&mut self, target: TopicPartition, token: FencingToken) {
+        if self.session.state().generation() != self.generation {
+            // It went with its session, and what is looked at next is the end of that.
+            return;
+        }
+        if self.owned.get(&target) == Some(&token) {
+            tracing::warn!(group = %self.member.group, %target, "the claim's znode was deleted by somebody else: it is claimed anew");
+        }
+        self.apply(Event::ClaimGone { target, token });
     }
 
     /// Somebody else wrote the offset, an operator perhaps: begin again from there if the

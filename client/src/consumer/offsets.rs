@@ -238,11 +238,16 @@ impl GroupOffsets {
         self.fences.lock().await.clear();
     }
 
-    /// Whether the owner znode is still the one that `token` stands for.
-    pub(crate) async fn owns(&self, target: &TopicPartition, token: FencingToken) -> bool {
+    /// Whether the owner znode is still the one that `token` stands for; an error says nothing of that.
+    pub(crate) async fn owns(
+        &self,
+        target: &TopicPartition,
+        token: FencingToken,
+    ) -> Result<bool, ConsumerError> {
         let path = paths::group_owner(&self.group, target);
-        let stat = self.session.exists(&path).await.ok().flatten();
-        stat.is_some_and(|s| s.czxid == token.0)
+        let stat = self.session.exists(&path).await;
+        let stat = stat.map_err(|e| self.fault(&path, e))?;
+        Ok(stat.is_some_and(|s| s.czxid == token.0))
     }
 
     fn fault(&self, path: &str, source: ZkError) -> ConsumerError {

@@ -16,6 +16,9 @@
 //!   session down: what is Owned is Adrift (perhaps still ours, perhaps not) until it is up again,
 //!   then it is claimed as before, or, not mine any more, Revoking;
 //!   the rest goes on: what is under way on ZooKeeper is answered when it is back
+//!
+//!   claim gone (somebody deleted the znode): what is Owned is Adrift, and claimed as if it had been
+//!   Adrift before; what is not Owned any more goes its way
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +57,12 @@ pub(crate) enum Event {
     },
     /// The owner znode in the way has gone.
     OwnerGone { target: TopicPartition },
+    /// The owner znode of this claim is not there, although it was not released: somebody else
+    /// deleted it, and another member may have made the next.
+    ClaimGone {
+        target: TopicPartition,
+        token: FencingToken,
+    },
     /// The application has handled, or dropped, all that it was given of the partition.
     LetGo { target: TopicPartition },
     /// The owner znode is gone.
@@ -75,6 +84,7 @@ pub(crate) enum Effect {
     /// Wait until the owner znode has gone; answer with `OwnerGone`.
     Watch(TopicPartition),
     /// Begin to read: where the application is if that is known, else from the committed offset.
+    /// Answer with `ClaimGone` if that happens.
     Start(TopicPartition, FencingToken),
     /// Hand out nothing more; commit what was handled; answer with `LetGo`.
     Revoke(TopicPartition),
@@ -156,6 +166,7 @@ impl Rebalance {
                     self.holdings.remove(&target);
                 }
             }
+            Event::ClaimGone { target, token } => self.claim_gone(target, token, &mut effects),
             Event::LetGo { target } => {
                 if let Some(Holding::Revoking(token)) = self.holdings.get(&target).copied() {
                     self.release(target, token, &mut effects);
@@ -187,6 +198,20 @@ impl Rebalance {
                 effects.push(Effect::Drop(target.clone()));
                 *holding = Holding::Adrift(token);
             }
+        }
+    }
+
+    /// Only of what is owned by that claim: what is on its way out finds out by itself, and a claim
+    /// under way is answered by what it finds.
+    fn claim_gone(
+        &mut self,
+        target: TopicPartition,
+        token: FencingToken,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.holdings.get(&target) == Some(&Holding::Owned(token)) {
+            effects.push(Effect::Drop(target.clone()));
+            self.holdings.insert(target, Holding::Adrift(token));
         }
     }
 

@@ -8,6 +8,7 @@ use futures::future::{AbortHandle, Abortable};
 use nyala_coordinator::clock;
 use nyala_coordinator::ids::TopicPartition;
 
+use super::member::Attempt;
 use super::{Done, Driver, RETRY};
 use crate::consumer::rebalance::{Effect, Event, FencingToken};
 use crate::error::ConsumerError;
@@ -26,29 +27,25 @@ impl Driver {
                 }));
             }
             Effect::Watch(target) => {
-                self.stop_watch(&target);
-                let (stop, stopped) = AbortHandle::new_pair();
-                self.watching.insert(target.clone(), stop);
-                let gone = async move {
+                self.watch(target.clone(), async move {
                     member.owner_gone(&target).await;
                     Done::Event(Event::OwnerGone { target })
-                };
-                let gone = Abortable::new(gone, stopped);
-                self.ops
-                    .push(Box::pin(async move { gone.await.unwrap_or(Done::Nothing) }));
+                });
             }
             Effect::Start(target, token) => {
                 self.owned.insert(target.clone(), token);
-                self.start(target, token);
+                self.start(target.clone(), token);
+                self.watch(target.clone(), async move {
+                    member.claim_gone(&target, token).await;
+                    Done::ClaimGone(target, token)
+                });
             }
             Effect::Revoke(target) => {
-                self.owned.remove(&target);
-                self.stop_start(&target);
+                self.disown(&target);
                 self.revoke(target);
             }
             Effect::Drop(target) => {
-                self.owned.remove(&target);
-                self.stop_start(&target);
+                self.disown(&target);
                 self.parts.delivery.park(&target);
             }
             Effect::Release(target, token) => self.ops.push(Box::pin(async move {
@@ -65,6 +62,23 @@ impl Driver {
                 }));
             }
         }
+    }
+
+    /// Begins to look at the partition's owner znode, in place of who looks at it now.
+    fn watch(&mut self, target: TopicPartition, look: impl Future<Output = Done> + Send + 'static) {
+        self.stop_watch(&target);
+        let (stop, stopped) = AbortHandle::new_pair();
+        self.watching.insert(target, stop);
+        let look = Abortable::new(look, stopped);
+        self.ops
+            .push(Box::pin(async move { look.await.unwrap_or(Done::Nothing) }));
+    }
+
+    /// Ends what goes on only for an owner.
+    fn disown(&mut self, target: &TopicPartition) {
+        self.owned.remove(target);
+        self.stop_start(target);
+        self.stop_watch(target);
     }
 
     fn register(&mut self) {
@@ -105,8 +119,9 @@ impl Driver {
             loop {
                 let begun = member.begin(&cluster, &target, token, reset).await;
                 match begun {
-                    Ok(Some(begin)) => return Done::Started(target, begin),
-                    Ok(None) => {}
+                    Ok(Attempt::Begun(begin)) => return Done::Started(target, begin),
+                    Ok(Attempt::Gone) => return Done::ClaimGone(target, token),
+                    Ok(Attempt::NotSettled) => {}
                     Err(ConsumerError::Registry { error, .. }) if error.is_transient() => {}
                     Err(error) => delivery.report(error),
                 }

@@ -10,7 +10,7 @@ use nyala_coordinator::session::{Op, ZkError};
 use nyala_coordinator::watched::Watched;
 use tokio::sync::{Mutex, watch};
 
-use super::{OWNER_CHECK, RETRY};
+use super::{OWN_CHECK, OWNER_CHECK, RETRY};
 use crate::consumer::delivery::{Claim, Delivery, Progress};
 use crate::consumer::offsets::GroupOffsets;
 use crate::consumer::positions;
@@ -41,6 +41,16 @@ pub(super) struct Begin {
     pub(super) claim: Claim,
     /// It held the partition all the time, and nobody else wrote the offset.
     pub(super) same: bool,
+}
+
+/// What an attempt to begin came to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Attempt {
+    Begun(Begin),
+    /// Somebody wrote the offset meanwhile: try again.
+    NotSettled,
+    /// The owner znode is not there, or is that of another claim.
+    Gone,
 }
 
 impl Member {
@@ -140,20 +150,35 @@ impl Member {
         }
     }
 
-    /// Where to begin with a partition that is owned; `None`: not settled, try again.
+    /// Waits until the owner znode is not the one that `token` stands for.
+    pub(super) async fn claim_gone(&self, target: &TopicPartition, token: FencingToken) {
+        let path = paths::group_owner(&self.group, target);
+        loop {
+            match self.registry.session().exists_watch(&path).await {
+                Ok((Some(stat), changed)) if stat.czxid == token.0 => {
+                    // As above: a hint.
+                    let _ = tokio::time::timeout(OWN_CHECK, changed.changed()).await;
+                }
+                Ok(_) => return,
+                Err(_) => tokio::time::sleep(RETRY).await,
+            }
+        }
+    }
+
+    /// Where to begin with a partition that is owned. An error says nothing of who owns it.
     pub(super) async fn begin(
         &self,
         cluster: &crate::cluster::Cluster,
         target: &TopicPartition,
         token: FencingToken,
         reset: crate::config::OffsetReset,
-    ) -> Result<Option<Begin>, ConsumerError> {
-        if !self.offsets.owns(target, token).await {
-            return Ok(None);
+    ) -> Result<Attempt, ConsumerError> {
+        if !self.offsets.owns(target, token).await? {
+            return Ok(Attempt::Gone);
         }
         if let Some((offset, claim)) = self.offsets.untouched(target, token).await? {
             let same = true;
-            return Ok(Some(Begin {
+            return Ok(Attempt::Begun(Begin {
                 offset,
                 claim,
                 same,
@@ -165,10 +190,12 @@ impl Member {
         };
         let taken = self.offsets.take_over(target, offset, token).await?;
         let same = false;
-        Ok(taken.map(|claim| Begin {
-            offset,
-            claim,
-            same,
+        Ok(taken.map_or(Attempt::NotSettled, |claim| {
+            Attempt::Begun(Begin {
+                offset,
+                claim,
+                same,
+            })
         }))
     }
 

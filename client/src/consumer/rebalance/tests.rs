@@ -68,7 +68,14 @@ fn event(line: &str, machine: &Rebalance) -> Event {
             target: target(),
             generation: number(1).unwrap_or(machine.generation),
         },
-        "gone" => Event::OwnerGone { target: target() },
+        // With a token it is this member's claim, without one it is the owner in the way.
+        "gone" => match number(1) {
+            Some(token) => Event::ClaimGone {
+                target: target(),
+                token: FencingToken(token.cast_signed()),
+            },
+            None => Event::OwnerGone { target: target() },
+        },
         "letgo" => Event::LetGo { target: target() },
         "released" => Event::Released {
             target: target(),

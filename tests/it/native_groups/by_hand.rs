@@ -1,0 +1,189 @@
+//! What somebody does to a group's znodes by hand: claims and members that are deleted come back,
+//! and an offset that cannot be read is not passed over in silence.
+
+use nyala_coordinator::session::{Acl, CreateMode, Op};
+
+use super::*;
+
+const OWNER: &str = "/consumers/readers/owners/ledger/0";
+const OFFSET: &str = "/consumers/readers/offsets/ledger/0";
+const IDS: &str = "/consumers/readers/ids";
+/// Nothing is committed but what the test commits.
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// The next offsets of the only partition, one by one: nothing is left out, and nothing comes twice.
+fn read_some(rig: &Rig, consumer: &mut Consumer) -> Vec<i64> {
+    let offsets: Vec<i64> = wait::until("records", || {
+        let polled = consumer.poll(Duration::from_millis(100));
+        let records = rig.runtime.block_on(polled).expect("records");
+        let offsets: Vec<i64> = records.iter().map(|r| r.offset).collect();
+        if offsets.is_empty() {
+            Err(())
+        } else {
+            Ok(offsets)
+        }
+    });
+    for pair in offsets.windows(2) {
+        assert_eq!(pair[1], pair[0] + 1);
+    }
+    offsets
+}
+
+/// By what the only partition is held, once that is another claim than `before`.
+fn await_claim(consumer: &Consumer, before: Option<FencingToken>) -> FencingToken {
+    wait::until("a new claim", || {
+        let held = consumer.assignment();
+        let token = held.values().find_map(|(_, token)| *token);
+        token.filter(|now| Some(*now) > before).ok_or(held)
+    })
+}
+
+/// Reads until all that was acknowledged has come, beginning with what is not committed.
+fn read_to_end(rig: &Rig, consumer: &mut Consumer, next: i64, acked: &BTreeSet<i64>) {
+    let last = *acked.last().expect("something was written");
+    let mut next = next;
+    while next <= last {
+        for offset in read_some(rig, consumer) {
+            assert_eq!(offset, next, "nothing is lost or repeated");
+            next = offset + 1;
+        }
+    }
+}
+
+#[test]
+fn a_partition_whose_claim_is_deleted_is_claimed_anew() {
+    let (rig, feeder, _) = start("1");
+    let operator = rig.runtime.block_on(connect(&rig.zk_address));
+    let partition = PartitionIndex(0);
+    let mut consumer = by_hand(&rig, &rig.zk_address, NEVER);
+    let mut token = await_claim(&consumer, None);
+    for _ in 0..2 {
+        read_some(&rig, &mut consumer);
+        let done = rig.runtime.block_on(consumer.commit());
+        done.expect("it is its own");
+        let kept = committed(&rig, &operator, partition);
+        assert_eq!(read_some(&rig, &mut consumer)[0], kept);
+        // Nothing is asked of the consumer meanwhile: it notices by itself.
+        let deleted = rig.runtime.block_on(operator.delete(OWNER, None));
+        deleted.expect("it is there");
+        token = await_claim(&consumer, Some(token));
+        // What was handed out under the claim that is gone is not committed, and comes again.
+        let lost = rig.runtime.block_on(consumer.commit());
+        assert!(
+            matches!(lost, Err(ConsumerError::Fenced { .. })),
+            "{lost:?}"
+        );
+        let again = read_some(&rig, &mut consumer);
+        assert_eq!(again[0], kept);
+        let done = rig.runtime.block_on(consumer.commit());
+        done.expect("it is its own again");
+        let next = again.last().expect("not empty") + 1;
+        assert_eq!(committed(&rig, &operator, partition), next);
+    }
+    let acked = feeder.finish(&rig);
+    let next = committed(&rig, &operator, partition);
+    read_to_end(&rig, &mut consumer, next, &acked[&partition]);
+    rig.runtime.block_on(consumer.close()).expect("it leaves");
+}
+
+#[test]
+fn a_fenced_commit_of_a_claim_that_is_deleted_stops_nothing() {
+    let (rig, feeder, _) = start("1");
+    let operator = rig.runtime.block_on(connect(&rig.zk_address));
+    let partition = PartitionIndex(0);
+    let mut consumer = by_hand(&rig, &rig.zk_address, NEVER);
+    let token = await_claim(&consumer, None);
+    read_some(&rig, &mut consumer);
+    rig.runtime.block_on(consumer.commit()).expect("its own");
+    read_some(&rig, &mut consumer);
+    // As another owner does that came and went.
+    let delete = Op::Delete {
+        path: OWNER.to_owned(),
+        version: None,
+    };
+    let set = Op::Set {
+        path: OFFSET.to_owned(),
+        data: b"1".to_vec(),
+        version: None,
+    };
+    let changed = rig.runtime.block_on(operator.multi(vec![delete, set]));
+    changed.expect("both are there");
+    let fenced = rig.runtime.block_on(consumer.commit());
+    assert!(
+        matches!(fenced, Err(ConsumerError::Fenced { .. })),
+        "{fenced:?}"
+    );
+    await_claim(&consumer, Some(token));
+    let acked = feeder.finish(&rig);
+    read_to_end(&rig, &mut consumer, 1, &acked[&partition]);
+    // What was handed out under the first claim may be told of once more.
+    wait::until("a commit", || rig.runtime.block_on(consumer.commit()));
+    let last = *acked[&partition].last().expect("something was written");
+    assert_eq!(committed(&rig, &operator, partition), last + 1);
+    rig.runtime.block_on(consumer.close()).expect("it leaves");
+}
+
+#[test]
+fn a_partition_that_another_has_taken_is_claimed_when_that_one_goes() {
+    let (rig, feeder, _) = start("1");
+    let operator = rig.runtime.block_on(connect(&rig.zk_address));
+    let mut consumer = by_hand(&rig, &rig.zk_address, NEVER);
+    let token = await_claim(&consumer, None);
+    read_some(&rig, &mut consumer);
+    let delete = Op::Delete {
+        path: OWNER.to_owned(),
+        version: None,
+    };
+    let take = Op::Create {
+        path: OWNER.to_owned(),
+        data: b"somebody".to_vec(),
+        mode: CreateMode::Ephemeral,
+        acl: Acl::Default,
+    };
+    let taken = rig.runtime.block_on(operator.multi(vec![delete, take]));
+    taken.expect("it is there");
+    wait::until("it lets go", || {
+        let held = consumer.assignment();
+        if held.is_empty() { Ok(()) } else { Err(held) }
+    });
+    let polled = rig.runtime.block_on(consumer.poll(Duration::ZERO));
+    assert_eq!(polled.expect("in touch").len(), 0, "it is another's");
+    rig.runtime.block_on(operator.close());
+    await_claim(&consumer, Some(token));
+    let acked = feeder.finish(&rig);
+    read_to_end(&rig, &mut consumer, 0, &acked[&PartitionIndex(0)]);
+    rig.runtime.block_on(consumer.close()).expect("it leaves");
+}
+
+#[test]
+fn an_offset_that_cannot_be_read_is_told() {
+    let (rig, feeder, _) = start("1");
+    let operator = rig.runtime.block_on(connect(&rig.zk_address));
+    let (folder, _) = OFFSET.rsplit_once('/').expect("a path");
+    let data = format!("\u{1}sevenhundred{}END", "x".repeat(64));
+    rig.runtime.block_on(async {
+        operator.ensure_path(folder).await.expect("connected");
+        let mode = CreateMode::Persistent;
+        let made = operator.create(OFFSET, data.as_bytes(), mode, Acl::Default);
+        made.await.expect("nobody has committed");
+    });
+    let consume = ["consume", "ledger", "--group", "readers"];
+    let how = ["--from-beginning", "--max-messages", "3", "--print-offset"];
+    let args = [&consume[..], &how, &["--zookeeper", &rig.zk_address]].concat();
+    let ended = nyala(rig.folder.path(), &args);
+    let told: Vec<&str> = ended
+        .stderr
+        .lines()
+        .filter(|line| line.contains("WARN"))
+        .collect();
+    assert_eq!(told.len(), 1, "{ended:?}");
+    for word in ["readers", "ledger-0", "sevenhundred", "auto.offset.reset"] {
+        assert!(told[0].contains(word), "{word} in {}", told[0]);
+    }
+    assert!(!told[0].contains("END"), "{}", told[0]);
+    assert!(!told[0].contains('\u{1}'), "{}", told[0]);
+    let records = ended.expect_success("nyala consume");
+    assert!(records.starts_with("0\t"), "from the beginning: {records}");
+    assert_eq!(committed(&rig, &operator, PartitionIndex(0)), 3);
+    feeder.finish(&rig);
+}
