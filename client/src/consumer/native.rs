@@ -37,7 +37,7 @@ const RETRY: Duration = Duration::from_millis(100);
 const LEASE_CHECK: Duration = Duration::from_millis(20);
 /// An owner is looked at this often even if no watch fires.
 const OWNER_CHECK: Duration = Duration::from_secs(5);
-/// One's own claims are looked at this often even if no watch fires.
+/// One's own claims and place in the list are looked at this often even if no watch fires.
 const OWN_CHECK: Duration = Duration::from_secs(60);
 
 type Reply = oneshot::Sender<Result<(), ConsumerError>>;
@@ -122,6 +122,8 @@ impl Driver {
         let interval = self.parts.config.auto_commit_interval.max(RETRY);
         let mut commits = tokio::time::interval(interval);
         commits.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut looks = tokio::time::interval(OWN_CHECK);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             self.look_at_session();
             let topology = snapshots.borrow_and_update().clone();
@@ -140,6 +142,7 @@ impl Driver {
                 changed = changed(&mut members, &self.subscriptions) => self.members(changed),
                 () = tokio::time::sleep_until(lease_end) => {}
                 _ = commits.tick() => self.auto_commit(),
+                _ = looks.tick() => self.look_at_list(),
                 command = self.parts.requests.recv() => match command {
                     Some(command) => self.command(command),
                     None => return,
@@ -205,11 +208,22 @@ impl Driver {
     }
 
     fn members(&mut self, subscriptions: Subscriptions) {
+        if self.up && !subscriptions.contains_key(&*self.member.id) {
+            tracing::info!(group = %self.member.group, "the group's list is without this member");
+        }
         self.subscriptions.clone_from(&subscriptions);
         for topic in subscriptions.values().flatten() {
             self.parts.cluster.want(topic);
         }
         self.apply(Event::Members(subscriptions));
+    }
+
+    /// A list is told when it is other than the last. One without this member that looks the same again,
+    /// as after two deletions of its znode in a row, is not; so it is told now and then.
+    fn look_at_list(&mut self) {
+        if self.members.is_some() {
+            self.apply(Event::Members(self.subscriptions.clone()));
+        }
     }
 
     fn apply(&mut self, event: Event) {
@@ -307,6 +321,7 @@ impl Driver {
             Done::Nothing => {}
             Done::Left => self.leave_done(),
             Done::Registered(generation, members) => {
+                self.apply(Event::Registered { generation });
                 if let Some(members) = members {
                     let current = members.current();
                     self.members = Some(members);

@@ -20,6 +20,10 @@
 //!   claim gone (somebody deleted the znode): what is Owned is Adrift, and claimed as if it had been
 //!   Adrift before; what is not Owned any more goes its way
 //! ```
+//!
+//! The member's own znode can be deleted, too. Every list without it that comes while the session is
+//! up is followed by a `Register` begun after it: one at a time, so that a list that was read before
+//! the registration costs one more at most.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +44,8 @@ pub(crate) enum Event {
     /// The session is lost, or silent for longer than the lease: another member may own what
     /// this one held.
     SessionDown,
+    /// The member's znode is there. Told before a list that was read after it.
+    Registered { generation: u64 },
     /// The members of the group as the registry has them.
     Members(Subscriptions),
     /// The partitions of the topics of interest.
@@ -77,7 +83,7 @@ pub(crate) enum Event {
 /// What is to be done about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Create (or check) the member's znode.
+    /// Create (or check) the member's znode; answer with `Registered`.
     Register,
     /// Create the owner znode; answer with `Claimed` or `Busy`.
     Claim(TopicPartition),
@@ -106,6 +112,16 @@ enum Holding {
     Adrift(FencingToken),
 }
 
+/// Whether the member's znode is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Registration {
+    /// Not known to be. `again`: a list that came meanwhile is without it, and may be later than
+    /// what is under way.
+    UnderWay { again: bool },
+    /// It was, and no list has said otherwise since.
+    Done,
+}
+
 /// One member. Invariant: reads only partitions that are `Owned`, and only while the session is up.
 #[derive(Debug)]
 pub(crate) struct Rebalance {
@@ -114,6 +130,7 @@ pub(crate) struct Rebalance {
     up: bool,
     closing: bool,
     left: bool,
+    registration: Registration,
     members: Option<Subscriptions>,
     topics: Option<Partitions>,
     holdings: BTreeMap<TopicPartition, Holding>,
@@ -127,6 +144,7 @@ impl Rebalance {
             up: false,
             closing: false,
             left: false,
+            registration: Registration::UnderWay { again: false },
             members: None,
             topics: None,
             holdings: BTreeMap::new(),
@@ -144,7 +162,10 @@ impl Rebalance {
         match event {
             Event::SessionUp { generation } => self.session_up(generation, &mut effects),
             Event::SessionDown => self.session_down(&mut effects),
-            Event::Members(members) => self.members = Some(members),
+            Event::Registered { generation } if generation == self.generation => {
+                self.registered(&mut effects);
+            }
+            Event::Members(members) => self.listed(members, &mut effects),
             Event::Topics(topics) => self.topics = Some(topics),
             Event::Claimed {
                 generation,
@@ -160,7 +181,10 @@ impl Rebalance {
                 }
             }
             // The outcome of something begun under an earlier session: its znodes went with it.
-            Event::Claimed { .. } | Event::Busy { .. } | Event::Released { .. } => {}
+            Event::Registered { .. }
+            | Event::Claimed { .. }
+            | Event::Busy { .. }
+            | Event::Released { .. } => {}
             Event::OwnerGone { target } => {
                 if self.holdings.get(&target) == Some(&Holding::Waiting) {
                     self.holdings.remove(&target);
@@ -185,9 +209,35 @@ impl Rebalance {
             self.generation = generation;
         }
         self.up = true;
-        if !self.closing {
+        self.register(effects);
+    }
+
+    /// With the session down or the member closing there is nothing to do: the next session's
+    /// beginning registers, or nobody does.
+    fn register(&mut self, effects: &mut Vec<Effect>) {
+        if self.up && !self.closing {
+            self.registration = Registration::UnderWay { again: false };
             effects.push(Effect::Register);
         }
+    }
+
+    fn registered(&mut self, effects: &mut Vec<Effect>) {
+        let again = self.registration == Registration::UnderWay { again: true };
+        self.registration = Registration::Done;
+        if again {
+            self.register(effects);
+        }
+    }
+
+    /// Takes in a list. By one without this member it has no share, and lets go of all that it holds.
+    fn listed(&mut self, members: Subscriptions, effects: &mut Vec<Effect>) {
+        if !members.contains_key(&self.me) {
+            match &mut self.registration {
+                Registration::UnderWay { again } => *again = true,
+                Registration::Done => self.register(effects),
+            }
+        }
+        self.members = Some(members);
     }
 
     fn session_down(&mut self, effects: &mut Vec<Effect>) {

@@ -155,6 +155,58 @@ fn a_partition_that_another_has_taken_is_claimed_when_that_one_goes() {
     rig.runtime.block_on(consumer.close()).expect("it leaves");
 }
 
+/// The members' znodes, with the transactions that made them.
+fn registered(rig: &Rig, operator: &Session) -> BTreeMap<String, i64> {
+    let names = rig.runtime.block_on(operator.children(IDS));
+    let each = names.expect("a group").into_iter().filter_map(|name| {
+        let path = format!("{IDS}/{name}");
+        let stat = rig.runtime.block_on(operator.exists(&path));
+        let stat = stat.expect("connected")?;
+        Some((name, stat.czxid))
+    });
+    each.collect()
+}
+
+#[test]
+fn a_member_whose_znode_is_deleted_comes_back() {
+    let (rig, feeder, notes) = start("4");
+    let operator = rig.runtime.block_on(connect(&rig.zk_address));
+    let mut members = vec![Member::start(&rig, 0, &notes)];
+    await_shares(&[&members[0]], &[4]);
+    for share in [4, 2] {
+        for (name, czxid) in registered(&rig, &operator) {
+            let path = format!("{IDS}/{name}");
+            let deleted = rig.runtime.block_on(operator.delete(&path, None));
+            deleted.expect("it is there");
+            wait::until("it is there again", || {
+                let now = registered(&rig, &operator);
+                let made = now.get(&name).is_some_and(|made| *made > czxid);
+                if made { Ok(()) } else { Err(now) }
+            });
+            let shares = vec![share; members.len()];
+            await_shares(&members.iter().collect::<Vec<_>>(), &shares);
+            let seen = notes.lock().len();
+            wait::until("each reads again", || {
+                let notes = notes.lock();
+                let readers: BTreeSet<usize> = notes.iter().skip(seen).map(|s| s.member).collect();
+                (readers.len() == members.len())
+                    .then_some(())
+                    .ok_or(readers)
+            });
+        }
+        if members.len() < 2 {
+            members.push(Member::start(&rig, 1, &notes));
+            await_shares(&members.iter().collect::<Vec<_>>(), &[2, 2]);
+        }
+    }
+    let acked = feeder.finish(&rig);
+    check(&notes, &acked);
+    assert_eq!(repeats(&notes), 0, "what is given back is committed first");
+    for member in members {
+        member.leave(&rig);
+    }
+}
+
 #[test]
 fn an_offset_that_cannot_be_read_is_told() {
     let (rig, feeder, _) = start("1");

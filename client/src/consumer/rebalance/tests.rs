@@ -8,6 +8,8 @@ use nyala_coordinator::ids::{PartitionIndex, TopicName};
 
 use super::*;
 
+mod world;
+
 const SCRIPT: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/src/consumer/rebalance/rebalance.txt"
@@ -57,6 +59,9 @@ fn event(line: &str, machine: &Rebalance) -> Event {
             generation: number(0).expect("generation"),
         },
         "down" => Event::SessionDown,
+        "registered" => Event::Registered {
+            generation: number(0).unwrap_or(machine.generation),
+        },
         "members" => Event::Members(members(args)),
         "topics" => Event::Topics(topics(args)),
         "claimed" => Event::Claimed {
