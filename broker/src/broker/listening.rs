@@ -132,7 +132,8 @@ async fn bind(
     Err(refused)
 }
 
-/// `receive_buffer` (bytes) holds for what connects, too: its first window is told before it is accepted.
+/// `receive_buffer` (bytes) is set here: accepted sockets inherit it, and the kernel tells its first window before they
+/// are accepted.
 fn listen(address: SocketAddr, receive_buffer: Option<u32>) -> std::io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,

@@ -72,17 +72,18 @@ pub(super) struct HeldArgs {
 /// How a command is stopped.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(super) struct GraceArgs {
-    /// Time from SIGTERM to SIGKILL, when CMD has to stop [default: a quarter of
+    /// Time from SIGTERM to SIGKILL, when CMD has to stop [default: a fifth of
     /// --session-timeout, so that it has ended before another can hold]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     grace: Option<Duration>,
 }
 
 impl GraceArgs {
-    /// A lease is two thirds of the session timeout, and the guard gives it a twelfth more.
+    /// A lease is two thirds of the session timeout, and the guard gives it a twelfth more: that leaves a twentieth
+    /// for SIGKILL to be done.
     fn under(self, session: &Session) -> Duration {
-        let quarter = session.session_timeout() / 4;
-        self.grace.unwrap_or(quarter)
+        let fifth = session.session_timeout() / 5;
+        self.grace.unwrap_or(fifth)
     }
 }
 
@@ -185,7 +186,8 @@ pub(super) struct Under<'a> {
     pub(super) command: &'a [OsString],
 }
 
-/// How it ended: an exit code, and the stop signal that came before, if one did.
+/// How it ended: an exit code, and the signal by which somebody wanted it to end, if one did. That ends this process,
+/// too, where it has ended the command, and nobody waits for others at a barrier's way out.
 #[derive(Clone, Copy, Debug)]
 struct Outcome {
     code: i32,
@@ -219,7 +221,7 @@ where
         Outcome {
             code,
             signal: Some(signal),
-        } if code == 128 + signal.as_raw() => process::die_by(signal),
+        } if code == died_by(signal) => process::die_by(signal),
         Outcome { code, .. } => std::process::exit(code),
     }
 }
@@ -240,14 +242,14 @@ where
             Ok(session) => session,
             Err(error) => return Outcome::of(not_had(error)),
         },
-        signal = signals.next() => return Outcome::by(signal, 128 + signal.as_raw()),
+        signal = signals.next() => return Outcome::by(signal, died_by(signal)),
     };
     let got = tokio::select! {
         got = get(session.clone(), left(under.timeout, begun)) => got,
         never = tell_absence(&session) => match never {},
         signal = signals.next() => {
             session.close().await;
-            return Outcome::by(signal, 128 + signal.as_raw());
+            return Outcome::by(signal, died_by(signal));
         }
     };
     let outcome = match got {
@@ -288,6 +290,11 @@ pub(super) fn overdue(limit: Option<Duration>) -> impl Fn(RecipeError) -> NotHad
     }
 }
 
+/// The exit code of what `signal` has ended, as a shell gives it.
+fn died_by(signal: Signal) -> i32 {
+    128 + signal.as_raw()
+}
+
 /// Says what went wrong.
 fn fail(error: &dyn Error) -> i32 {
     eprintln!("nyala: {error}");
@@ -306,10 +313,10 @@ async fn run(under: &Under<'_>, session: &Session, held: Held, signals: &mut Sig
     }
     tokio::select! {
         wrong = held.release() => match wrong {
-            Some(code) if outcome.code != LOST => Outcome { code, ..outcome },
+            Some(code) if outcome.code == 0 => Outcome { code, ..outcome },
             _ => outcome,
         },
-        signal = signals.next() => Outcome::by(signal, 128 + signal.as_raw()),
+        signal = signals.next() => Outcome::by(signal, died_by(signal)),
     }
 }
 
@@ -333,7 +340,7 @@ async fn attend(
     let grace = under.grace.under(session);
     let (command, variables) = (under.command, held.variables());
     let mut running = Running::start(command, &variables, grace, good_until_ms())?;
-    let mut seen = None;
+    let mut seen: Option<Signal> = None;
     loop {
         tokio::select! {
             biased;
@@ -344,11 +351,14 @@ async fn attend(
             }
             status = running.ended() => {
                 let code = running.settle(status?).await;
+                // One that the command has survived does not matter any more.
+                let seen = seen.filter(|signal| code == died_by(*signal));
                 let signal = seen.or_else(|| signals.next().now_or_never());
                 return Ok(Outcome { code, signal });
             }
             signal = signals.next() => {
-                // A terminal has interrupted the command itself, which may live on, as shells do.
+                // A terminal has interrupted the command itself, which may live on, as shells do. (Whoever sends it to this
+                // process alone reaches nobody.)
                 if signal != Signal::INT || !running.on_terminal() {
                     let code = running.stop(signal, grace).await;
                     return Ok(Outcome::by(signal, code));

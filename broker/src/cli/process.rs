@@ -37,6 +37,8 @@ pub(super) fn block_on<F: Future>(main: F) -> io::Result<F::Output> {
         .thread_name("nyala")
         .enable_all()
         .build()?;
+    // Ignored by who started us, it would have the kernel throw away what our children end with.
+    let _children = runtime.block_on(async { signal(SignalKind::child()) })?;
     let output = runtime.block_on(main);
     runtime.shutdown_timeout(RUNTIME_STOP_MAX);
     Ok(output)

@@ -149,6 +149,45 @@ fn all_that_a_command_has_started_is_asked_at_once_and_what_tidies_up_is_not() {
 }
 
 #[test]
+fn what_a_command_leaves_in_its_group_is_asked_too() {
+    let late = "trap 'sh -c \"sleep 79; echo\" & echo $! > grandchild; exit 9' TERM; \
+        echo $$ > pid; while :; do sleep 0.02; done";
+    // In the background of a shell that is no user's, SIGINT is ignored.
+    let deaf =
+        "trap 'exit 9' INT; sh -c 'echo $$ > grandchild; sleep 79; echo' & echo $$ > pid; wait";
+    on_both(|place| {
+        for (script, signal) in [(late, Signal::TERM), (deaf, Signal::INT)] {
+            let command = ["lock", "/l", "--grace", "600", "--", "sh", "-c", script];
+            let mut holder = place.start("holder", &command);
+            place.number("pid");
+            if signal == Signal::INT {
+                place.number("grandchild");
+            }
+            holder.signal(signal);
+            let ended = holder.wait(wait::SOON);
+            assert_eq!(ended.status.code(), Some(9), "{}", ended.stderr);
+            assert!(!is_alive(place.number("grandchild")), "{}", ended.stderr);
+            forget(place);
+        }
+    });
+}
+
+#[test]
+fn exit_codes_are_those_of_the_command_where_those_of_children_were_thrown_away() {
+    on_both(|place| {
+        let mut nyala = Command::new("sh");
+        nyala
+            .args(["-c", r#"trap "" CHLD; exec "$@""#, "sh"])
+            .arg(nyala_binary());
+        nyala.args(["lock", "--zookeeper", &place.zookeeper, "/l", "--"]);
+        nyala.args(["sh", "-c", "exit 7"]);
+        let mut holder = Process::start("holder", place.folder, &mut nyala);
+        let ended = holder.wait(wait::SOON);
+        assert_eq!(ended.status.code(), Some(7), "{}", ended.stderr);
+    });
+}
+
+#[test]
 fn a_holder_that_is_killed_while_its_command_has_time_to_end_takes_it_along() {
     on_both(|place| {
         let script = "trap 'echo $$ > asked' TERM; echo $$ > pid; while :; do sleep 0.02; done";
@@ -182,8 +221,8 @@ fn nothing_that_a_command_has_started_outlives_its_guard() {
 #[test]
 fn what_was_running_before_the_command_is_nobodys_to_end() {
     on_both(|place| {
-        // `exec` makes a child of the shell one of `nyala`.
-        let script = r#"sleep 78 & echo $! > grandchild; exec "$@""#;
+        // `exec` makes a child of the shell one of `nyala`, which has an orphan in time.
+        let script = r#"(sleep 78 & echo $! > grandchild; until [ -s pid ]; do sleep 0.02; done) & exec "$@""#;
         let mut nyala = Command::new("sh");
         nyala.args(["-c", script, "sh"]).arg(nyala_binary());
         nyala.args(["lock", "--zookeeper", &place.zookeeper, "/l", "--"]);

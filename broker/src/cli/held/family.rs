@@ -46,23 +46,24 @@ fn children_of(pid: Pid) -> Vec<Pid> {
     lists.flat_map(pids).collect()
 }
 
-/// Forgets children that have ended, but `kept`, whom somebody waits for.
-pub(super) fn reap(kept: &HashSet<Pid>) {
+/// Forgets children that have ended, but those who are waited for elsewhere.
+pub(super) fn reap(elsewhere: impl Fn(Pid) -> bool) {
     for pid in children() {
-        if !kept.contains(&pid) {
+        if !elsewhere(pid) {
             let _ = waitpid(Some(pid), WaitOptions::NOHANG);
         }
     }
 }
 
-/// Kills all children but `spared`, and resolves when none is left, `kept` being waited for elsewhere. The children of
-/// who is killed come to us, and are next. What runs as another user cannot be killed: that is said, and waited for.
-pub(super) async fn kill_all(spared: &HashSet<Pid>, kept: &HashSet<Pid>) {
+/// Kills all children but `others`, who are not ours to end, and resolves when none is left; `waited` is waited for
+/// elsewhere meanwhile. The children of who is killed come to us, and are next. What runs as another user cannot be
+/// killed: that is said, and its end waited for.
+pub(super) async fn kill_all(others: &HashSet<Pid>, waited: Option<Pid>) {
     let mut told = HashSet::new();
     loop {
-        reap(kept);
+        reap(|pid| Some(pid) == waited || others.contains(&pid));
         let mut left = children();
-        left.retain(|pid| !spared.contains(pid));
+        left.retain(|pid| !others.contains(pid));
         if left.is_empty() {
             return;
         }

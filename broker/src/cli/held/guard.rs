@@ -68,9 +68,11 @@ pub(in crate::cli) fn run_guarded(args: GuardArgs) -> Result<(), Box<dyn Error>>
 }
 
 async fn guard(args: &GuardArgs) -> std::io::Result<i32> {
-    let Ok(orders) = pipe::OpenOptions::new().open_receiver(&args.orders) else {
+    let orders = match pipe::OpenOptions::new().open_receiver(&args.orders) {
+        Ok(orders) => orders,
         // Whose it is has gone.
-        return Ok(LOST);
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(LOST),
+        Err(error) => return Err(error),
     };
     let mut orders = Orders(BufReader::new(orders).lines());
     rustix::process::set_child_subreaper(Some(getpid()))?;
@@ -114,7 +116,7 @@ async fn guard(args: &GuardArgs) -> std::io::Result<i32> {
                 return Ok(LOST);
             }
             // Orphans that came to us and have ended.
-            _ = children.recv() => family::reap(&command.kept),
+            _ = children.recv() => command.reap(),
             // `nyala` gets them too, and decides.
             _ = signals.next() => {}
         }
@@ -166,8 +168,7 @@ impl Orders {
 struct Guarded {
     child: Child,
     pid: Option<Pid>,
-    /// The command alone, which is waited for here.
-    kept: HashSet<Pid>,
+    /// It has a group of its own.
     leads: bool,
     /// Who has been asked to end.
     asked: HashSet<Pid>,
@@ -183,57 +184,69 @@ impl Guarded {
         Ok(Self {
             child,
             pid,
-            kept: pid.into_iter().collect(),
             leads: args.group == 0,
             asked: HashSet::new(),
         })
     }
 
-    /// To the command, with its group if it has one of its own. An error means that it is gone.
-    fn send(&self, signal: Signal) {
-        let _ = match (self.pid, self.leads) {
-            (Some(pid), true) => kill_process_group(pid, signal),
-            // Waited for, its number may be another's by now.
-            (Some(pid), false) if self.child.id().is_some() => kill_process(pid, signal),
-            _ => Ok(()),
+    /// To the command, with its group if it has one of its own. `false`: it was waited for, and its number may be
+    /// another's by now.
+    fn send(&self, signal: Signal) -> bool {
+        let Some(pid) = self.pid.filter(|_| self.child.id().is_some()) else {
+            return false;
         };
+        // An error means that it has just ended, or is not ours to stop.
+        let _ = match self.leads {
+            true => kill_process_group(pid, signal),
+            false => kill_process(pid, signal),
+        };
+        true
     }
 
-    /// Asks the command to end, and by SIGTERM all that it has started. Not what it starts from now on: that may be
-    /// its way of ending.
+    /// Asks the command and its group by `signal`, and by SIGTERM all else that it has started. Not what it starts
+    /// from now on, as that may be its way of ending.
     fn ask(&mut self, signal: Signal) {
-        self.asked.extend(self.pid);
         let all = family::descendants();
-        self.send(signal);
+        let sent = self.send(signal);
         // One that stands still hears nothing.
         self.send(Signal::CONT);
+        self.asked.extend(self.pid);
         for pid in all {
-            self.ask_one(pid);
+            let in_group = sent && self.leads && getpgid(Some(pid)).ok() == self.pid;
+            match (in_group, signal) {
+                (true, Signal::TERM) => drop(self.asked.insert(pid)),
+                // What a shell has in the background ignores SIGINT: it is asked once more when the command has ended.
+                (true, _) => {}
+                (false, _) => self.ask_one(pid),
+            }
         }
     }
 
-    /// Unless it was asked before.
+    /// By SIGTERM, once.
     fn ask_one(&mut self, pid: Pid) {
-        let in_group = self.leads && getpgid(Some(pid)).ok() == self.pid;
-        if self.asked.insert(pid) && !in_group {
+        if self.asked.insert(pid) {
             let _ = kill_process(pid, Signal::TERM);
             let _ = kill_process(pid, Signal::CONT);
         }
     }
 
     /// The command has ended by itself: nothing of it is to be there when the hold is another's.
-    fn tell_left(&mut self) {
-        family::reap(&self.kept);
+    fn tell_left(&self) {
+        self.reap();
         let count = family::children().len();
         if count > 0 {
             eprintln!(
                 "nyala: the command has ended and left {count} running; stopping what is left"
             );
-            self.ask(Signal::TERM);
         }
     }
 
-    /// All were asked to end. Waits for that, and kills what is left when `patience` is over. Gives the exit code of
+    /// Forgets orphans that came to us and have ended.
+    fn reap(&self) {
+        family::reap(|pid| Some(pid) == self.pid);
+    }
+
+    /// Waits until all who were asked to have ended, and kills what is left when `patience` is over. Gives the exit code of
     /// the command.
     async fn end(&mut self, patience: impl Future<Output = ()>) -> std::io::Result<i32> {
         tokio::select! {
@@ -249,7 +262,7 @@ impl Guarded {
         let _ = self.child.wait().await;
         let (mut pause, longest) = LOOK;
         loop {
-            family::reap(&self.kept);
+            self.reap();
             let left = family::descendants();
             if left.is_empty() {
                 return;
@@ -263,11 +276,10 @@ impl Guarded {
     }
 
     async fn kill_all(&mut self) {
-        if self.leads {
-            self.send(Signal::KILL);
-        }
+        // Whatever `/proc` lists.
+        self.send(Signal::KILL);
         let nobody = HashSet::new();
-        let killed = family::kill_all(&nobody, &self.kept);
+        let killed = family::kill_all(&nobody, self.pid);
         let _ = tokio::join!(killed, self.child.wait());
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Running {
     /// The guard opens it by its name in our folder of `/proc`.
     _reader: PipeReader,
     on_terminal: bool,
-    /// Children of this process that it had before.
+    /// What ran below this process before: a shell that became `nyala` has children of its own.
     others: HashSet<Pid>,
 }
 
@@ -41,7 +41,7 @@ impl Running {
         // A guard that stands still must not make us wait.
         rustix::io::ioctl_fionbio(&orders, true)?;
         let pipe = format!("/proc/{}/fd/{}", std::process::id(), reader.as_raw_fd());
-        let others = family::children().into_iter().collect();
+        let others = family::descendants().into_iter().collect();
         // What a guard that is killed leaves comes to us.
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         // A terminal gives its input, and ctrl-C, to one group only: the command is to be in that.
@@ -89,7 +89,7 @@ impl Running {
     /// Its exit code. A guard that was killed has left what the command has started: that is killed here.
     pub(super) async fn settle(&self, status: ExitStatus) -> i32 {
         if status.signal().is_some() {
-            family::kill_all(&self.others, &self.others).await;
+            family::kill_all(&self.others, None).await;
         }
         code_of(status)
     }
