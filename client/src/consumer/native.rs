@@ -92,7 +92,7 @@ impl Driver {
             registry,
             group: group.into(),
             id: id.as_str().into(),
-            registered: Arc::new(watch::Sender::new(0)),
+            registered_in: Arc::new(watch::Sender::new(0)),
             turn: Arc::default(),
         };
         Self {

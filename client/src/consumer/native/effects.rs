@@ -36,7 +36,7 @@ impl Driver {
                 self.owned.insert(target.clone(), token);
                 self.start(target.clone(), token);
                 self.watch(target.clone(), async move {
-                    member.claim_gone(&target, token).await;
+                    member.until_claim_gone(&target, token).await;
                     Done::ClaimGone(target, token)
                 });
             }
@@ -87,7 +87,7 @@ impl Driver {
         let subscription: BTreeMap<String, i32> =
             topics.map(|t| (t.as_str().to_owned(), 1)).collect();
         // Under the same session what was claimed is still ours, and the machine knows.
-        let clear = match *member.registered.borrow() != generation {
+        let clear = match *member.registered_in.borrow() != generation {
             true => std::mem::take(&mut self.touched),
             false => BTreeSet::new(),
         };
@@ -97,7 +97,7 @@ impl Driver {
                 member.release_unregistered(target).await;
             }
             member.join(&subscription).await;
-            member.registered.send_replace(generation);
+            member.registered_in.send_replace(generation);
             let members = match watched {
                 true => None,
                 false => Some(member.watch_members().await),

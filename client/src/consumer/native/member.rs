@@ -29,7 +29,7 @@ pub(super) struct Member {
     pub(super) id: Arc<str>,
     pub(super) offsets: Arc<GroupOffsets>,
     /// Generation under which the member's znode is there: claims wait for it.
-    pub(super) registered: Arc<watch::Sender<u64>>,
+    pub(super) registered_in: Arc<watch::Sender<u64>>,
     /// One commit at a time: an older one must not come after a later one.
     pub(super) turn: Arc<Mutex<()>>,
 }
@@ -114,7 +114,7 @@ impl Member {
     }
 
     pub(super) async fn claim(&self, target: TopicPartition, generation: u64) -> Event {
-        let mut registered = self.registered.subscribe();
+        let mut registered = self.registered_in.subscribe();
         // The sender lives in `self`: this ends only by registration.
         let _ = registered.wait_for(|now| *now == generation).await;
         loop {
@@ -151,7 +151,7 @@ impl Member {
     }
 
     /// Waits until the owner znode is not the one that `token` stands for.
-    pub(super) async fn claim_gone(&self, target: &TopicPartition, token: FencingToken) {
+    pub(super) async fn until_claim_gone(&self, target: &TopicPartition, token: FencingToken) {
         let path = paths::group_owner(&self.group, target);
         loop {
             match self.registry.session().exists_watch(&path).await {

@@ -55,7 +55,7 @@ fn a_partition_whose_claim_is_deleted_is_claimed_anew() {
     let (rig, feeder, _) = start("1");
     let operator = rig.runtime.block_on(connect(&rig.zk_address));
     let partition = PartitionIndex(0);
-    let mut consumer = by_hand(&rig, &rig.zk_address, NEVER);
+    let mut consumer = committing_by_hand(&rig, &rig.zk_address, NEVER);
     let mut token = await_claim(&consumer, None);
     for _ in 0..2 {
         read_some(&rig, &mut consumer);
@@ -91,7 +91,7 @@ fn a_fenced_commit_of_a_claim_that_is_deleted_stops_nothing() {
     let (rig, feeder, _) = start("1");
     let operator = rig.runtime.block_on(connect(&rig.zk_address));
     let partition = PartitionIndex(0);
-    let mut consumer = by_hand(&rig, &rig.zk_address, NEVER);
+    let mut consumer = committing_by_hand(&rig, &rig.zk_address, NEVER);
     let token = await_claim(&consumer, None);
     read_some(&rig, &mut consumer);
     rig.runtime.block_on(consumer.commit()).expect("its own");
@@ -127,7 +127,7 @@ fn a_fenced_commit_of_a_claim_that_is_deleted_stops_nothing() {
 fn a_partition_that_another_has_taken_is_claimed_when_that_one_goes() {
     let (rig, feeder, _) = start("1");
     let operator = rig.runtime.block_on(connect(&rig.zk_address));
-    let mut consumer = by_hand(&rig, &rig.zk_address, NEVER);
+    let mut consumer = committing_by_hand(&rig, &rig.zk_address, NEVER);
     let token = await_claim(&consumer, None);
     read_some(&rig, &mut consumer);
     let delete = Op::Delete {
