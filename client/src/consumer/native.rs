@@ -5,6 +5,7 @@
 //! to another member by then. The session's lease is watched: once it ends, nothing is handed out any more,
 //! whatever the state of the connection says; what was owned is parked until it is known whose it is.
 
+mod claims;
 mod effects;
 mod member;
 
@@ -28,6 +29,7 @@ use super::offsets::GroupOffsets;
 use super::rebalance::{Event, FencingToken, Rebalance};
 use super::{Command, Parts};
 use crate::error::ConsumerError;
+use claims::Claims;
 use member::{Begin, Member};
 use nyala_coordinator::recipes::balance::Subscriptions;
 
@@ -72,8 +74,7 @@ pub(super) struct Driver {
     starting: BTreeMap<TopicPartition, AbortHandle>,
     /// Owner znodes that are watched until they go: another's that is in the way, or one's own.
     watching: BTreeMap<TopicPartition, AbortHandle>,
-    /// Everything that was ever claimed, to be cleared under a new session.
-    touched: BTreeSet<TopicPartition>,
+    claims: Claims,
     committing: bool,
     closing: Option<Reply>,
     /// A partition was given up without its last commit.
@@ -108,7 +109,7 @@ impl Driver {
             owned: BTreeMap::new(),
             starting: BTreeMap::new(),
             watching: BTreeMap::new(),
-            touched: BTreeSet::new(),
+            claims: Claims::default(),
             committing: false,
             closing: None,
             unsaved: None,
@@ -192,6 +193,7 @@ impl Driver {
         self.ops = FuturesUnordered::new();
         self.starting.clear();
         self.watching.clear();
+        self.claims.new_session();
         self.parts.delivery.lose_all();
         self.parts.delivery.set_generation(generation);
         self.committing = false;
@@ -321,6 +323,7 @@ impl Driver {
             Done::Nothing => {}
             Done::Left => self.leave_done(),
             Done::Registered(generation, members) => {
+                self.claims.cleared();
                 self.apply(Event::Registered { generation });
                 if let Some(members) = members {
                     let current = members.current();
@@ -387,8 +390,7 @@ impl Driver {
 impl Drop for Driver {
     /// The session may be shared, and live on: nobody else would give back what is this member's.
     fn drop(&mut self) {
-        let touched = std::mem::take(&mut self.touched);
-        let give_back = self.member.clone().give_back(touched);
+        let give_back = self.member.clone().give_back(self.claims.take());
         self.session.in_background(give_back);
     }
 }

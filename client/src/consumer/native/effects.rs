@@ -1,6 +1,6 @@
 //! What a member begins on the word of `rebalance.rs`: claims, watches, starts, releases.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ impl Driver {
             Effect::Register => self.register(),
             Effect::Claim(target) => {
                 self.stop_watch(&target);
-                self.touched.insert(target.clone());
+                self.claims.begin(&target);
                 self.ops.push(Box::pin(async move {
                     Done::Event(member.claim(target, generation).await)
                 }));
@@ -86,14 +86,11 @@ impl Driver {
         let topics = self.parts.config.topics.iter();
         let subscription: BTreeMap<String, i32> =
             topics.map(|t| (t.as_str().to_owned(), 1)).collect();
-        // Under the same session what was claimed is still ours, and the machine knows.
-        let clear = match *member.registered_in.borrow() != generation {
-            true => std::mem::take(&mut self.touched),
-            false => BTreeSet::new(),
-        };
+        // None of this session's: those are still ours, or under way, and the machine knows.
+        let stale = self.claims.stale().clone();
         let watched = self.members.is_some();
         self.ops.push(Box::pin(async move {
-            for target in &clear {
+            for target in &stale {
                 member.release_unregistered(target).await;
             }
             member.join(&subscription).await;

@@ -79,9 +79,9 @@ impl Member {
     }
 
     /// Gives back all that may be this member's, for one that is dropped.
-    pub(super) async fn give_back(self, touched: BTreeSet<TopicPartition>) {
+    pub(super) async fn give_back(self, claimed: BTreeSet<TopicPartition>) {
         let give_back = async {
-            for target in &touched {
+            for target in &claimed {
                 self.release_unregistered(target).await;
             }
             self.leave().await;

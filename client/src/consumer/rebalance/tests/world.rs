@@ -69,7 +69,11 @@ impl World {
                     let read = self.reading.get(target);
                     assert_eq!(read, None, "{shown}: {effect:?} while it is read");
                 }
-                Effect::Register | Effect::Unregister => {}
+                Effect::Register => {
+                    let before = self.begun.contains(&effect);
+                    assert!(!before, "{shown}: {effect:?} while one is under way");
+                }
+                Effect::Unregister => {}
             }
             self.begun.push(effect);
         }
