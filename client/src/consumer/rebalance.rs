@@ -90,6 +90,8 @@ pub(crate) enum Effect {
     Claim(TopicPartition),
     /// Wait until the owner znode has gone; answer with `OwnerGone`.
     Watch(TopicPartition),
+    /// Nobody waits for that any more. No answer.
+    Unwatch(TopicPartition),
     /// Begin to read: where the application is if that is known, else from the committed offset.
     /// Answer with `ClaimGone` if that happens.
     Start(TopicPartition, FencingToken),
@@ -348,6 +350,7 @@ impl Rebalance {
                 }
                 Holding::Waiting => {
                     self.holdings.remove(&target);
+                    effects.push(Effect::Unwatch(target));
                 }
                 // Their answers come, and are settled then.
                 Holding::Claiming | Holding::Revoking(_) | Holding::Releasing => {}

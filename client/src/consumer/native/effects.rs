@@ -32,6 +32,7 @@ impl Driver {
                     Done::Event(Event::OwnerGone { target })
                 });
             }
+            Effect::Unwatch(target) => self.stop_watch(&target),
             Effect::Start(target, token) => {
                 self.owned.insert(target.clone(), token);
                 self.start(target.clone(), token);
