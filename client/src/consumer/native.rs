@@ -39,7 +39,8 @@ const RETRY: Duration = Duration::from_millis(100);
 const LEASE_CHECK: Duration = Duration::from_millis(20);
 /// An owner is looked at this often even if no watch fires.
 const OWNER_CHECK: Duration = Duration::from_secs(5);
-/// One's own claims and place in the list are looked at this often even if no watch fires.
+/// One's own claims are looked at, and the list as it is known is told again, this often even if no
+/// watch fires.
 const OWN_CHECK: Duration = Duration::from_secs(60);
 
 type Reply = oneshot::Sender<Result<(), ConsumerError>>;
@@ -143,7 +144,7 @@ impl Driver {
                 changed = changed(&mut members, &self.subscriptions) => self.members(changed),
                 () = tokio::time::sleep_until(lease_end) => {}
                 _ = commits.tick() => self.auto_commit(),
-                _ = looks.tick() => self.look_at_list(),
+                _ = looks.tick() => self.tell_list_again(),
                 command = self.parts.requests.recv() => match command {
                     Some(command) => self.command(command),
                     None => return,
@@ -222,7 +223,7 @@ impl Driver {
 
     /// A list is told when it is other than the last. One without this member that looks the same again,
     /// as after two deletions of its znode in a row, is not; so it is told now and then.
-    fn look_at_list(&mut self) {
+    fn tell_list_again(&mut self) {
         if self.members.is_some() {
             self.apply(Event::Members(self.subscriptions.clone()));
         }
