@@ -1,6 +1,7 @@
 //! What somebody does to a group's znodes by hand: claims and members that are deleted come back,
 //! and an offset that cannot be read is not passed over in silence.
 
+use harness::process::Ended;
 use nyala_coordinator::session::{Acl, CreateMode, Op};
 
 use super::*;
@@ -207,6 +208,18 @@ fn a_member_whose_znode_is_deleted_comes_back() {
     }
 }
 
+/// One warning, with these words, that shows no more than the beginning of what it is about.
+fn check_told(ended: &Ended, words: &[&str]) {
+    let lines = ended.stderr.lines();
+    let told: Vec<&str> = lines.filter(|line| line.contains("WARN")).collect();
+    assert_eq!(told.len(), 1, "{ended:?}");
+    for word in words {
+        assert!(told[0].contains(word), "{word} in {}", told[0]);
+    }
+    assert!(!told[0].contains("END"), "{}", told[0]);
+    assert!(!told[0].contains('\u{1}'), "{}", told[0]);
+}
+
 #[test]
 fn an_offset_that_cannot_be_read_is_told() {
     let (rig, feeder, _) = start("1");
@@ -219,21 +232,20 @@ fn an_offset_that_cannot_be_read_is_told() {
         let made = operator.create(OFFSET, data.as_bytes(), mode, Acl::Default);
         made.await.expect("nobody has committed");
     });
+    let natively = |args: &[&str]| {
+        let place = ["--zookeeper", &rig.zk_address];
+        nyala(rig.folder.path(), &[args, &place].concat())
+    };
+    // For those who only look, and for who reads.
+    let described = natively(&["group", "describe", "readers"]);
+    check_told(&described, &["readers", "ledger-0", "sevenhundred"]);
+    let shown = described.expect_success("nyala group describe");
+    assert!(shown.contains("ledger"), "{shown}");
     let consume = ["consume", "ledger", "--group", "readers"];
     let how = ["--from-beginning", "--max-messages", "3", "--print-offset"];
-    let args = [&consume[..], &how, &["--zookeeper", &rig.zk_address]].concat();
-    let ended = nyala(rig.folder.path(), &args);
-    let told: Vec<&str> = ended
-        .stderr
-        .lines()
-        .filter(|line| line.contains("WARN"))
-        .collect();
-    assert_eq!(told.len(), 1, "{ended:?}");
-    for word in ["readers", "ledger-0", "sevenhundred", "auto.offset.reset"] {
-        assert!(told[0].contains(word), "{word} in {}", told[0]);
-    }
-    assert!(!told[0].contains("END"), "{}", told[0]);
-    assert!(!told[0].contains('\u{1}'), "{}", told[0]);
+    let ended = natively(&[&consume[..], &how].concat());
+    let words = ["readers", "ledger-0", "sevenhundred", "auto.offset.reset"];
+    check_told(&ended, &words);
     let records = ended.expect_success("nyala consume");
     assert!(records.starts_with("0\t"), "from the beginning: {records}");
     assert_eq!(committed(&rig, &operator, PartitionIndex(0)), 3);
