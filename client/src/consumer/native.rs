@@ -319,7 +319,12 @@ impl Driver {
 
     fn done(&mut self, done: Done) {
         match done {
-            Done::Event(event) => self.apply(event),
+            Done::Event(event) => {
+                if let Event::Claimed { target, token, .. } = &event {
+                    self.claims.made(target, *token);
+                }
+                self.apply(event);
+            }
             Done::ClaimGone(target, token) => self.claim_gone(target, token),
             Done::Nothing => {}
             Done::Left => self.leave_done(),

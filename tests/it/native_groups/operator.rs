@@ -156,6 +156,30 @@ fn a_partition_that_another_has_taken_is_claimed_when_that_one_goes() {
     rig.runtime.block_on(consumer.close()).expect("it leaves");
 }
 
+#[test]
+fn a_claim_whose_text_is_overwritten_outlives_a_silence() {
+    let (mut rig, feeder, _) = start("1");
+    let operator = rig.runtime.block_on(connect(&rig.zk_address));
+    let mut consumer = committing_by_hand(&rig, &rig.zk_address, NEVER);
+    let token = await_claim(&consumer, None);
+    let seen = read_some(&rig, &mut consumer);
+    let set = rig.runtime.block_on(operator.set(OWNER, b"somebody", None));
+    set.expect("it is there");
+    rig.zookeeper = None;
+    wait::until("it lets go", || {
+        let held = consumer.assignment();
+        if held.is_empty() { Ok(()) } else { Err(held) }
+    });
+    rig.start_zookeeper();
+    assert_eq!(await_claim(&consumer, None), token, "nobody else had it");
+    let acked = feeder.finish(&rig);
+    let next = seen.last().expect("not empty") + 1;
+    read_to_end(&rig, &mut consumer, next, &acked[&PartitionIndex(0)]);
+    rig.runtime.block_on(consumer.close()).expect("it leaves");
+    let left = rig.runtime.block_on(operator.exists(OWNER));
+    assert_eq!(left.expect("connected"), None, "it is given back");
+}
+
 /// The members' znodes, with the transactions that made them.
 fn registered(rig: &Rig, operator: &Session) -> BTreeMap<String, i64> {
     let names = rig.runtime.block_on(operator.children(IDS));

@@ -21,9 +21,9 @@ impl Driver {
             Effect::Register => self.register(),
             Effect::Claim(target) => {
                 self.stop_watch(&target);
-                self.claims.begin(&target);
+                let last = self.claims.begin(&target);
                 self.ops.push(Box::pin(async move {
-                    Done::Event(member.claim(target, generation).await)
+                    Done::Event(member.claim(target, generation, last).await)
                 }));
             }
             Effect::Watch(target) => {

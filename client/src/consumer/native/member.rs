@@ -113,27 +113,51 @@ impl Member {
         }
     }
 
-    pub(super) async fn claim(&self, target: TopicPartition, generation: u64) -> Event {
+    /// Claims the partition; `last` is the last claim of this session that came through.
+    pub(super) async fn claim(
+        &self,
+        target: TopicPartition,
+        generation: u64,
+        last: Option<FencingToken>,
+    ) -> Event {
         let mut registered = self.registered_in.subscribe();
         // The sender lives in `self`: this ends only by registration.
         let _ = registered.wait_for(|now| *now == generation).await;
         loop {
-            let claim = self
-                .registry
-                .claim_partition(&self.group, &target, &self.id);
-            match claim.await {
-                Ok(OwnerClaim::Ours { czxid }) => {
-                    let token = FencingToken(czxid);
+            match self.try_claim(&target, last).await {
+                Ok(Some(token)) => {
                     return Event::Claimed {
                         generation,
                         target,
                         token,
                     };
                 }
-                Ok(OwnerClaim::Taken { .. }) => return Event::Busy { generation, target },
+                Ok(None) => return Event::Busy { generation, target },
                 Err(error) => tracing::debug!(%error, "cannot claim yet"),
             }
             tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// `None`: another member's znode is in the way.
+    async fn try_claim(
+        &self,
+        target: &TopicPartition,
+        last: Option<FencingToken>,
+    ) -> Result<Option<FencingToken>, ConsumerError> {
+        let claim = (self.registry).claim_partition(&self.group, target, &self.id);
+        let claim = claim.await.map_err(|error| ConsumerError::Registry {
+            group: self.group.to_string(),
+            error,
+        })?;
+        match (claim, last) {
+            (OwnerClaim::Ours { czxid }, _) => Ok(Some(FencingToken(czxid))),
+            // Whoever it names by now, as other programs may have written to it: it is the very znode
+            // that this member made, and nobody else gets it while this session lives.
+            (OwnerClaim::Taken { .. }, Some(last)) if self.offsets.owns(target, last).await? => {
+                Ok(Some(last))
+            }
+            (OwnerClaim::Taken { .. }, _) => Ok(None),
         }
     }
 
