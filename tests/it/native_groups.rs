@@ -33,7 +33,7 @@ use tokio::task::JoinHandle;
 
 use crate::session::connect;
 
-mod by_hand;
+mod operator;
 
 const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -525,7 +525,7 @@ fn committed(rig: &Rig, session: &Session, partition: PartitionIndex) -> i64 {
 }
 
 /// A member that commits when it is told to; through `address`, in a session of its own.
-fn by_hand(rig: &Rig, address: &str, interval: Duration) -> Consumer {
+fn committing_by_hand(rig: &Rig, address: &str, interval: Duration) -> Consumer {
     let built = Consumer::builder()
         .zookeeper(address)
         .group("readers")
@@ -549,7 +549,7 @@ fn take(rig: &Rig, consumer: &mut Consumer, next: &mut BTreeMap<PartitionIndex, 
 fn a_commit_that_succeeds_has_written_all_that_was_handled() {
     let (rig, feeder, notes) = start("4");
     let observer = rig.runtime.block_on(connect(&rig.zk_address));
-    let mut consumer = by_hand(&rig, &rig.zk_address, Duration::from_secs(3600));
+    let mut consumer = committing_by_hand(&rig, &rig.zk_address, Duration::from_secs(3600));
     let mut next = BTreeMap::new();
     let (mut succeeded, mut refused) = (0, 0);
     let mut commit = |consumer: &mut Consumer, next: &mut BTreeMap<PartitionIndex, i64>| {
@@ -596,7 +596,7 @@ fn a_commit_whose_answer_is_lost_does_not_undo_a_later_one() {
     let observer = rig.runtime.block_on(connect(&rig.zk_address));
     let proxy = rig.runtime.block_on(Proxy::start(&rig.zk_address));
     let partition = PartitionIndex(0);
-    let mut consumer = by_hand(&rig, &proxy.address, Duration::from_millis(200));
+    let mut consumer = committing_by_hand(&rig, &proxy.address, Duration::from_millis(200));
     let mut next = BTreeMap::new();
     let mut highest = 0;
     let mut written = || {

@@ -16,7 +16,7 @@ use nyala_coordinator::ids::{
 use nyala_coordinator::registry::{
     BrokerRegistration, ConfigEntity, Controllership, CreateTopicError, Election, Endpoint,
     FencedError, NewState, OwnerClaim, PartitionState, RefusedState, RegisterError, Registry,
-    TopicAssignment,
+    TopicAssignment, paths,
 };
 use nyala_coordinator::session::{Acl, CreateMode, Session, ZkError};
 use serde_json::Value;
@@ -100,6 +100,7 @@ fn the_registry_on_both_servers() {
         producer_ids_are_given_once,
         overrides_are_announced,
         a_partition_has_one_owner,
+        an_offset_that_cannot_be_read_hides_no_other,
         the_view_follows,
         the_view_takes_thousands_of_partitions,
     ]);
@@ -433,6 +434,22 @@ async fn a_partition_has_one_owner(place: String) {
     assert_eq!(committed, BTreeMap::from([(PartitionIndex(0), 9)]));
     b.leave_group("g", "b").await.expect("connected");
     assert_eq!(b.group_members("g").await.expect("connected").0, []);
+}
+
+async fn an_offset_that_cannot_be_read_hides_no_other(place: String) {
+    let a = registry(&place).await;
+    let partitions = [0, 1, 2].map(PartitionIndex);
+    for partition in partitions {
+        let target = tp("t", partition.0);
+        let made = a.commit_offset("g", &target, 7).await;
+        made.expect("connected");
+    }
+    let node = paths::group_offset("g", &tp("t", 1));
+    let set = a.session().set(&node, b"seven", None).await;
+    set.expect("it is there");
+    let found = a.committed_offsets("g", &topic("t"), &partitions).await;
+    let readable = [(PartitionIndex(0), 7), (PartitionIndex(2), 7)];
+    assert_eq!(found, Ok(BTreeMap::from(readable)));
 }
 
 async fn seen(view: &ClusterView, what: &str, ok: impl Fn(&ClusterSnapshot) -> bool) {

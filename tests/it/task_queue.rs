@@ -705,10 +705,23 @@ fn checkpoints_bound_what_a_scheduler_reads_and_old_history_is_trimmed() {
         &queue.zookeeper,
     ];
     nyala(dev.folder(), &delete).expect_success("group delete");
-    let ids = queue.submit("t\n", &[]);
-    let _worker = queue.worker("worker", "cat");
-    assert_eq!(queue.result(&ids[0]), "t");
-    assert_eq!(queue.status(&later[0])["state"], "queued");
+    // Or if what should point at it is no number.
+    for (name, overwritten) in [("first", false), ("second", true)] {
+        if overwritten {
+            let pointer = "/consumers/tasks.q/offsets/q.events/0";
+            runtime.block_on(async {
+                let operator = crate::session::connect(&queue.zookeeper).await;
+                operator.ensure_path(pointer).await.expect("connected");
+                let set = operator.set(pointer, b"seven", None).await;
+                set.expect("it is there");
+            });
+        }
+        let ids = queue.submit("t\n", &[]);
+        let mut worker = queue.worker(name, "cat");
+        assert_eq!(queue.result(&ids[0]), "t");
+        assert_eq!(queue.status(&later[0])["state"], "queued");
+        worker.terminate();
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! to another member by then. The session's lease is watched: once it ends, nothing is handed out any more,
 //! whatever the state of the connection says; what was owned is parked until it is known whose it is.
 
+mod claims;
 mod effects;
 mod member;
 
@@ -28,6 +29,7 @@ use super::offsets::GroupOffsets;
 use super::rebalance::{Event, FencingToken, Rebalance};
 use super::{Command, Parts};
 use crate::error::ConsumerError;
+use claims::Claims;
 use member::{Begin, Member};
 use nyala_coordinator::recipes::balance::Subscriptions;
 
@@ -37,7 +39,8 @@ const RETRY: Duration = Duration::from_millis(100);
 const LEASE_CHECK: Duration = Duration::from_millis(20);
 /// An owner is looked at this often even if no watch fires.
 const OWNER_CHECK: Duration = Duration::from_secs(5);
-/// One's own claims and place in the list are looked at this often even if no watch fires.
+/// One's own claims are looked at, and the list as it is known is told again, this often even if no
+/// watch fires.
 const OWN_CHECK: Duration = Duration::from_secs(60);
 
 type Reply = oneshot::Sender<Result<(), ConsumerError>>;
@@ -72,8 +75,7 @@ pub(super) struct Driver {
     starting: BTreeMap<TopicPartition, AbortHandle>,
     /// Owner znodes that are watched until they go: another's that is in the way, or one's own.
     watching: BTreeMap<TopicPartition, AbortHandle>,
-    /// Everything that was ever claimed, to be cleared under a new session.
-    touched: BTreeSet<TopicPartition>,
+    claims: Claims,
     committing: bool,
     closing: Option<Reply>,
     /// A partition was given up without its last commit.
@@ -92,7 +94,7 @@ impl Driver {
             registry,
             group: group.into(),
             id: id.as_str().into(),
-            registered: Arc::new(watch::Sender::new(0)),
+            registered_in: Arc::new(watch::Sender::new(0)),
             turn: Arc::default(),
         };
         Self {
@@ -108,7 +110,7 @@ impl Driver {
             owned: BTreeMap::new(),
             starting: BTreeMap::new(),
             watching: BTreeMap::new(),
-            touched: BTreeSet::new(),
+            claims: Claims::default(),
             committing: false,
             closing: None,
             unsaved: None,
@@ -142,7 +144,7 @@ impl Driver {
                 changed = changed(&mut members, &self.subscriptions) => self.members(changed),
                 () = tokio::time::sleep_until(lease_end) => {}
                 _ = commits.tick() => self.auto_commit(),
-                _ = looks.tick() => self.look_at_list(),
+                _ = looks.tick() => self.tell_list_again(),
                 command = self.parts.requests.recv() => match command {
                     Some(command) => self.command(command),
                     None => return,
@@ -192,6 +194,7 @@ impl Driver {
         self.ops = FuturesUnordered::new();
         self.starting.clear();
         self.watching.clear();
+        self.claims.new_session();
         self.parts.delivery.lose_all();
         self.parts.delivery.set_generation(generation);
         self.committing = false;
@@ -220,7 +223,7 @@ impl Driver {
 
     /// A list is told when it is other than the last. One without this member that looks the same again,
     /// as after two deletions of its znode in a row, is not; so it is told now and then.
-    fn look_at_list(&mut self) {
+    fn tell_list_again(&mut self) {
         if self.members.is_some() {
             self.apply(Event::Members(self.subscriptions.clone()));
         }
@@ -316,11 +319,17 @@ impl Driver {
 
     fn done(&mut self, done: Done) {
         match done {
-            Done::Event(event) => self.apply(event),
+            Done::Event(event) => {
+                if let Event::Claimed { target, token, .. } = &event {
+                    self.claims.made(target, *token);
+                }
+                self.apply(event);
+            }
             Done::ClaimGone(target, token) => self.claim_gone(target, token),
             Done::Nothing => {}
             Done::Left => self.leave_done(),
             Done::Registered(generation, members) => {
+                self.claims.cleared();
                 self.apply(Event::Registered { generation });
                 if let Some(members) = members {
                     let current = members.current();
@@ -387,8 +396,7 @@ impl Driver {
 impl Drop for Driver {
     /// The session may be shared, and live on: nobody else would give back what is this member's.
     fn drop(&mut self) {
-        let touched = std::mem::take(&mut self.touched);
-        let give_back = self.member.clone().give_back(touched);
+        let give_back = self.member.clone().give_back(self.claims.take());
         self.session.in_background(give_back);
     }
 }

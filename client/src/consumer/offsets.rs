@@ -8,17 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nyala_coordinator::ids::TopicPartition;
-use nyala_coordinator::registry::payloads::decode_group_offset;
+use nyala_coordinator::registry::payloads::{PayloadError, decode_group_offset};
 use nyala_coordinator::registry::{Registry, RegistryError, paths};
-use nyala_coordinator::session::{Acl, CreateMode, Node, Session, ZkError};
+use nyala_coordinator::session::{Acl, CreateMode, Session, ZkError};
 use tokio::sync::Mutex;
 
 use super::delivery::{Claim, Progress};
 use super::rebalance::FencingToken;
 use crate::error::ConsumerError;
-
-/// Most bytes of what is no offset that the log is told.
-const SHOWN_BYTES_MAX: usize = 64;
 
 /// The committed offsets of one member.
 #[derive(Debug)]
@@ -64,26 +61,25 @@ impl GroupOffsets {
         let Some(node) = node.map_err(|e| self.fault(&path, e))? else {
             return Ok(None);
         };
-        let offset = decode_group_offset(&node.data).ok();
-        if offset.is_none() {
-            self.tell_unreadable(target, &node);
+        let offset = decode_group_offset(&node.data);
+        if let Err(error) = &offset {
+            self.tell_unreadable(target, node.stat.mzxid, error);
         }
-        Ok(offset)
+        Ok(offset.ok())
     }
 
     /// What cannot be read is as good as not there. That moves the group, so it is said; once, as
     /// who begins tries again and again.
-    fn tell_unreadable(&self, target: &TopicPartition, node: &Node) {
-        let told = self.told.lock().insert(target.clone(), node.stat.mzxid);
-        if told == Some(node.stat.mzxid) {
+    fn tell_unreadable(&self, target: &TopicPartition, mzxid: i64, error: &PayloadError) {
+        let told = self.told.lock().insert(target.clone(), mzxid);
+        if told == Some(mzxid) {
             return;
         }
-        let found = node.data.get(..SHOWN_BYTES_MAX).unwrap_or(&node.data);
         tracing::warn!(
             group = %self.group,
             %target,
-            found = ?String::from_utf8_lossy(found),
-            "the committed offset is no offset: it counts as none, and auto.offset.reset decides where to begin"
+            %error,
+            "the committed offset counts as none, and auto.offset.reset decides where to begin"
         );
     }
 

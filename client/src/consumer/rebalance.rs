@@ -22,8 +22,9 @@
 //! ```
 //!
 //! The member's own znode can be deleted, too. Every list without it that comes while the session is
-//! up is followed by a `Register` begun after it: one at a time, so that a list that was read before
-//! the registration costs one more at most.
+//! up is followed by a `Register` begun after it, and so is every silence of the session: one at a
+//! time, so that a list that was read before the registration costs one more at most, and none
+//! undoes what was claimed after another.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -89,6 +90,8 @@ pub(crate) enum Effect {
     Claim(TopicPartition),
     /// Wait until the owner znode has gone; answer with `OwnerGone`.
     Watch(TopicPartition),
+    /// Nobody waits for that any more. No answer.
+    Unwatch(TopicPartition),
     /// Begin to read: where the application is if that is known, else from the committed offset.
     /// Answer with `ClaimGone` if that happens.
     Start(TopicPartition, FencingToken),
@@ -115,8 +118,8 @@ enum Holding {
 /// Whether the member's znode is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Registration {
-    /// Not known to be. `again`: a list that came meanwhile is without it, and may be later than
-    /// what is under way.
+    /// Not known to be. `again`: a list that came meanwhile is without it, or the session was
+    /// silent, and that may be later than what is under way.
     UnderWay { again: bool },
     /// It was, and no list has said otherwise since.
     Done,
@@ -203,13 +206,18 @@ impl Rebalance {
     }
 
     fn session_up(&mut self, generation: u64, effects: &mut Vec<Effect>) {
-        if generation != self.generation {
+        let known = generation == self.generation;
+        if !known {
             self.session_down(effects);
             self.holdings.clear();
             self.generation = generation;
         }
         self.up = true;
-        self.register(effects);
+        match &mut self.registration {
+            // It goes on; but the znode may have been made, and deleted, before the silence.
+            Registration::UnderWay { again } if known => *again = true,
+            _ => self.register(effects),
+        }
     }
 
     /// With the session down or the member closing there is nothing to do: the next session's
@@ -342,6 +350,7 @@ impl Rebalance {
                 }
                 Holding::Waiting => {
                     self.holdings.remove(&target);
+                    effects.push(Effect::Unwatch(target));
                 }
                 // Their answers come, and are settled then.
                 Holding::Claiming | Holding::Revoking(_) | Holding::Releasing => {}

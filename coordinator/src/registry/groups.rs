@@ -226,7 +226,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Committed offsets of the group in one topic.
+    /// Committed offsets of the group in one topic. One that cannot be read is as good as not there,
+    /// and hides no other: that is said, and it is left out.
     pub async fn committed_offsets(
         &self,
         group: &str,
@@ -238,9 +239,15 @@ impl Registry {
         let nodes: Vec<String> = partitions.iter().map(path).collect();
         let found = self.session.get_many(&nodes).await.at(&parent)?;
         let mut offsets = BTreeMap::new();
-        for ((partition, path), node) in partitions.iter().zip(&nodes).zip(found) {
+        for (partition, node) in partitions.iter().zip(found) {
             let Some(node) = node else { continue };
-            offsets.insert(*partition, decode_group_offset(&node.data).at(path)?);
+            match decode_group_offset(&node.data) {
+                Ok(offset) => drop(offsets.insert(*partition, offset)),
+                Err(error) => {
+                    let target = format_args!("{topic}-{partition}");
+                    tracing::warn!(group, %target, %error, "the committed offset counts as none");
+                }
+            }
         }
         Ok(offsets)
     }

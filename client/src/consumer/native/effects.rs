@@ -1,6 +1,6 @@
 //! What a member begins on the word of `rebalance.rs`: claims, watches, starts, releases.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,9 +21,9 @@ impl Driver {
             Effect::Register => self.register(),
             Effect::Claim(target) => {
                 self.stop_watch(&target);
-                self.touched.insert(target.clone());
+                let last = self.claims.begin(&target);
                 self.ops.push(Box::pin(async move {
-                    Done::Event(member.claim(target, generation).await)
+                    Done::Event(member.claim(target, generation, last).await)
                 }));
             }
             Effect::Watch(target) => {
@@ -32,11 +32,12 @@ impl Driver {
                     Done::Event(Event::OwnerGone { target })
                 });
             }
+            Effect::Unwatch(target) => self.stop_watch(&target),
             Effect::Start(target, token) => {
                 self.owned.insert(target.clone(), token);
                 self.start(target.clone(), token);
                 self.watch(target.clone(), async move {
-                    member.claim_gone(&target, token).await;
+                    member.until_claim_gone(&target, token).await;
                     Done::ClaimGone(target, token)
                 });
             }
@@ -86,18 +87,15 @@ impl Driver {
         let topics = self.parts.config.topics.iter();
         let subscription: BTreeMap<String, i32> =
             topics.map(|t| (t.as_str().to_owned(), 1)).collect();
-        // Under the same session what was claimed is still ours, and the machine knows.
-        let clear = match *member.registered.borrow() != generation {
-            true => std::mem::take(&mut self.touched),
-            false => BTreeSet::new(),
-        };
+        // None of this session's: those are still ours, or under way, and the machine knows.
+        let stale = self.claims.stale().clone();
         let watched = self.members.is_some();
         self.ops.push(Box::pin(async move {
-            for target in &clear {
+            for target in &stale {
                 member.release_unregistered(target).await;
             }
             member.join(&subscription).await;
-            member.registered.send_replace(generation);
+            member.registered_in.send_replace(generation);
             let members = match watched {
                 true => None,
                 false => Some(member.watch_members().await),

@@ -29,7 +29,7 @@ pub(super) struct Member {
     pub(super) id: Arc<str>,
     pub(super) offsets: Arc<GroupOffsets>,
     /// Generation under which the member's znode is there: claims wait for it.
-    pub(super) registered: Arc<watch::Sender<u64>>,
+    pub(super) registered_in: Arc<watch::Sender<u64>>,
     /// One commit at a time: an older one must not come after a later one.
     pub(super) turn: Arc<Mutex<()>>,
 }
@@ -79,9 +79,9 @@ impl Member {
     }
 
     /// Gives back all that may be this member's, for one that is dropped.
-    pub(super) async fn give_back(self, touched: BTreeSet<TopicPartition>) {
+    pub(super) async fn give_back(self, claimed: BTreeSet<TopicPartition>) {
         let give_back = async {
-            for target in &touched {
+            for target in &claimed {
                 self.release_unregistered(target).await;
             }
             self.leave().await;
@@ -113,27 +113,51 @@ impl Member {
         }
     }
 
-    pub(super) async fn claim(&self, target: TopicPartition, generation: u64) -> Event {
-        let mut registered = self.registered.subscribe();
+    /// Claims the partition; `last` is the last claim of this session that came through.
+    pub(super) async fn claim(
+        &self,
+        target: TopicPartition,
+        generation: u64,
+        last: Option<FencingToken>,
+    ) -> Event {
+        let mut registered = self.registered_in.subscribe();
         // The sender lives in `self`: this ends only by registration.
         let _ = registered.wait_for(|now| *now == generation).await;
         loop {
-            let claim = self
-                .registry
-                .claim_partition(&self.group, &target, &self.id);
-            match claim.await {
-                Ok(OwnerClaim::Ours { czxid }) => {
-                    let token = FencingToken(czxid);
+            match self.try_claim(&target, last).await {
+                Ok(Some(token)) => {
                     return Event::Claimed {
                         generation,
                         target,
                         token,
                     };
                 }
-                Ok(OwnerClaim::Taken { .. }) => return Event::Busy { generation, target },
+                Ok(None) => return Event::Busy { generation, target },
                 Err(error) => tracing::debug!(%error, "cannot claim yet"),
             }
             tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// `None`: another member's znode is in the way.
+    async fn try_claim(
+        &self,
+        target: &TopicPartition,
+        last: Option<FencingToken>,
+    ) -> Result<Option<FencingToken>, ConsumerError> {
+        let claim = (self.registry).claim_partition(&self.group, target, &self.id);
+        let claim = claim.await.map_err(|error| ConsumerError::Registry {
+            group: self.group.to_string(),
+            error,
+        })?;
+        match (claim, last) {
+            (OwnerClaim::Ours { czxid }, _) => Ok(Some(FencingToken(czxid))),
+            // Whoever it names by now, as other programs may have written to it: it is the very znode
+            // that this member made, and nobody else gets it while this session lives.
+            (OwnerClaim::Taken { .. }, Some(last)) if self.offsets.owns(target, last).await? => {
+                Ok(Some(last))
+            }
+            (OwnerClaim::Taken { .. }, _) => Ok(None),
         }
     }
 
@@ -151,7 +175,7 @@ impl Member {
     }
 
     /// Waits until the owner znode is not the one that `token` stands for.
-    pub(super) async fn claim_gone(&self, target: &TopicPartition, token: FencingToken) {
+    pub(super) async fn until_claim_gone(&self, target: &TopicPartition, token: FencingToken) {
         let path = paths::group_owner(&self.group, target);
         loop {
             match self.registry.session().exists_watch(&path).await {

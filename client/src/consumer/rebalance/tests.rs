@@ -96,6 +96,7 @@ fn effect(effect: &Effect) -> String {
         Effect::Register => "register".to_owned(),
         Effect::Claim(t) => format!("claim {t}"),
         Effect::Watch(t) => format!("watch {t}"),
+        Effect::Unwatch(t) => format!("unwatch {t}"),
         Effect::Start(t, token) => format!("start {t} token {}", token.0),
         Effect::Revoke(t) => format!("revoke {t}"),
         Effect::Drop(t) => format!("drop {t}"),

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{PayloadError, bad, encode, one, parse};
 use crate::ids::{BrokerId, ControllerEpoch};
 
+/// Most bytes of what is no offset that an error shows.
+const SHOWN_BYTES_MAX: usize = 64;
+
 #[derive(Serialize, Deserialize)]
 struct ControllerJson {
     #[serde(default = "one")]
@@ -224,11 +227,14 @@ pub fn decode_group_member(data: &[u8]) -> Result<BTreeMap<String, i32>, Payload
     parse::<MemberJson>("a group member", data).map(|json| json.subscription)
 }
 
-/// A committed offset in `/consumers/G/offsets/T/P`: decimal text.
+/// A committed offset in `/consumers/G/offsets/T/P`: decimal text. The error shows the beginning of
+/// what is there instead.
 pub fn decode_group_offset(data: &[u8]) -> Result<i64, PayloadError> {
-    let text = String::from_utf8_lossy(data);
-    match text.parse() {
-        Ok(offset) if offset >= 0 => Ok(offset),
-        _ => Err(bad("a group's offset", "text", &text)),
+    let offset = std::str::from_utf8(data).ok().and_then(|t| t.parse().ok());
+    if let Some(offset @ 0..) = offset {
+        return Ok(offset);
     }
+    let shown = data.get(..SHOWN_BYTES_MAX).unwrap_or(data);
+    let text = String::from_utf8_lossy(shown);
+    Err(bad("a group's offset", "text", text))
 }

@@ -65,14 +65,34 @@ impl World {
                     assert!(read.is_some(), "{shown}: {effect:?} of what is not read");
                     continue;
                 }
+                Effect::Unwatch(target) => {
+                    let watch = Effect::Watch(target.clone());
+                    let begun = self.begun.iter().position(|begun| *begun == watch);
+                    self.begun.remove(begun.expect("it is watched"));
+                    continue;
+                }
                 Effect::Claim(target) | Effect::Watch(target) | Effect::Release(target, _) => {
                     let read = self.reading.get(target);
                     assert_eq!(read, None, "{shown}: {effect:?} while it is read");
                 }
-                Effect::Register | Effect::Unregister => {}
+                Effect::Register => {
+                    let before = self.begun.contains(&effect);
+                    assert!(!before, "{shown}: {effect:?} while one is under way");
+                }
+                Effect::Unregister => {}
             }
             self.begun.push(effect);
         }
+        self.check_watches();
+    }
+
+    /// Owners are looked at for as long as they are waited for.
+    fn check_watches(&self) {
+        let watches = self.begun.iter();
+        let watches = watches.filter(|begun| matches!(begun, Effect::Watch(_)));
+        let holdings = self.machine.holdings.values();
+        let waiting = holdings.filter(|holding| **holding == Holding::Waiting);
+        assert_eq!(watches.count(), waiting.count(), "{:?}", self.machine);
     }
 
     /// Answers what was begun, if it is time; `false` if it is not.
@@ -111,7 +131,9 @@ impl World {
                     .retain(|owned, (czxid, _)| *owned != target || *czxid != token.0);
                 Event::Released { generation, target }
             }
-            Effect::Drop(_) | Effect::Unregister => unreachable!("not answered"),
+            Effect::Drop(_) | Effect::Unwatch(_) | Effect::Unregister => {
+                unreachable!("not answered")
+            }
         };
         self.begun.remove(index);
         self.apply(event);

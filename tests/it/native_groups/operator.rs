@@ -1,6 +1,7 @@
 //! What somebody does to a group's znodes by hand: claims and members that are deleted come back,
 //! and an offset that cannot be read is not passed over in silence.
 
+use harness::process::Ended;
 use nyala_coordinator::session::{Acl, CreateMode, Op};
 
 use super::*;
@@ -55,7 +56,7 @@ fn a_partition_whose_claim_is_deleted_is_claimed_anew() {
     let (rig, feeder, _) = start("1");
     let operator = rig.runtime.block_on(connect(&rig.zk_address));
     let partition = PartitionIndex(0);
-    let mut consumer = by_hand(&rig, &rig.zk_address, NEVER);
+    let mut consumer = committing_by_hand(&rig, &rig.zk_address, NEVER);
     let mut token = await_claim(&consumer, None);
     for _ in 0..2 {
         read_some(&rig, &mut consumer);
@@ -91,7 +92,7 @@ fn a_fenced_commit_of_a_claim_that_is_deleted_stops_nothing() {
     let (rig, feeder, _) = start("1");
     let operator = rig.runtime.block_on(connect(&rig.zk_address));
     let partition = PartitionIndex(0);
-    let mut consumer = by_hand(&rig, &rig.zk_address, NEVER);
+    let mut consumer = committing_by_hand(&rig, &rig.zk_address, NEVER);
     let token = await_claim(&consumer, None);
     read_some(&rig, &mut consumer);
     rig.runtime.block_on(consumer.commit()).expect("its own");
@@ -127,7 +128,7 @@ fn a_fenced_commit_of_a_claim_that_is_deleted_stops_nothing() {
 fn a_partition_that_another_has_taken_is_claimed_when_that_one_goes() {
     let (rig, feeder, _) = start("1");
     let operator = rig.runtime.block_on(connect(&rig.zk_address));
-    let mut consumer = by_hand(&rig, &rig.zk_address, NEVER);
+    let mut consumer = committing_by_hand(&rig, &rig.zk_address, NEVER);
     let token = await_claim(&consumer, None);
     read_some(&rig, &mut consumer);
     let delete = Op::Delete {
@@ -153,6 +154,30 @@ fn a_partition_that_another_has_taken_is_claimed_when_that_one_goes() {
     let acked = feeder.finish(&rig);
     read_to_end(&rig, &mut consumer, 0, &acked[&PartitionIndex(0)]);
     rig.runtime.block_on(consumer.close()).expect("it leaves");
+}
+
+#[test]
+fn a_claim_whose_text_is_overwritten_outlives_a_silence() {
+    let (mut rig, feeder, _) = start("1");
+    let operator = rig.runtime.block_on(connect(&rig.zk_address));
+    let mut consumer = committing_by_hand(&rig, &rig.zk_address, NEVER);
+    let token = await_claim(&consumer, None);
+    let seen = read_some(&rig, &mut consumer);
+    let set = rig.runtime.block_on(operator.set(OWNER, b"somebody", None));
+    set.expect("it is there");
+    rig.zookeeper = None;
+    wait::until("it lets go", || {
+        let held = consumer.assignment();
+        if held.is_empty() { Ok(()) } else { Err(held) }
+    });
+    rig.start_zookeeper();
+    assert_eq!(await_claim(&consumer, None), token, "nobody else had it");
+    let acked = feeder.finish(&rig);
+    let next = seen.last().expect("not empty") + 1;
+    read_to_end(&rig, &mut consumer, next, &acked[&PartitionIndex(0)]);
+    rig.runtime.block_on(consumer.close()).expect("it leaves");
+    let left = rig.runtime.block_on(operator.exists(OWNER));
+    assert_eq!(left.expect("connected"), None, "it is given back");
 }
 
 /// The members' znodes, with the transactions that made them.
@@ -207,6 +232,18 @@ fn a_member_whose_znode_is_deleted_comes_back() {
     }
 }
 
+/// One warning, with these words, that shows no more than the beginning of what it is about.
+fn check_told(ended: &Ended, words: &[&str]) {
+    let lines = ended.stderr.lines();
+    let told: Vec<&str> = lines.filter(|line| line.contains("WARN")).collect();
+    assert_eq!(told.len(), 1, "{ended:?}");
+    for word in words {
+        assert!(told[0].contains(word), "{word} in {}", told[0]);
+    }
+    assert!(!told[0].contains("END"), "{}", told[0]);
+    assert!(!told[0].contains('\u{1}'), "{}", told[0]);
+}
+
 #[test]
 fn an_offset_that_cannot_be_read_is_told() {
     let (rig, feeder, _) = start("1");
@@ -219,21 +256,20 @@ fn an_offset_that_cannot_be_read_is_told() {
         let made = operator.create(OFFSET, data.as_bytes(), mode, Acl::Default);
         made.await.expect("nobody has committed");
     });
+    let natively = |args: &[&str]| {
+        let place = ["--zookeeper", &rig.zk_address];
+        nyala(rig.folder.path(), &[args, &place].concat())
+    };
+    // For those who only look, and for who reads.
+    let described = natively(&["group", "describe", "readers"]);
+    check_told(&described, &["readers", "ledger-0", "sevenhundred"]);
+    let shown = described.expect_success("nyala group describe");
+    assert!(shown.contains("ledger"), "{shown}");
     let consume = ["consume", "ledger", "--group", "readers"];
     let how = ["--from-beginning", "--max-messages", "3", "--print-offset"];
-    let args = [&consume[..], &how, &["--zookeeper", &rig.zk_address]].concat();
-    let ended = nyala(rig.folder.path(), &args);
-    let told: Vec<&str> = ended
-        .stderr
-        .lines()
-        .filter(|line| line.contains("WARN"))
-        .collect();
-    assert_eq!(told.len(), 1, "{ended:?}");
-    for word in ["readers", "ledger-0", "sevenhundred", "auto.offset.reset"] {
-        assert!(told[0].contains(word), "{word} in {}", told[0]);
-    }
-    assert!(!told[0].contains("END"), "{}", told[0]);
-    assert!(!told[0].contains('\u{1}'), "{}", told[0]);
+    let ended = natively(&[&consume[..], &how].concat());
+    let words = ["readers", "ledger-0", "sevenhundred", "auto.offset.reset"];
+    check_told(&ended, &words);
     let records = ended.expect_success("nyala consume");
     assert!(records.starts_with("0\t"), "from the beginning: {records}");
     assert_eq!(committed(&rig, &operator, PartitionIndex(0)), 3);
