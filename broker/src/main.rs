@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("nyala: {error}");
+            nyala::cli::tell_error(&*error);
             ExitCode::FAILURE
         }
     }

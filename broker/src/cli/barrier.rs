@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::held::{self, GraceArgs, Held, Under};
 use super::zookeeper::{self, EXIT_CODES, Ended, How, NotHad, ZooKeeperArgs, left, seconds};
+use crate::cli::tell::tell;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -123,7 +124,7 @@ async fn single(
         match barrier.wait(left).await {
             Err(RecipeError::TimedOut { path, .. }) => {
                 let limit = args.timeout.unwrap_or_default();
-                eprintln!("nyala: barrier {path} is still closed after {limit:?}");
+                tell!("nyala: barrier {path} is still closed after {limit:?}");
                 return Ok(Ended::TimeOver);
             }
             done => done?,
@@ -140,14 +141,14 @@ async fn meet(
     let entered = match enter(session, args, left).await {
         Ok(entered) => entered,
         Err(NotHad::TimeOver(words)) => {
-            eprintln!("nyala: {words}");
+            tell!("nyala: {words}");
             return Ok(Ended::TimeOver);
         }
         Err(NotHad::Failed(error)) => return Err(error),
     };
     match entered.leave(args.timeout).await {
         Err(error @ BarrierError::TimedOut { .. }) => {
-            eprintln!("nyala: still there: {error}");
+            tell!("nyala: still there: {error}");
             Ok(Ended::TimeOver)
         }
         gone => Ok(gone.map(|()| Ended::Done)?),
@@ -169,7 +170,7 @@ async fn enter(session: Session, args: &Args, left: Option<Duration>) -> Result<
         .await
         .map_err(|e| overdue(args, e))?;
     let waited = begun.elapsed().as_millis();
-    eprintln!("nyala: all are there after {waited} ms");
+    tell!("nyala: all are there after {waited} ms");
     Ok(entered)
 }
 

@@ -9,6 +9,7 @@ use nyala_coordinator::session::Session;
 
 use super::zookeeper::{self, EXIT_CODES, Ended, How, ZooKeeperArgs, text};
 use super::{print_line, table};
+use crate::cli::tell::tell;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -154,8 +155,8 @@ async fn watch_key(
                 }
                 // Whatever would stand in its place among the values could be one.
                 (false, None) => match last {
-                    None => eprintln!("nyala: {path} is not set yet"),
-                    Some(_) => eprintln!("nyala: {path} is not set any more"),
+                    None => tell!("nyala: {path} is not set yet"),
+                    Some(_) => tell!("nyala: {path} is not set any more"),
                 },
             }
             left -= u64::from(json || setting.value.is_some());
@@ -204,7 +205,7 @@ async fn watch_tree(
 
 fn say_fresh(fresh: bool) {
     match fresh {
-        true => eprintln!("nyala: ZooKeeper is back"),
-        false => eprintln!("nyala: ZooKeeper is away: the last values stay"),
+        true => tell!("nyala: ZooKeeper is back"),
+        false => tell!("nyala: ZooKeeper is away: the last values stay"),
     }
 }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::entry::{EntryArgs, topic_name};
 use super::process;
 use super::progress::Progress;
+use crate::cli::tell::tell;
 
 /// Records handed over, printed and flushed at a time.
 const BATCH_RECORDS: usize = 5000;
@@ -112,7 +113,7 @@ async fn main(args: Args) -> Result<(), Box<dyn Error>> {
         End::ReaderGone => drop(consumer),
         _ => consumer.close().await?,
     }
-    eprintln!("nyala: {}", progress.summary());
+    tell!("nyala: {}", progress.summary());
     let missing = args
         .max_messages
         .filter(|max| end != End::ReaderGone && progress.records() < *max);
@@ -122,7 +123,7 @@ async fn main(args: Args) -> Result<(), Box<dyn Error>> {
     match (end, missing) {
         // Without an end of its own, this is how it ends.
         (End::Interrupted(signal), missing) if missing.is_some() || args.timeout_ms.is_some() => {
-            eprintln!(
+            tell!(
                 "nyala: {}",
                 missing.unwrap_or_else(|| "interrupted".to_owned())
             );
@@ -166,7 +167,7 @@ async fn await_topic(
     if cluster.await_topic(topic, silent).await.is_ok() {
         return Ok(());
     }
-    eprintln!("nyala: waiting for topic {topic}, up to {patience:?}");
+    tell!("nyala: waiting for topic {topic}, up to {patience:?}");
     let found = cluster.await_topic(topic, patience - silent).await;
     found.map(|_| ()).map_err(|error| unknown(topic, &error))
 }

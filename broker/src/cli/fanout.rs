@@ -9,6 +9,7 @@ use nyala_coordinator::session::Session;
 use super::queue::{Told, print};
 use super::zookeeper::{self, EXIT_CODES, Ended, How, ZooKeeperArgs, seconds};
 use super::{lines, table};
+use crate::cli::tell::tell;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -154,7 +155,7 @@ async fn put(
         told.items += items.len();
     }
     if told.items > 0 && queue.consumers().await?.is_empty() {
-        eprintln!(
+        tell!(
             "nyala: nobody is registered at {path}: what was put is for who begins with `take --from-beginning`, \
              and goes when another takes first"
         );

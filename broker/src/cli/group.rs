@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::entry::{Shared, topic_name};
 use super::{process, table};
+use crate::cli::tell::tell;
 
 /// Flags of `nyala group`.
 #[derive(Debug, clap::Args)]
@@ -157,10 +158,10 @@ async fn main(command: Command) -> Result<(), Box<dyn Error>> {
                     false => brokers::delete(&cluster, group).await,
                 };
                 match deleted {
-                    Ok(()) => eprintln!("nyala: deleted group {group}"),
+                    Ok(()) => tell!("nyala: deleted group {group}"),
                     Err(error) => {
                         failed += 1;
-                        eprintln!("nyala: group {group}: {error}");
+                        tell!("nyala: group {group}: {error}");
                     }
                 }
             }
@@ -233,7 +234,7 @@ async fn print_described(
         return Ok(());
     }
     let (state, members) = (&described.state, described.members);
-    eprintln!("nyala: group {group} is {state}, with {members} members");
+    tell!("nyala: group {group} is {state}, with {members} members");
     let head = [
         "TOPIC",
         "PARTITION",

@@ -29,6 +29,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::process;
 use super::zookeeper::{How, NotHad, ZooKeeperArgs, left, seconds, tell_absence};
+use crate::cli::tell::tell;
 pub(super) use guard::{BoundArgs, GuardArgs, run_bound, run_guarded};
 use order::millis;
 use running::Running;
@@ -159,8 +160,8 @@ impl Held {
         };
         match released {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => eprintln!("nyala: {error}"),
-            Err(_) => eprintln!("nyala: ZooKeeper does not answer; the hold ends with the session"),
+            Ok(Err(error)) => tell!("nyala: {error}"),
+            Err(_) => tell!("nyala: ZooKeeper does not answer; the hold ends with the session"),
         }
         None
     }
@@ -170,7 +171,7 @@ async fn leave(entered: Entered, limit: Option<Duration>) -> Option<i32> {
     match entered.leave(limit).await {
         Ok(()) => None,
         Err(error @ BarrierError::TimedOut { .. }) => {
-            eprintln!("nyala: still there: {error}");
+            tell!("nyala: still there: {error}");
             Some(TIMED_OUT)
         }
         Err(error) => Some(fail(&error)),
@@ -263,7 +264,7 @@ where
 fn not_had(error: NotHad) -> i32 {
     match error {
         NotHad::TimeOver(words) => {
-            eprintln!("nyala: {words}");
+            tell!("nyala: {words}");
             TIMED_OUT
         }
         NotHad::Failed(error) => fail(&*error),
@@ -297,7 +298,7 @@ fn died_by(signal: Signal) -> i32 {
 
 /// Says what went wrong.
 fn fail(error: &dyn Error) -> i32 {
-    eprintln!("nyala: {error}");
+    tell!("nyala: {error}");
     FAILED
 }
 
@@ -345,7 +346,7 @@ async fn attend(
         tokio::select! {
             biased;
             why = held.lost() => {
-                eprintln!("nyala: the hold is lost: {why}; stopping the command");
+                tell!("nyala: the hold is lost: {why}; stopping the command");
                 running.stop(Signal::TERM, grace).await;
                 return Ok(Outcome::of(LOST));
             }

@@ -25,6 +25,7 @@ mod rendezvous;
 mod service;
 mod table;
 mod task;
+mod tell;
 mod topic;
 mod worker;
 mod zk;
@@ -35,6 +36,11 @@ use std::io::{self, Write as _};
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
+
+/// Says on standard error why a command has failed.
+pub fn tell_error(error: &dyn Error) {
+    tell::line(format!("nyala: {error}"));
+}
 
 /// A Kafka-compatible broker on ZooKeeper.
 #[derive(Debug, Parser)]

@@ -7,27 +7,35 @@ use rustix::process::Signal;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::tell::Log;
 
 /// Longest wait at the end for tasks that block on a disk.
 const RUNTIME_STOP_MAX: Duration = Duration::from_secs(5);
 
 /// Sends diagnostics of a broker to standard error; `RUST_LOG` chooses which.
 pub(super) fn start_messages() {
-    start_messages_of("warn,nyala=info,nyala_coordinator=info");
+    start_messages_of("warn,nyala=info,nyala_coordinator=info", io::stderr);
 }
 
-/// The same for a command that comes and goes: only what a user should mind.
+/// The same for a command that comes and goes: only what a user should mind, and lost where nobody hears it.
 pub(super) fn start_warnings() {
-    start_messages_of("warn");
+    start_messages_of("warn", || Log);
 }
 
-fn start_messages_of(unless_told: &str) {
+fn start_messages_of<W>(unless_told: &str, writer: W)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(unless_told));
     // A second start in one process (tests) keeps the first.
     let _ = tracing_subscriber::fmt()
         .with_ansi(io::stderr().is_terminal())
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(writer)
+        // It would be told on standard error, which panics if that is what cannot be written to.
+        .log_internal_errors(false)
         .try_init();
 }
 

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::entry::{EntryArgs, key_value, topic_name};
 use super::progress::Progress;
 use super::{lines, print_line, process};
+use crate::cli::tell::tell;
 
 /// Acks that are waited for at a time; the producer's own buffer is the real limit.
 const ACKS_MAX: usize = 1 << 20;
@@ -127,11 +128,11 @@ async fn main(args: Args) -> Result<(), Box<dyn Error>> {
         });
         print_line(&counts.to_string())?;
     }
-    eprintln!("nyala: {}", progress.summary());
+    tell!("nyala: {}", progress.summary());
     let stopped = sent?;
     flushed?;
     if let Some(signal) = stopped {
-        eprintln!("nyala: interrupted before the end of the input");
+        tell!("nyala: interrupted before the end of the input");
         process::die_by(signal);
     }
     match refused {

@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
+use crate::cli::tell::tell;
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use nyala_coordinator::clock;
 
@@ -47,15 +48,15 @@ impl Progress {
         let now = clock::now();
         if now >= self.line_at {
             self.line_at = now + LINE_INTERVAL;
-            eprintln!("nyala: {}", self.summary());
+            tell!("nyala: {}", self.summary());
         }
     }
 
     /// Says something without tearing the bar.
     pub(super) fn say(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("nyala: {line}")),
-            None => eprintln!("nyala: {line}"),
+            Some(bar) => bar.suspend(|| tell!("nyala: {line}")),
+            None => tell!("nyala: {line}"),
         }
     }
 

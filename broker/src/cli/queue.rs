@@ -9,6 +9,7 @@ use nyala_coordinator::session::Session;
 
 use super::lines;
 use super::zookeeper::{self, EXIT_CODES, Ended, How, ZooKeeperArgs, counted, seconds};
+use crate::cli::tell::tell;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -136,7 +137,7 @@ pub(super) struct Told {
 
 impl Drop for Told {
     fn drop(&mut self) {
-        eprintln!("nyala: {} put", counted(self.items, "item", "items"));
+        tell!("nyala: {} put", counted(self.items, "item", "items"));
     }
 }
 

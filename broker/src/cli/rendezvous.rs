@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::print_line;
 use super::zookeeper::{self, EXIT_CODES, Ended, How, ZooKeeperArgs, left, seconds, text};
+use crate::cli::tell::tell;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -71,7 +72,7 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
                 ..
             }) => {
                 let (here, limit) = (present.len(), args.timeout.unwrap_or_default());
-                eprintln!("nyala: rendezvous {path}: {here} of {size} members after {limit:?}");
+                tell!("nyala: rendezvous {path}: {here} of {size} members after {limit:?}");
                 return Ok(Ended::TimeOver);
             }
             arrived => arrived?,

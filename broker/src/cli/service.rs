@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::entry::{key_value, topic_name};
 use super::zookeeper::{self, EXIT_CODES, Ended, How, ZooKeeperArgs, left, seconds, text};
 use super::{print_line, table};
+use crate::cli::tell::tell;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -169,9 +170,10 @@ async fn register(
     let registration = match registered {
         Err(MembershipError::IdTaken { .. }) => {
             let limit = args.timeout.unwrap_or_default();
-            eprintln!(
+            tell!(
                 "nyala: {}: the id {} is another member's, not free within {limit:?}",
-                args.path, args.id
+                args.path,
+                args.id
             );
             return Ok(Ended::TimeOver);
         }
@@ -187,13 +189,13 @@ async fn register(
                 changed.map_err(|_| format!("{} is not registered any more", args.id))?;
                 match *standing.borrow_and_update() {
                     Standing::Registered(fence) => print_line(&format!("{}\t{fence}", args.id))?,
-                    Standing::Away => eprintln!("nyala: {} is away; registering again", args.id),
-                    Standing::Displaced => eprintln!("nyala: another has the id {}; waiting", args.id),
+                    Standing::Away => tell!("nyala: {} is away; registering again", args.id),
+                    Standing::Displaced => tell!("nyala: another has the id {}; waiting", args.id),
                 }
             }
             _ = beats.tick() => {
                 if let Err(error) = registration.beat().await {
-                    eprintln!("nyala: {error}");
+                    tell!("nyala: {error}");
                 }
             }
         }

@@ -28,6 +28,7 @@ use serde_json::json;
 use self::describe::Only;
 use super::entry::{Shared, ask_controller, key_value, topic_name, words};
 use super::{process, table};
+use crate::cli::tell::tell;
 
 /// Milliseconds that a broker may take over a request.
 const TIMEOUT_MS: i32 = 20_000;
@@ -219,7 +220,7 @@ async fn create(
             "replication_factor": topic.replication_factor,
         }))?;
     } else {
-        eprintln!("nyala: created topic {name}");
+        tell!("nyala: created topic {name}");
     }
     Ok(())
 }
@@ -309,7 +310,7 @@ async fn alter_config(
     for result in answer.await?.responses {
         accepted(name, result.error_code, result.error_message)?;
     }
-    eprintln!("nyala: changed the settings of topic {name}");
+    tell!("nyala: changed the settings of topic {name}");
     Ok(())
 }
 
@@ -333,7 +334,7 @@ async fn add_partitions(
     for result in answer.await?.results {
         accepted(name, result.error_code, result.error_message)?;
     }
-    eprintln!("nyala: topic {name} has {count} partitions now");
+    tell!("nyala: topic {name} has {count} partitions now");
     Ok(())
 }
 
@@ -360,10 +361,10 @@ async fn delete(cluster: &Cluster, names: &[TopicName]) -> Result<(), Box<dyn Er
             let error = refusal(&name, code, result.error_message.as_deref());
             // All are tried; each that fails is named.
             if let Some(earlier) = failure.replace(error) {
-                eprintln!("nyala: {earlier}");
+                tell!("nyala: {earlier}");
             }
         } else {
-            eprintln!("nyala: deleted topic {name}");
+            tell!("nyala: deleted topic {name}");
         }
     }
     failure.map_or(Ok(()), Err)

@@ -10,6 +10,7 @@ use nyala_coordinator::session::Session;
 
 use super::zookeeper::{self, EXIT_CODES, Ended, How, ZooKeeperArgs, counted, seconds};
 use super::{lines, print_line, table};
+use crate::cli::tell::tell;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -115,7 +116,7 @@ async fn report(session: Session, path: &str, worker: &str) -> Result<Ended, Box
             match parse(&text) {
                 Some(report) => last = Some(report),
                 None => {
-                    eprintln!("nyala: {text:?} is not DONE [TOTAL [NOTE]]");
+                    tell!("nyala: {text:?} is not DONE [TOTAL [NOTE]]");
                     wrong += 1;
                 }
             }

@@ -8,6 +8,7 @@ use nyala_coordinator::session::{Acl, CreateMode, Session, Stat, TreeEventKind, 
 
 use super::zookeeper::{self, EXIT_CODES, Ended, How, ZooKeeperArgs};
 use super::{print_line, table};
+use crate::cli::tell::tell;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -289,7 +290,7 @@ async fn watch(session: &Session, path: &str, mut left: u64) -> Result<(), Box<d
                 return Ok(());
             }
         }
-        eprintln!("nyala: the connection was lost: what happened meanwhile is not told");
+        tell!("nyala: the connection was lost: what happened meanwhile is not told");
     }
 }
 

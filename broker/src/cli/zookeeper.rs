@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::process;
+use crate::cli::tell::tell;
 
 /// Nothing came, or not all did, within the time that was given; as `timeout` of coreutils has it.
 const TIME_OVER: i32 = 124;
@@ -263,7 +264,7 @@ where
         End::Stopped(_) if how.until_stopped => Ok(()),
         End::Stopped(signal) => process::die_by(signal),
         End::NotHad(NotHad::TimeOver(words)) => {
-            eprintln!("nyala: {words}");
+            tell!("nyala: {words}");
             std::process::exit(TIME_OVER)
         }
         End::NotHad(NotHad::Failed(error)) => Err(error),
@@ -285,12 +286,12 @@ pub(super) async fn tell_absence(session: &Session) -> Infallible {
         match timeout(ABSENCE_TOLD_AFTER, back).await {
             Ok(Ok(_)) => continue,
             Ok(Err(_)) => break,
-            Err(_) => eprintln!("nyala: ZooKeeper is away; waiting for it"),
+            Err(_) => tell!("nyala: ZooKeeper is away; waiting for it"),
         }
         if states.wait_for(SessionState::is_connected).await.is_err() {
             break;
         }
-        eprintln!("nyala: ZooKeeper is back");
+        tell!("nyala: ZooKeeper is back");
     }
     // The session is closed: that is another's to tell.
     std::future::pending().await

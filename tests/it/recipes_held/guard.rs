@@ -1,6 +1,7 @@
 //! What becomes of a command, and of what it has started, when `nyala` is killed or stands still.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::process::Command;
 
 use harness::cluster::nyala_binary;
@@ -184,6 +185,81 @@ fn exit_codes_are_those_of_the_command_where_those_of_children_were_thrown_away(
         let mut holder = Process::start("holder", place.folder, &mut nyala);
         let ended = holder.wait(wait::SOON);
         assert_eq!(ended.status.code(), Some(7), "{}", ended.stderr);
+    });
+}
+
+/// `nyala lock` with its standard error elsewhere.
+fn unheard(place: &Place<'_>, stderr: &str, script: &str) -> Process {
+    let mut nyala = Command::new("sh");
+    nyala.args(["-c", r#"exec "$@" 2> "$ELSEWHERE""#, "sh"]);
+    nyala.arg(nyala_binary()).env("ELSEWHERE", stderr);
+    nyala.args(["lock", "--zookeeper", &place.zookeeper]);
+    nyala.args(["--session-timeout", "3", "/l", "--", "sh", "-c", script]);
+    Process::start("holder", place.folder, nyala.current_dir(place.folder))
+}
+
+#[test]
+fn a_command_is_stopped_where_nobody_can_be_told() {
+    on_both(|place| {
+        let pipe = place.folder.join("pipe");
+        let made = Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("mkfifo").success());
+        let mut full = File::options().read(true).write(true).open(&pipe);
+        let full = full.as_mut().expect("a pipe");
+        rustix::io::ioctl_fionbio(&*full, true).expect("a pipe");
+        while full.write(&[b'x'; 4096]).is_ok() {}
+        for stderr in ["/dev/full", "pipe"] {
+            let leaves = "setsid sleep 79 & echo $! > stranger; exit 4";
+            let ended = unheard(place, stderr, leaves).wait(wait::SOON);
+            assert_eq!(ended.status.code(), Some(4), "{stderr}");
+            assert!(!is_alive(place.number("stranger")), "{stderr}");
+            forget(place);
+            let stays = "setsid sleep 79 & echo $! > stranger; echo $$ > pid; exec sleep 79";
+            let mut holder = unheard(place, stderr, stays);
+            let family = ["pid", "stranger"].map(|name| place.number(name));
+            holder.pause();
+            family.into_iter().for_each(until_dead);
+            holder.signal(Signal::CONT);
+            assert_eq!(holder.wait(wait::SOON).status.code(), Some(123), "{stderr}");
+            forget(place);
+        }
+        std::fs::remove_file(pipe).expect("it is there");
+    });
+}
+
+#[test]
+fn a_command_under_two_holds_is_asked_once() {
+    on_both(|place| {
+        let script = "trap 'echo >> asked' TERM; echo $$ > pid; until [ -e end ]; do sleep 0.02; done; exit 9";
+        let nyala = nyala_binary().display().to_string();
+        let inner = [
+            &nyala,
+            "lock",
+            "--zookeeper",
+            &place.zookeeper,
+            "/inner",
+            "--grace",
+            "600",
+        ];
+        let outer = ["lock", "/outer", "--grace", "600", "--"];
+        let mut holder = place.start(
+            "holder",
+            &[&outer, &inner[..], &["--", "sh", "-c", script]].concat(),
+        );
+        place.number("pid");
+        holder.signal(Signal::TERM);
+        wait::until("it is asked", || match place.read("asked").as_str() {
+            "" => Err(()),
+            _ => Ok(()),
+        });
+        std::fs::write(place.folder.join("end"), "").expect("a file");
+        let ended = holder.wait(wait::SOON);
+        assert_eq!(ended.status.code(), Some(9), "{}", ended.stderr);
+        assert_eq!(place.read("asked"), "\n", "{}", ended.stderr);
+        for file in ["asked", "end"] {
+            std::fs::remove_file(place.folder.join(file)).expect("it is there");
+        }
+        forget(place);
     });
 }
 

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use crate::cli::tell::tell;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
 use tokio::time::sleep;
@@ -22,16 +23,24 @@ pub(super) fn children() -> Vec<Pid> {
     children_of(getpid())
 }
 
-/// The children of this process, theirs, and so on. Who is born or changes its parent meanwhile may be missing.
+/// The children of this process, theirs, and so on; not those of another hold's guard, who sees to them. Who is born or
+/// changes its parent meanwhile may be missing.
 pub(super) fn descendants() -> Vec<Pid> {
     let mut all = children();
     let mut next = 0;
-    while let Some(pid) = all.get(next) {
-        let more = children_of(*pid);
-        all.extend(more);
+    while let Some(pid) = all.get(next).copied() {
         next += 1;
+        if !is_guard(pid) {
+            all.extend(children_of(pid));
+        }
     }
     all
+}
+
+/// By its command line: see `running::starter`.
+fn is_guard(pid: Pid) -> bool {
+    let words = std::fs::read(format!("/proc/{pid}/cmdline"));
+    words.is_ok_and(|words| words.starts_with(b"nyala\0run-guarded\0"))
 }
 
 /// Of all threads of a process.
@@ -69,7 +78,7 @@ pub(super) async fn kill_all(others: &HashSet<Pid>, waited: Option<Pid>) {
         }
         for pid in left {
             if kill_process(pid, Signal::KILL) == Err(Errno::PERM) && told.insert(pid) {
-                eprintln!(
+                tell!(
                     "nyala: process {pid} runs as another user and cannot be stopped; waiting for its end"
                 );
             }

@@ -28,6 +28,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::order::Order;
 use super::running::{code_of, starter};
 use super::{FAILED, LOST, Signals, family};
+use crate::cli::tell::tell;
 use nyala_coordinator::clock;
 
 /// Between looks at what was asked to end: at first, and later.
@@ -62,7 +63,7 @@ pub(in crate::cli) fn run_guarded(args: GuardArgs) -> Result<(), Box<dyn Error>>
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let code = runtime.enable_all().build()?.block_on(guard(&args));
     std::process::exit(code.unwrap_or_else(|error| {
-        eprintln!("nyala: {error}");
+        tell!("nyala: {error}");
         FAILED
     }))
 }
@@ -77,15 +78,13 @@ async fn guard(args: &GuardArgs) -> std::io::Result<i32> {
     let mut orders = Orders(BufReader::new(orders).lines());
     rustix::process::set_child_subreaper(Some(getpid()))?;
     if !family::is_listed() {
-        eprintln!(
-            "nyala: /proc does not list children: what the command leaves running is not found"
-        );
+        tell!("nyala: /proc does not list children: what the command leaves running is not found");
     }
     let mut signals = Signals::new()?;
     let mut children = signal(SignalKind::child())?;
     let mut good_until_ms = args.good_until_ms;
     if clock::monotonic_ms() >= good_until_ms {
-        eprintln!("nyala: the hold was over before the command could be started");
+        tell!("nyala: the hold was over before the command could be started");
         return Ok(LOST);
     }
     let mut command = Guarded::start(args)?;
@@ -110,7 +109,7 @@ async fn guard(args: &GuardArgs) -> std::io::Result<i32> {
                 return command.end(orders.patience(grace, good_until_ms)).await;
             }
             () = sleep_until(instant(good_until_ms)) => {
-                eprintln!("nyala: the process that holds stands still; stopping the command");
+                tell!("nyala: the process that holds stands still; stopping the command");
                 command.ask(Signal::TERM);
                 command.end(orders.patience(grace, NOT_MINDED)).await?;
                 return Ok(LOST);
@@ -235,9 +234,7 @@ impl Guarded {
         self.reap();
         let count = family::children().len();
         if count > 0 {
-            eprintln!(
-                "nyala: the command has ended and left {count} running; stopping what is left"
-            );
+            tell!("nyala: the command has ended and left {count} running; stopping what is left");
         }
     }
 
@@ -303,7 +300,7 @@ pub(in crate::cli) fn run_bound(args: BoundArgs) -> Result<(), Box<dyn Error>> {
     writing().thread_unblock()?;
     let error = std::process::Command::new(program).args(rest).exec();
     writing().thread_block()?;
-    eprintln!("nyala: {}: {error}", program.to_string_lossy());
+    tell!("nyala: {}: {error}", program.to_string_lossy());
     let missing = error.kind() == std::io::ErrorKind::NotFound;
     std::process::exit(if missing { 127 } else { 126 })
 }

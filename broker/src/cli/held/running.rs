@@ -18,6 +18,9 @@ use super::{FAILED, family};
 /// What a guard needs beside the grace to end what it guards.
 const GUARD_MAX: Duration = Duration::from_secs(2);
 
+/// Exit code of a Rust program that has panicked.
+const PANICKED: i32 = 101;
+
 /// The command, behind its guard. Dropping it ends both.
 pub(super) struct Running {
     guard: Child,
@@ -78,6 +81,10 @@ impl Running {
 
     /// The hold is good until then.
     pub(super) fn beat(&mut self, good_until_ms: u64) {
+        // Orphans of those others: while the guard lives what the command has started goes to it.
+        let guard = self.guard_pid();
+        let come = family::children().into_iter();
+        self.others.extend(come.filter(|pid| Some(*pid) != guard));
         self.order(Order::Beat(good_until_ms));
     }
 
@@ -86,9 +93,10 @@ impl Running {
         self.guard.wait().await
     }
 
-    /// Its exit code. A guard that was killed has left what the command has started: that is killed here.
+    /// Its exit code. A guard that was killed, or has panicked, has left what the command has started: that is killed
+    /// here.
     pub(super) async fn settle(&self, status: ExitStatus) -> i32 {
-        if status.signal().is_some() {
+        if status.signal().is_some() || status.code() == Some(PANICKED) {
             family::kill_all(&self.others, None).await;
         }
         code_of(status)
@@ -98,8 +106,7 @@ impl Running {
     pub(super) async fn stop(&mut self, first: Signal, grace: Duration) -> i32 {
         self.order(Order::Stop(first, grace));
         // One that stands still hears nothing.
-        let guard = self.guard.id().and_then(|id| i32::try_from(id).ok());
-        if let Some(guard) = guard.and_then(Pid::from_raw) {
+        if let Some(guard) = self.guard_pid() {
             let _ = kill_process(guard, Signal::CONT);
         }
         let limit = grace.saturating_add(GUARD_MAX);
@@ -110,6 +117,11 @@ impl Running {
         let _ = self.guard.kill().await;
         self.settle(ExitStatus::from_raw(Signal::KILL.as_raw()))
             .await
+    }
+
+    fn guard_pid(&self) -> Option<Pid> {
+        let id = self.guard.id().and_then(|id| i32::try_from(id).ok());
+        id.and_then(Pid::from_raw)
     }
 
     fn order(&mut self, order: Order) {

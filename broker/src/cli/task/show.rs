@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::super::zookeeper::Ended;
 use super::super::{print_bytes, print_line, table};
 use super::{QueueArgs, advise, seconds, task_id};
+use crate::cli::tell::tell;
 
 /// Flags of `nyala task status`.
 #[derive(Debug, clap::Args)]
@@ -106,7 +107,7 @@ pub(super) async fn result(args: ResultArgs) -> Result<Ended, Box<dyn Error>> {
             Ended::Done => Err(format!("task {id} has no result, it is {state}{why}").into()),
             Ended::TimeOver => {
                 let waited = args.wait;
-                eprintln!("nyala: task {id} has no result after {waited:?}, it is {state}{why}");
+                tell!("nyala: task {id} has no result after {waited:?}, it is {state}{why}");
                 Ok(Ended::TimeOver)
             }
         };
@@ -134,8 +135,8 @@ pub(super) async fn list(args: ListArgs) -> Result<(), Box<dyn Error>> {
     let rows: Vec<Vec<String>> = tasks.iter().map(row).collect();
     table::print(&["ID", "STATE", "ATTEMPTS", "WORKER", "SAYS"], &rows)?;
     match &args.state {
-        None => eprintln!("nyala: {summary}"),
-        Some(_) => eprintln!("nyala: of all: {summary}"),
+        None => tell!("nyala: {summary}"),
+        Some(_) => tell!("nyala: of all: {summary}"),
     }
     Ok(())
 }

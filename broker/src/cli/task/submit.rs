@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::super::{lines, no_item, print_bytes, process};
 use super::{QueueArgs, advise, seconds};
+use crate::cli::tell::tell;
 
 /// Submissions that are waited for at a time; the producer's own buffer is the real limit.
 const WAITING_MAX: usize = 1 << 16;
@@ -82,7 +83,7 @@ pub(super) async fn main(args: Args) -> Result<(), Box<dyn Error>> {
     let stopped = sent?;
     let refused = printed?;
     if let Some(signal) = stopped {
-        eprintln!("nyala: interrupted before the end of the input");
+        tell!("nyala: interrupted before the end of the input");
         process::die_by(signal);
     }
     match refused {
@@ -169,14 +170,14 @@ async fn print(mut waiting: mpsc::Receiver<Submitted>) -> Result<u64, io::Error>
         match settled {
             Ok((id, is_known)) => {
                 if is_known {
-                    eprintln!("nyala: line {line}: task {id} was there already: nothing was done");
+                    tell!("nyala: line {line}: task {id} was there already: nothing was done");
                 }
                 ids.push_str(id.as_str());
                 ids.push('\n');
             }
             Err(reason) => {
                 refused += 1;
-                eprintln!("nyala: line {line}: {reason}");
+                tell!("nyala: line {line}: {reason}");
             }
         }
         if waiting.is_empty() || ids.len() >= PRINT_BYTES {

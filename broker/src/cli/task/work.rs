@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::super::process;
 use super::super::zookeeper::session_seconds;
 use super::{QueueArgs, advise, seconds};
+use crate::cli::tell::tell;
 
 /// Largest result: it has to fit a request.
 const RESULT_BYTES_MAX: u64 = (1 << 20) - (4 << 10);
@@ -111,7 +112,7 @@ pub(super) async fn main(args: Args) -> Result<(), Box<dyn Error>> {
     let queue = args.queue.open(config).await?;
     if is_new {
         let name = queue.name();
-        eprintln!("nyala: there was no queue {name}: it was made, and is empty");
+        tell!("nyala: there was no queue {name}: it was made, and is empty");
     }
     let mut worker = queue
         .worker(WorkerConfig {
@@ -129,13 +130,13 @@ pub(super) async fn main(args: Args) -> Result<(), Box<dyn Error>> {
     };
     let end = work.take_on(Arc::new(args), &mut worker, outcomes).await?;
     if matches!(end, End::Interrupted(_)) {
-        eprintln!("nyala: taking no more tasks; what runs is finished (again: stop at once)");
+        tell!("nyala: taking no more tasks; what runs is finished (again: stop at once)");
     }
     // Waits for what runs. The queue hears first that this worker takes no more: a task that was handed
     // back before would be given to it again.
     let (closed, fault) = tokio::join!(worker.close(), work.settle_rest());
     let counts = work.counts;
-    eprintln!("nyala: {} done, {} failed", counts.done, counts.failed);
+    tell!("nyala: {} done, {} failed", counts.done, counts.failed);
     let closed = match closed {
         Ok(()) => queue.close().await,
         unheard => unheard,
@@ -260,7 +261,7 @@ async fn work(args: &Args, job: Job, slot: OwnedSemaphorePermit) -> Result<Outco
             return match job.ack(Bytes::from(ended.result)).await {
                 Ok(()) => Ok(Outcome::Done),
                 Err(error @ TaskError::Send(_)) => {
-                    eprintln!("nyala: {error}");
+                    tell!("nyala: {error}");
                     Ok(Outcome::Failed)
                 }
                 Err(error) => Err(Fault::Queue(error.to_string())),
@@ -360,7 +361,7 @@ async fn listen(stderr: Option<ChildStderr>, job: &Job) -> String {
                 let _ = job.progress(progress.to_owned()).await;
             }
             None => {
-                eprintln!("{text}");
+                tell!("{text}");
                 last = text.chars().take(ERROR_LINE_MAX).collect();
             }
         }
