@@ -81,10 +81,14 @@ impl Running {
 
     /// The hold is good until then.
     pub(super) fn beat(&mut self, good_until_ms: u64) {
-        // Orphans of those others: while the guard lives what the command has started goes to it.
-        let guard = self.guard_pid();
-        let come = family::children().into_iter();
-        self.others.extend(come.filter(|pid| Some(*pid) != guard));
+        let come = family::children();
+        // Looked at after that: while the guard lives what the command has started goes to it, and who comes to us is an
+        // orphan of those others.
+        if matches!(self.guard.try_wait(), Ok(None)) {
+            let guard = self.guard_pid();
+            let come = come.into_iter().filter(|pid| Some(*pid) != guard);
+            self.others.extend(come);
+        }
         self.order(Order::Beat(good_until_ms));
     }
 
