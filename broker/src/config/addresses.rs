@@ -209,11 +209,8 @@ mod tests {
             let bound = format!("listeners=PLAINTEXT://{host}:9092\n");
             let faults = load(&bound).expect_err("nobody can connect to that");
             let told = faults.to_string();
+            assert!(told.contains("for configuration listeners: "), "{told}");
             assert!(told.contains("nonroutable meta-address"), "{told}");
-            assert!(
-                told.starts_with("listeners") || told.contains("\nlisteners"),
-                "{told}"
-            );
             let published = format!("{bound}advertised.listeners=PLAINTEXT://broker:9092");
             let settings = load(&published).expect("legal");
             assert_eq!(settings.advertise().expect("legal")[0].host, "broker");
