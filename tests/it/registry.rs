@@ -374,6 +374,27 @@ async fn overrides_are_announced(place: String) {
     assert_eq!(b.config_changes(None).await.expect("connected").0, []);
 }
 
+/// The others are told by the list, which does not change with what a member says.
+async fn a_member_that_is_overwritten_joins_anew(
+    a: &Registry,
+    b: &Registry,
+    topics: &BTreeMap<String, i32>,
+) {
+    let (before, listed) = b.group_members("g").await.expect("connected");
+    let again = a.join_group("g", "a", topics).await;
+    assert_eq!(again, Ok(before[0].czxid), "it is there");
+    let set = b.session().set("/consumers/g/ids/a", b"garbage", None);
+    set.await.expect("it is there");
+    let foreign = b.join_group("g", "a", topics).await;
+    let foreign = foreign.expect_err("it is another session's");
+    assert_eq!(foreign.zk(), Some(&ZkError::NodeExists));
+    let made = a.join_group("g", "a", topics).await.expect("its own");
+    assert!(made > before[0].czxid);
+    listed.changed().await;
+    let (after, _) = b.group_members("g").await.expect("connected");
+    assert_eq!(after[0].subscription, *topics);
+}
+
 async fn a_partition_has_one_owner(place: String) {
     let (a, b) = (registry(&place).await, registry(&place).await);
     let topics = BTreeMap::from([("t".to_owned(), 1)]);
@@ -388,6 +409,7 @@ async fn a_partition_has_one_owner(place: String) {
         ["a", "b"]
     );
     assert_eq!(members[1].subscription, topics);
+    a_member_that_is_overwritten_joins_anew(&a, &b, &topics).await;
     let claim = a
         .claim_partition("g", &tp("t", 0), "a")
         .await

@@ -35,17 +35,11 @@ impl Settings {
     /// Listeners to publish: `advertised.listeners`, or else those to bind.
     pub fn advertise(&self) -> Result<Vec<Listener>, Fault> {
         let Some(text) = &self.advertised_listeners else {
-            return self.listen_on();
+            return routable("listeners", &self.listeners, self.listen_on()?);
         };
         let protocols = protocol_map(&self.listener_security_protocol_map)?;
         let found = listeners(ADVERTISED, text, &protocols, Ports::MayRepeat)?;
-        if found.iter().any(|l| l.host == "0.0.0.0" || l.host == "::") {
-            return Err(Fault::new(
-                ADVERTISED,
-                text,
-                "advertised.listeners cannot use the nonroutable meta-address 0.0.0.0. Use a routable IP address.",
-            ));
-        }
+        let found = routable(ADVERTISED, text, found)?;
         let bound = self.listen_on()?;
         if let Some(extra) = found
             .iter()
@@ -144,6 +138,18 @@ impl Settings {
     }
 }
 
+/// What is published has to lead somewhere; `key` and `text` are where it is written.
+fn routable(key: &str, text: &str, found: Vec<Listener>) -> Result<Vec<Listener>, Fault> {
+    if found.iter().any(|l| l.host == "0.0.0.0" || l.host == "::") {
+        return Err(Fault::new(
+            key,
+            text,
+            "advertised.listeners cannot use the nonroutable meta-address 0.0.0.0. Use a routable IP address.",
+        ));
+    }
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Faults, Properties};
@@ -195,6 +201,24 @@ mod tests {
         );
         assert!(of("A://host:1,C://host:1").is_err());
         assert!(of("A://0.0.0.0:1").is_err());
+    }
+
+    #[test]
+    fn what_is_bound_is_published_only_if_it_is_routable() {
+        for host in ["0.0.0.0", "[::]"] {
+            let bound = format!("listeners=PLAINTEXT://{host}:9092\n");
+            let faults = load(&bound).expect_err("nobody can connect to that");
+            let told = faults.to_string();
+            assert!(told.contains("for configuration listeners: "), "{told}");
+            assert!(told.contains("nonroutable meta-address"), "{told}");
+            let published = format!("{bound}advertised.listeners=PLAINTEXT://broker:9092");
+            let settings = load(&published).expect("legal");
+            assert_eq!(settings.advertise().expect("legal")[0].host, "broker");
+        }
+        assert!(
+            load("listeners=PLAINTEXT://:9092").is_ok(),
+            "the host's own name"
+        );
     }
 
     #[test]

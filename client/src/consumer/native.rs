@@ -76,6 +76,8 @@ pub(super) struct Driver {
     /// Owner znodes that are watched until they go: another's that is in the way, or one's own.
     watching: BTreeMap<TopicPartition, AbortHandle>,
     claims: Claims,
+    /// Keeps what the member's znode says, until that is to go.
+    guard: Option<AbortHandle>,
     committing: bool,
     closing: Option<Reply>,
     /// A partition was given up without its last commit.
@@ -111,6 +113,7 @@ impl Driver {
             starting: BTreeMap::new(),
             watching: BTreeMap::new(),
             claims: Claims::default(),
+            guard: None,
             committing: false,
             closing: None,
             unsaved: None,
@@ -194,6 +197,7 @@ impl Driver {
         self.ops = FuturesUnordered::new();
         self.starting.clear();
         self.watching.clear();
+        self.guard = None;
         self.claims.new_session();
         self.parts.delivery.lose_all();
         self.parts.delivery.set_generation(generation);
@@ -211,21 +215,30 @@ impl Driver {
     }
 
     fn members(&mut self, subscriptions: Subscriptions) {
-        if self.up && !subscriptions.contains_key(&*self.member.id) {
+        let own = subscriptions.get(&*self.member.id);
+        if self.up && own.is_none() {
             tracing::info!(group = %self.member.group, "the group's list is without this member");
         }
-        self.subscriptions.clone_from(&subscriptions);
         for topic in subscriptions.values().flatten() {
             self.parts.cluster.want(topic);
         }
-        self.apply(Event::Members(subscriptions));
+        self.subscriptions = subscriptions;
+        self.tell_list();
+    }
+
+    /// One's own entry with other topics, as somebody else wrote them, counts as none.
+    fn tell_list(&mut self) {
+        let (me, topics) = (&*self.member.id, &self.parts.config.topics);
+        let mut list = self.subscriptions.clone();
+        list.retain(|id, said| id != me || said == topics);
+        self.apply(Event::Members(list));
     }
 
     /// A list is told when it is other than the last. One without this member that looks the same again,
     /// as after two deletions of its znode in a row, is not; so it is told now and then.
     fn tell_list_again(&mut self) {
         if self.members.is_some() {
-            self.apply(Event::Members(self.subscriptions.clone()));
+            self.tell_list();
         }
     }
 
@@ -330,6 +343,7 @@ impl Driver {
             Done::Left => self.leave_done(),
             Done::Registered(generation, members) => {
                 self.claims.cleared();
+                self.guard();
                 self.apply(Event::Registered { generation });
                 if let Some(members) = members {
                     let current = members.current();

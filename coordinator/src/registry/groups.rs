@@ -7,7 +7,7 @@ use super::payloads::{decode_group_member, decode_group_offset, encode_group_mem
 use super::{At, Registry, RegistryError, paths};
 use crate::clock;
 use crate::ids::{PartitionIndex, TopicName, TopicPartition};
-use crate::session::{Acl, CreateMode, Watch, ZkError};
+use crate::session::{Acl, CreateMode, Op, Watch, ZkError};
 
 /// A member of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +50,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Joins the group in the current session; gives the member's creation transaction.
+    /// Joins the group in the current session; gives the member's creation transaction. A node of this
+    /// session that says something else is made anew: the others read it only when members come or go.
     pub async fn join_group(
         &self,
         group: &str,
@@ -60,8 +61,50 @@ impl Registry {
         let path = paths::group_member(group, member);
         let data = encode_group_member(subscription, clock::wall_ms());
         self.ensure_group(group).await?;
-        // What it says may be of an earlier attempt.
-        self.create_own(&path, &data, |_| true).await
+        // The time that it says may be of an earlier attempt.
+        let same = |said: &[u8]| decode_group_member(said).is_ok_and(|s| s == *subscription);
+        loop {
+            match self.create_own(&path, &data, same).await {
+                Err(RegistryError::Zk {
+                    source: ZkError::NodeExists,
+                    ..
+                }) => self.replace_own(&path, &data).await?,
+                joined => return joined,
+            }
+        }
+    }
+
+    /// Makes this session's node anew, if it is there and nobody else does something to it meanwhile.
+    async fn replace_own(&self, path: &str, data: &[u8]) -> Result<(), RegistryError> {
+        let Some(node) = self.session.get_if_exists(path).await.at(path)? else {
+            return Ok(());
+        };
+        if Some(node.stat.ephemeral_owner) != self.session.session_id() {
+            return Err(ZkError::NodeExists).at(path);
+        }
+        let delete = Op::Delete {
+            path: path.to_owned(),
+            version: Some(node.stat.version),
+        };
+        let create = Op::Create {
+            path: path.to_owned(),
+            data: data.to_vec(),
+            mode: CreateMode::Ephemeral,
+            acl: Acl::Default,
+        };
+        match self.session.multi(vec![delete, create]).await {
+            Ok(_) => {
+                tracing::warn!(
+                    path,
+                    "somebody else overwrote the member's znode: it is made anew"
+                );
+                Ok(())
+            }
+            Err(error) => match error.error {
+                ZkError::NoNode | ZkError::BadVersion | ZkError::Unknown => Ok(()),
+                source => Err(source).at(path),
+            },
+        }
     }
 
     /// Makes an ephemeral node, or finds that it is this session's already, and `ours` by what it says.

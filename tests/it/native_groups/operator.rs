@@ -1,7 +1,9 @@
-//! What somebody does to a group's znodes by hand: claims and members that are deleted come back,
-//! and an offset that cannot be read is not passed over in silence.
+//! What somebody does to a group's znodes by hand: claims and members that are deleted or overwritten
+//! come back, and neither an offset that cannot be read nor a znode that stands in the way for ever is
+//! passed over in silence.
 
 use harness::process::Ended;
+use nyala_coordinator::registry::{GroupMember, Registry};
 use nyala_coordinator::session::{Acl, CreateMode, Op};
 
 use super::*;
@@ -230,6 +232,122 @@ fn a_member_whose_znode_is_deleted_comes_back() {
     for member in members {
         member.leave(&rig);
     }
+}
+
+/// Waits until the group's members are so many, and each is its session's and wants the topic.
+fn await_registered(rig: &Rig, registry: &Registry, count: usize) {
+    let topics = BTreeMap::from([("ledger".to_owned(), 1)]);
+    wait::until("members that say what they want", || {
+        let listed = rig.runtime.block_on(registry.group_members("readers"));
+        let (members, _) = listed.expect("connected");
+        let right = |m: &GroupMember| m.session_id != 0 && m.subscription == topics;
+        let all = members.len() == count && members.iter().all(right);
+        if all { Ok(()) } else { Err(members) }
+    });
+}
+
+#[test]
+fn a_member_whose_znode_is_overwritten_goes_on() {
+    let (rig, feeder, notes) = start("4");
+    let operator = rig.runtime.block_on(connect(&rig.zk_address));
+    let registry = Registry::new(operator.clone());
+    let first = Member::start(&rig, 0, &notes);
+    await_shares(&[&first], &[4]);
+    let other_topic =
+        r#"{"version":1,"subscription":{"other":1},"pattern":"static","timestamp":"1"}"#;
+    for text in ["garbage", "", other_topic] {
+        for (name, _) in registered(&rig, &operator) {
+            let path = format!("{IDS}/{name}");
+            let set = operator.set(&path, text.as_bytes(), None);
+            rig.runtime.block_on(set).expect("it is there");
+        }
+        // With whatever the first one's znode says by now.
+        let second = Member::start(&rig, 1, &notes);
+        await_registered(&rig, &registry, 2);
+        await_shares(&[&first, &second], &[2, 2]);
+        second.leave(&rig);
+        await_registered(&rig, &registry, 1);
+        await_shares(&[&first], &[4]);
+        let seen = notes.lock().len();
+        await_records(&notes, seen);
+    }
+    let acked = feeder.finish(&rig);
+    check(&notes, &acked);
+    assert_eq!(repeats(&notes), 0, "what is given back is committed first");
+    first.leave(&rig);
+    assert_eq!(registered(&rig, &operator), BTreeMap::new());
+}
+
+/// `nyala consume` as a member of the group.
+fn consume(rig: &Rig) -> Process {
+    let mut command = Command::new(nyala_binary());
+    let place = ["--zookeeper", &rig.zk_address];
+    let consume = [
+        "consume",
+        "ledger",
+        "--group",
+        "readers",
+        "--from-beginning",
+    ];
+    command.args(consume).args(place);
+    Process::start("consume", rig.folder.path(), &mut command)
+}
+
+/// Waits until it has warned of `path`.
+fn await_told(process: &Process, path: &str) {
+    wait::until("a warning", || {
+        let told = process.stderr();
+        let found = told.lines().any(|l| l.contains("WARN") && l.contains(path));
+        if found { Ok(()) } else { Err(told) }
+    });
+}
+
+#[test]
+fn what_stands_in_the_way_for_ever_is_told_once() {
+    let (rig, feeder, _) = start("1");
+    let operator = rig.runtime.block_on(connect(&rig.zk_address));
+    let registry = Registry::new(operator.clone());
+    rig.runtime.block_on(async {
+        let (folder, _) = OWNER.rsplit_once('/').expect("a path");
+        operator.ensure_path(folder).await.expect("connected");
+        let made = operator.create(OWNER, b"somebody", CreateMode::Persistent, Acl::Default);
+        made.await.expect("nobody reads");
+    });
+    let mut process = consume(&rig);
+    await_told(&process, OWNER);
+    // It is looked at again.
+    let set = operator.set(OWNER, b"somebody else", None);
+    rig.runtime.block_on(set).expect("it is there");
+    assert_eq!(process.stdout(), "", "it is another's");
+    let deleted = rig.runtime.block_on(operator.delete(OWNER, None));
+    deleted.expect("it is there");
+    process.wait_for_line("a record", |_| Some(()));
+
+    let members = registered(&rig, &operator);
+    let name = members.keys().next().expect("one");
+    let path = format!("{IDS}/{name}");
+    let delete = Op::Delete {
+        path: path.clone(),
+        version: None,
+    };
+    let create = Op::Create {
+        path: path.clone(),
+        data: b"garbage".to_vec(),
+        mode: CreateMode::Persistent,
+        acl: Acl::Default,
+    };
+    let replaced = rig.runtime.block_on(operator.multi(vec![delete, create]));
+    replaced.expect("it is there");
+    await_told(&process, &path);
+    let deleted = rig.runtime.block_on(operator.delete(&path, None));
+    deleted.expect("it is left alone");
+    await_registered(&rig, &registry, 1);
+    let told = process.stderr();
+    for path in [OWNER, &path] {
+        let count = told.lines().filter(|l| l.contains(path)).count();
+        assert_eq!(count, 1, "{path} in {told}");
+    }
+    feeder.finish(&rig);
 }
 
 /// One warning, with these words, that shows no more than the beginning of what it is about.

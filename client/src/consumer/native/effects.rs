@@ -57,6 +57,10 @@ impl Driver {
                 for (_, watch) in std::mem::take(&mut self.watching) {
                     watch.abort();
                 }
+                // Before the znode goes: it would make it anew.
+                if let Some(guard) = self.guard.take() {
+                    guard.abort();
+                }
                 self.ops.push(Box::pin(async move {
                     member.leave().await;
                     Done::Left
@@ -82,11 +86,31 @@ impl Driver {
         self.stop_watch(target);
     }
 
+    /// What the member's znode says.
+    fn subscription(&self) -> BTreeMap<String, i32> {
+        let topics = self.parts.config.topics.iter();
+        topics.map(|t| (t.as_str().to_owned(), 1)).collect()
+    }
+
+    /// Once a session, after the registration.
+    pub(super) fn guard(&mut self) {
+        if self.guard.is_some() || self.machine.has_left() {
+            return;
+        }
+        let (member, subscription) = (self.member.clone(), self.subscription());
+        let (stop, stopped) = AbortHandle::new_pair();
+        self.guard = Some(stop);
+        let guard = async move { member.guard(&subscription).await };
+        let guard = Abortable::new(guard, stopped);
+        self.ops.push(Box::pin(async move {
+            let _ = guard.await;
+            Done::Nothing
+        }));
+    }
+
     fn register(&mut self) {
         let (member, generation) = (self.member.clone(), self.generation);
-        let topics = self.parts.config.topics.iter();
-        let subscription: BTreeMap<String, i32> =
-            topics.map(|t| (t.as_str().to_owned(), 1)).collect();
+        let subscription = self.subscription();
         // None of this session's: those are still ours, or under way, and the machine knows.
         let stale = self.claims.stale().clone();
         let watched = self.members.is_some();

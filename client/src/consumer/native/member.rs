@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nyala_coordinator::ids::{TopicName, TopicPartition};
+use nyala_coordinator::registry::payloads::decode_group_member;
 use nyala_coordinator::registry::{OwnerClaim, Registry, RegistryError, paths};
 use nyala_coordinator::session::{Op, ZkError};
 use nyala_coordinator::watched::Watched;
@@ -54,17 +55,63 @@ pub(super) enum Attempt {
 }
 
 impl Member {
-    /// Creates the member's znode; goes on trying until the session ends.
+    /// Creates the member's znode, or makes it say what it is to; goes on trying until the session ends.
     pub(super) async fn join(&self, subscription: &BTreeMap<String, i32>) {
+        let mut told = false;
         loop {
             let joined = self
                 .registry
                 .join_group(&self.group, &self.id, subscription);
             match joined.await {
                 Ok(_) => return,
+                Err(error) if !told && error.zk() == Some(&ZkError::NodeExists) => {
+                    told = self.tell_in_the_way().await;
+                }
                 Err(error) => tracing::debug!(%error, "cannot register with the group yet"),
             }
             tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Says what stands where this member's znode is to be, if that does not go by itself.
+    async fn tell_in_the_way(&self) -> bool {
+        let path = paths::group_member(&self.group, &self.id);
+        let found = self.registry.session().exists(&path).await;
+        let stays = matches!(found, Ok(Some(stat)) if stat.ephemeral_owner == 0);
+        if stays {
+            tracing::warn!(
+                path,
+                "cannot register with the group: this znode belongs to no session, so somebody else made it by hand; delete it"
+            );
+        }
+        stays
+    }
+
+    /// Sees to it that the member's znode goes on saying what it is to, as long as it is this session's:
+    /// nobody is told when a znode's text changes but who watches that very znode.
+    pub(super) async fn guard(&self, subscription: &BTreeMap<String, i32>) {
+        let path = paths::group_member(&self.group, &self.id);
+        let session = self.registry.session();
+        let same = |said: &[u8]| decode_group_member(said).is_ok_and(|s| s == *subscription);
+        loop {
+            match session.get_watch(&path).await {
+                Ok((Some(node), _))
+                    if Some(node.stat.ephemeral_owner) == session.session_id()
+                        && !same(&node.data) =>
+                {
+                    let joined = self
+                        .registry
+                        .join_group(&self.group, &self.id, subscription);
+                    if let Err(error) = joined.await {
+                        tracing::debug!(%error, "cannot correct the member's znode yet");
+                        tokio::time::sleep(RETRY).await;
+                    }
+                }
+                Ok((_, changed)) => {
+                    let _ = tokio::time::timeout(OWN_CHECK, changed.changed()).await;
+                }
+                Err(_) => tokio::time::sleep(RETRY).await,
+            }
         }
     }
 
@@ -162,10 +209,19 @@ impl Member {
     }
 
     pub(super) async fn owner_gone(&self, target: &TopicPartition) {
+        let path = paths::group_owner(&self.group, target);
+        let mut told = false;
         loop {
-            match self.registry.partition_owner(&self.group, target).await {
+            match self.registry.session().exists_watch(&path).await {
                 Ok((None, _)) => return,
-                Ok((Some(_), gone)) => {
+                Ok((Some(stat), gone)) => {
+                    if stat.ephemeral_owner == 0 && !told {
+                        told = true;
+                        tracing::warn!(
+                            path,
+                            "this owner has no session, so it does not go by itself: the partition is not read until somebody deletes it"
+                        );
+                    }
                     // The watch is a hint; either way the owner is looked at again.
                     let _ = tokio::time::timeout(OWNER_CHECK, gone.changed()).await;
                 }
