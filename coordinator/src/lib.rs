@@ -8,6 +8,7 @@ pub mod clock;
 pub mod cluster;
 pub mod embedded;
 pub mod ids;
+pub mod port;
 mod protocol;
 pub mod recipes;
 pub mod registry;

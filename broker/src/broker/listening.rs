@@ -4,23 +4,18 @@
 //! request needs the cluster.
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use nyala_coordinator::clock;
+use nyala_coordinator::port::bind_patiently;
 use nyala_coordinator::registry::{BrokerRegistration, Endpoint};
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::time::Instant;
 
 use super::{StartError, Tasks};
 use crate::config::{self, Settings};
 use crate::net::{Limits, Listener, Shared};
 
-/// A port in use has so long to become free.
-const PORT_PATIENCE: Duration = Duration::from_secs(2);
-/// Between two attempts.
-const PORT_PAUSE: Duration = Duration::from_millis(20);
 /// Connections that wait to be accepted; the kernel has a limit of its own (`net.core.somaxconn`).
 const BACKLOG: u32 = 1024;
 
@@ -34,7 +29,7 @@ impl Bound {
         let mut bound = Vec::new();
         let receive_buffer = u32::try_from(settings.socket_receive_buffer_bytes).ok();
         for listener in settings.listen_on()? {
-            let socket = bind_patiently(&listener, receive_buffer).await;
+            let socket = bind_patiently(|| bind(&listener, receive_buffer)).await;
             let socket = socket.map_err(|source| StartError::Listen {
                 listener: listener.to_string(),
                 source,
@@ -84,23 +79,6 @@ impl Bound {
         for (listener, socket, _) in self.0 {
             let listener = Listener::new(&listener.name, socket, shared.clone());
             tasks.spawn("listener", listener.run(tasks.stop_token()));
-        }
-    }
-}
-
-/// Binds one listener, also where its port is still given back: a process that was killed keeps it
-/// until the kernel has taken its maps and sockets apart, and whoever restarts it is faster.
-async fn bind_patiently(
-    listener: &config::Listener,
-    receive_buffer: Option<u32>,
-) -> std::io::Result<(TcpListener, SocketAddr)> {
-    let deadline = Instant::now() + PORT_PATIENCE;
-    loop {
-        match bind(listener, receive_buffer).await {
-            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
-                tokio::time::sleep(PORT_PAUSE).await;
-            }
-            other => return other,
         }
     }
 }
@@ -216,10 +194,10 @@ mod tests {
         };
         assert!(bind(&listener, None).await.is_err());
         let free = async {
-            tokio::time::sleep(3 * PORT_PAUSE).await;
+            tokio::time::sleep(Duration::from_millis(60)).await;
             drop(taken);
         };
-        let (bound, ()) = tokio::join!(bind_patiently(&listener, None), free);
+        let (bound, ()) = tokio::join!(bind_patiently(|| bind(&listener, None)), free);
         assert_eq!(bound.expect("free by then").1.port(), listener.port);
     }
 

@@ -77,7 +77,7 @@ pub(super) struct Driver {
     watching: BTreeMap<TopicPartition, AbortHandle>,
     claims: Claims,
     /// Keeps what the member's znode says, until that is to go.
-    guard: Option<AbortHandle>,
+    keeper: Option<AbortHandle>,
     committing: bool,
     closing: Option<Reply>,
     /// A partition was given up without its last commit.
@@ -113,7 +113,7 @@ impl Driver {
             starting: BTreeMap::new(),
             watching: BTreeMap::new(),
             claims: Claims::default(),
-            guard: None,
+            keeper: None,
             committing: false,
             closing: None,
             unsaved: None,
@@ -197,7 +197,7 @@ impl Driver {
         self.ops = FuturesUnordered::new();
         self.starting.clear();
         self.watching.clear();
-        self.guard = None;
+        self.keeper = None;
         self.claims.new_session();
         self.parts.delivery.lose_all();
         self.parts.delivery.set_generation(generation);
@@ -215,8 +215,7 @@ impl Driver {
     }
 
     fn members(&mut self, subscriptions: Subscriptions) {
-        let own = subscriptions.get(&*self.member.id);
-        if self.up && own.is_none() {
+        if self.up && !subscriptions.contains_key(&*self.member.id) {
             tracing::info!(group = %self.member.group, "the group's list is without this member");
         }
         for topic in subscriptions.values().flatten() {
@@ -226,7 +225,8 @@ impl Driver {
         self.tell_list();
     }
 
-    /// One's own entry with other topics, as somebody else wrote them, counts as none.
+    /// One's own entry with other topics, as somebody else wrote them, counts as none: what stands there may be
+    /// another's znode, which only a registration finds out.
     fn tell_list(&mut self) {
         let (me, topics) = (&*self.member.id, &self.parts.config.topics);
         let mut list = self.subscriptions.clone();
@@ -343,7 +343,7 @@ impl Driver {
             Done::Left => self.leave_done(),
             Done::Registered(generation, members) => {
                 self.claims.cleared();
-                self.guard();
+                self.keep_subscription();
                 self.apply(Event::Registered { generation });
                 if let Some(members) = members {
                     let current = members.current();

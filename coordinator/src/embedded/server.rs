@@ -3,7 +3,7 @@
 //! A thread of its own, so that no burst of work on the data path of a broker in the same process
 //! delays a ping (and with it, ends a session).
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,11 +20,7 @@ use super::connection::{self, Shared};
 use super::engine::{Engine, Limits, Now};
 use super::journal::Journal;
 use super::store::{self, OpenError};
-
-/// A port in use has so long to become free.
-const PORT_PATIENCE: Duration = Duration::from_secs(2);
-/// Between two attempts.
-const PORT_PAUSE: Duration = Duration::from_millis(20);
+use crate::port::bind_patiently;
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -183,7 +178,7 @@ async fn prepare(
 ) -> Result<(TcpListener, Arc<Shared>, std::fs::File), StartError> {
     let address = config.address;
     // The port first: a folder must not change when the server cannot serve it.
-    let listener = bind_patiently(address)
+    let listener = bind_patiently(|| TcpListener::bind(address))
         .await
         .map_err(|source| StartError::Listen { address, source })?;
     let store = store::open(&config)?;
@@ -199,19 +194,6 @@ async fn prepare(
         changed: Notify::new(),
     };
     Ok((listener, Arc::new(shared), store.lock))
-}
-
-/// Also where the port is still given back by a server that was killed.
-async fn bind_patiently(address: SocketAddr) -> io::Result<TcpListener> {
-    let deadline = Instant::now() + PORT_PATIENCE;
-    loop {
-        match TcpListener::bind(address).await {
-            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
-                tokio::time::sleep(PORT_PAUSE).await;
-            }
-            other => return other,
-        }
-    }
 }
 
 async fn run(listener: TcpListener, shared: &Arc<Shared>, stop: &CancellationToken) {

@@ -32,6 +32,16 @@ fn start(place: &Place<'_>, kind: &str, script: &str) -> Process {
     place.start(kind, &[words, &command].concat())
 }
 
+/// `nyala lock`, started by `starter`, a command that becomes the one behind it.
+fn started_by(place: &Place<'_>, starter: &[&str], script: &str) -> Process {
+    let (program, words) = starter.split_first().expect("a command");
+    let mut nyala = Command::new(program);
+    nyala.args(words).arg(nyala_binary());
+    nyala.args(["lock", "--zookeeper", &place.zookeeper]);
+    nyala.args(["--session-timeout", "3", "/l", "--", "sh", "-c", script]);
+    Process::start("holder", place.folder, nyala.current_dir(place.folder))
+}
+
 const KINDS: [&str; 3] = ["lock", "name", "barrier"];
 
 fn forget(place: &Place<'_>) {
@@ -176,26 +186,10 @@ fn what_a_command_leaves_in_its_group_is_asked_too() {
 #[test]
 fn exit_codes_are_those_of_the_command_where_those_of_children_were_thrown_away() {
     on_both(|place| {
-        let mut nyala = Command::new("sh");
-        nyala
-            .args(["-c", r#"trap "" CHLD; exec "$@""#, "sh"])
-            .arg(nyala_binary());
-        nyala.args(["lock", "--zookeeper", &place.zookeeper, "/l", "--"]);
-        nyala.args(["sh", "-c", "exit 7"]);
-        let mut holder = Process::start("holder", place.folder, &mut nyala);
-        let ended = holder.wait(wait::SOON);
+        let deaf = ["env", "--ignore-signal=CHLD"];
+        let ended = started_by(place, &deaf, "exit 7").wait(wait::SOON);
         assert_eq!(ended.status.code(), Some(7), "{}", ended.stderr);
     });
-}
-
-/// `nyala lock` with its standard error elsewhere.
-fn unheard(place: &Place<'_>, stderr: &str, script: &str) -> Process {
-    let mut nyala = Command::new("sh");
-    nyala.args(["-c", r#"exec "$@" 2> "$ELSEWHERE""#, "sh"]);
-    nyala.arg(nyala_binary()).env("ELSEWHERE", stderr);
-    nyala.args(["lock", "--zookeeper", &place.zookeeper]);
-    nyala.args(["--session-timeout", "3", "/l", "--", "sh", "-c", script]);
-    Process::start("holder", place.folder, nyala.current_dir(place.folder))
 }
 
 #[test]
@@ -209,13 +203,14 @@ fn a_command_is_stopped_where_nobody_can_be_told() {
         rustix::io::ioctl_fionbio(&*full, true).expect("a pipe");
         while full.write(&[b'x'; 4096]).is_ok() {}
         for stderr in ["/dev/full", "pipe"] {
+            let unheard = ["sh", "-c", r#"exec "$@" 2> "$0""#, stderr];
             let leaves = "setsid sleep 79 & echo $! > stranger; exit 4";
-            let ended = unheard(place, stderr, leaves).wait(wait::SOON);
+            let ended = started_by(place, &unheard, leaves).wait(wait::SOON);
             assert_eq!(ended.status.code(), Some(4), "{stderr}");
             assert!(!is_alive(place.number("stranger")), "{stderr}");
             forget(place);
             let stays = "setsid sleep 79 & echo $! > stranger; echo $$ > pid; exec sleep 79";
-            let mut holder = unheard(place, stderr, stays);
+            let mut holder = started_by(place, &unheard, stays);
             let family = ["pid", "stranger"].map(|name| place.number(name));
             holder.pause();
             family.into_iter().for_each(until_dead);
@@ -299,11 +294,8 @@ fn what_was_running_before_the_command_is_nobodys_to_end() {
     on_both(|place| {
         // `exec` makes a child of the shell one of `nyala`, which has an orphan in time.
         let script = r#"(sleep 78 & echo $! > grandchild; until [ -s pid ]; do sleep 0.02; done) & exec "$@""#;
-        let mut nyala = Command::new("sh");
-        nyala.args(["-c", script, "sh"]).arg(nyala_binary());
-        nyala.args(["lock", "--zookeeper", &place.zookeeper, "/l", "--"]);
-        nyala.args(["sh", "-c", "echo $$ > pid; sleep 79"]);
-        let mut holder = Process::start("holder", place.folder, nyala.current_dir(place.folder));
+        let command = "echo $$ > pid; sleep 79";
+        let mut holder = started_by(place, &["sh", "-c", script, "sh"], command);
         let (pid, before) = (place.number("pid"), place.number("grandchild"));
         kill_process(guard_of(pid), Signal::KILL).expect("it is ours");
         holder.wait(wait::SOON);
@@ -317,17 +309,8 @@ fn what_was_running_before_the_command_is_nobodys_to_end() {
 #[test]
 fn a_signal_that_was_ignored_stays_ignored() {
     on_both(|place| {
-        let mut nyala = Command::new("sh");
-        nyala
-            .args(["-c", r#"trap "" HUP; exec "$@""#, "sh"])
-            .arg(nyala_binary());
-        nyala.args(["lock", "--zookeeper", &place.zookeeper, "/l", "--"]);
-        nyala.args([
-            "sh",
-            "-c",
-            "echo $$ > pid; until [ -e end ]; do sleep 0.02; done; exit 8",
-        ]);
-        let mut holder = Process::start("holder", place.folder, nyala.current_dir(place.folder));
+        let script = "echo $$ > pid; until [ -e end ]; do sleep 0.02; done; exit 8";
+        let mut holder = started_by(place, &["env", "--ignore-signal=HUP"], script);
         let pid = place.number("pid");
         for who in [process(holder.pid().into()), guard_of(pid), process(pid)] {
             kill_process(who, Signal::HUP).expect("it is ours");

@@ -58,8 +58,8 @@ impl Driver {
                     watch.abort();
                 }
                 // Before the znode goes: it would make it anew.
-                if let Some(guard) = self.guard.take() {
-                    guard.abort();
+                if let Some(keeper) = self.keeper.take() {
+                    keeper.abort();
                 }
                 self.ops.push(Box::pin(async move {
                     member.leave().await;
@@ -93,17 +93,17 @@ impl Driver {
     }
 
     /// Once a session, after the registration.
-    pub(super) fn guard(&mut self) {
-        if self.guard.is_some() || self.machine.has_left() {
+    pub(super) fn keep_subscription(&mut self) {
+        if self.keeper.is_some() || self.machine.has_left() {
             return;
         }
         let (member, subscription) = (self.member.clone(), self.subscription());
         let (stop, stopped) = AbortHandle::new_pair();
-        self.guard = Some(stop);
-        let guard = async move { member.guard(&subscription).await };
-        let guard = Abortable::new(guard, stopped);
+        self.keeper = Some(stop);
+        let keeper = async move { member.keep_subscription(&subscription).await };
+        let keeper = Abortable::new(keeper, stopped);
         self.ops.push(Box::pin(async move {
-            let _ = guard.await;
+            let _ = keeper.await;
             Done::Nothing
         }));
     }

@@ -89,7 +89,7 @@ impl Member {
 
     /// Sees to it that the member's znode goes on saying what it is to, as long as it is this session's:
     /// nobody is told when a znode's text changes but who watches that very znode.
-    pub(super) async fn guard(&self, subscription: &BTreeMap<String, i32>) {
+    pub(super) async fn keep_subscription(&self, subscription: &BTreeMap<String, i32>) {
         let path = paths::group_member(&self.group, &self.id);
         let session = self.registry.session();
         let same = |said: &[u8]| decode_group_member(said).is_ok_and(|s| s == *subscription);
