@@ -8,6 +8,7 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use harness::cluster::Dev;
+use harness::folder::in_memory;
 use harness::kafka::KafkaBroker;
 use harness::raw::{Answer, Raw};
 use harness::zookeeper::RealZooKeeper;
@@ -86,7 +87,7 @@ fn run(address: &str, broker: i32) -> BTreeMap<String, String> {
 
 #[test]
 fn answers_to_administration_are_kafkas() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let zookeeper = RealZooKeeper::start(folder.path());
     let theirs = KafkaBroker::start(folder.path(), 1, &zookeeper.address, &[]);
     let ours = Dev::start();

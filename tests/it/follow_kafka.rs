@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use harness::folder::in_memory;
 use harness::kafka::{KafkaBroker, tool};
 use harness::rdkafka::producer;
 use harness::wait;
@@ -155,7 +156,7 @@ fn await_end(partition: &Partition, end: i64) {
 }
 
 fn copies_from_a_real_leader(release: &str) {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let zookeeper = RealZooKeeper::start(folder.path());
     let settings = [
         &format!("inter.broker.protocol.version={release}")[..],

@@ -10,6 +10,7 @@ mod talk;
 use std::fmt::Write as _;
 
 use harness::cluster::Dev;
+use harness::folder::in_memory;
 use harness::kafka::KafkaBroker;
 use harness::zookeeper::RealZooKeeper;
 
@@ -21,7 +22,7 @@ type Part = (&'static str, fn(&mut Talk));
 /// Both sides start once; the parts use groups of their own.
 #[test]
 fn every_answer_of_the_group_apis_is_kafkas() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let zookeeper = RealZooKeeper::start(folder.path());
     let theirs = KafkaBroker::start(folder.path(), 1, &zookeeper.address, &[]);
     let ours = Dev::start_with_overrides(&[

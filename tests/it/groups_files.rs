@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use harness::cluster::{Dev, kcat};
+use harness::folder::in_memory;
 use harness::kafka::{KafkaBroker, tool};
 use harness::wait;
 use harness::wire::Caller;
@@ -236,7 +237,8 @@ fn kafkas_tools_read_our_offsets_partition() {
 #[test]
 fn a_group_moves_from_kafka_to_ours_and_back() {
     let folder = tempfile::tempdir().expect("a folder");
-    let zookeeper = RealZooKeeper::start(folder.path());
+    let memory = in_memory();
+    let zookeeper = RealZooKeeper::start(memory.path());
     let settings = ["offsets.topic.num.partitions=1"];
     let mut kafka = KafkaBroker::start(folder.path(), 0, &zookeeper.address, &settings);
     create(folder.path(), &kafka.address);

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use harness::cluster::Dev;
+use harness::folder::in_memory;
 use harness::kafka::{KafkaBroker, tool, tool_reading};
 use harness::zookeeper::RealZooKeeper;
 use tempfile::TempDir;
@@ -24,7 +25,7 @@ impl Peer {
         if std::env::var_os("NYALA_TEST_KAFKA").is_none() {
             return Self::Ours(Dev::start());
         }
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = in_memory();
         let zookeeper = RealZooKeeper::start(folder.path());
         let broker = KafkaBroker::start(folder.path(), 0, &zookeeper.address, &[]);
         Self::Kafka {

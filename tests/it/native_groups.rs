@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harness::cluster::{nyala, nyala_binary};
+use harness::folder::in_memory;
 use harness::kafka::free_port;
 use harness::process::Process;
 use harness::proxy::Proxy;
@@ -49,7 +50,7 @@ struct Rig {
 
 impl Rig {
     fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = in_memory();
         let zookeeper = EmbeddedZooKeeper::start(folder.path());
         let bootstrap = format!("127.0.0.1:{}", free_port());
         let text = format!(

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use harness::cluster::{Dev, DevOptions, kcat, nyala};
+use harness::folder::in_memory;
 use harness::history::History;
 use harness::kafka::{KafkaBroker, free_port};
 use harness::rdkafka::read_all;
@@ -330,7 +331,7 @@ fn every_codec_reads_the_same_to_us_and_to_kcat_both_ways() {
 
 #[test]
 fn the_native_way_leads_to_a_real_kafka_too() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let zookeeper = RealZooKeeper::start(folder.path());
     let kafka = KafkaBroker::start(folder.path(), 0, &zookeeper.address, &["num.partitions=3"]);
     let runtime = Runtime::new().expect("a runtime");

@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use harness::cluster::nyala_binary;
+use harness::folder::in_memory;
 use harness::kafka::free_port;
 use harness::process::{Ended, Process, run_reading};
 use harness::wait;
@@ -37,14 +38,14 @@ fn on_both(case: impl Fn(&mut Place<'_>)) {
         place.says(&["zk", "delete", "/made"]);
         case(&mut place);
     };
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let server = EmbeddedZooKeeper::start(folder.path());
     case(Place {
         folder: folder.path(),
         address: server.address.clone(),
         server: Some(Server::Embedded(server)),
     });
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let server = RealZooKeeper::start_on(folder.path(), free_port());
     case(Place {
         folder: folder.path(),

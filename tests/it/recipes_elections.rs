@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use harness::folder::in_memory;
 use harness::kafka::free_port;
 use harness::proxy::Proxy;
 use harness::wait::until_async;
@@ -90,7 +91,7 @@ async fn lock(session: &Session) -> Fence {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_leader_through_kills_pauses_and_cuts() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let port = free_port();
     let mut zookeeper = RealZooKeeper::start_on(folder.path(), port);
     let proxy = Proxy::start(&zookeeper.address).await;

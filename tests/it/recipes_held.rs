@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use harness::cluster::nyala_binary;
+use harness::folder::in_memory;
 use harness::process::{Ended, Process};
 use harness::proxy::Proxy;
 use harness::wait;
@@ -35,10 +36,10 @@ fn on_both(case: impl Fn(&Place<'_>)) {
             runtime,
         });
     };
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let zookeeper = EmbeddedZooKeeper::start(folder.path());
     run(folder.path(), format!("{}/held", zookeeper.address));
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let zookeeper = RealZooKeeper::start(folder.path());
     run(folder.path(), format!("{}/held", zookeeper.address));
 }
@@ -245,7 +246,7 @@ fn signals_are_passed_on() {
 
 #[test]
 fn a_holder_out_of_touch_stops_its_command_before_the_next_one_starts() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let zookeeper = RealZooKeeper::start(folder.path());
     let place = Place {
         folder: folder.path(),

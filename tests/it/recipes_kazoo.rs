@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use harness::folder::in_memory;
 use harness::kafka::java;
 use harness::process::Process;
 use harness::wait;
@@ -148,11 +149,11 @@ fn mixed(line: Line) {
 
 fn on_both<F: Future<Output = ()>>(case: impl Fn(std::path::PathBuf, String) -> F) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let zookeeper = EmbeddedZooKeeper::start(folder.path());
     let place = format!("{}/embedded", zookeeper.address);
     runtime.block_on(case(folder.path().to_owned(), place));
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let zookeeper = RealZooKeeper::start(folder.path());
     let place = format!("{}/real", zookeeper.address);
     runtime.block_on(case(folder.path().to_owned(), place));

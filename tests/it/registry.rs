@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use harness::folder::in_memory;
 use harness::kafka::{KafkaBroker, tool, tool_reading};
+use harness::proxy::Proxy;
 use harness::wait::until_async;
 use harness::zookeeper::RealZooKeeper;
 use nyala_coordinator::clock;
@@ -18,10 +20,11 @@ use nyala_coordinator::registry::{
     FencedError, NewState, OwnerClaim, PartitionState, RefusedState, RegisterError, Registry,
     TopicAssignment, paths,
 };
-use nyala_coordinator::session::{Acl, CreateMode, Session, ZkError};
+use nyala_coordinator::session::{Acl, CreateMode, Session, SessionState, ZkError};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
-use super::session::{connect, make, on_both};
+use super::session::{connect, make, on_both, wait_for};
 
 fn topic(name: &str) -> TopicName {
     TopicName::new(name).expect("legal")
@@ -92,6 +95,7 @@ async fn win(registry: &Registry, broker: i32) -> Controllership {
 fn the_registry_on_both_servers() {
     on_both(async_cases![
         a_second_broker_waits_for_the_first_ones_session,
+        cuts_leave_no_registration_undecided,
         a_live_broker_keeps_its_id,
         what_is_in_the_way_is_never_overwritten,
         generated_ids_count_up,
@@ -136,6 +140,41 @@ async fn a_second_broker_waits_for_the_first_ones_session(place: String) {
     b.unregister_broker(BrokerId(1)).await.expect("connected");
     assert_eq!(b.broker_ids().await.expect("connected"), []);
     b.session().close().await;
+}
+
+async fn cuts_leave_no_registration_undecided(place: String) {
+    let (address, chroot) = place.split_once('/').expect("a chroot");
+    let proxy = Proxy::start(address).await;
+    let ours = registry(&format!("{}/{chroot}", proxy.address)).await;
+    let session = ours.session().clone();
+    let enough = CancellationToken::new();
+    let over = enough.clone();
+    let registering = tokio::spawn(async move {
+        let now = registration(1);
+        let later = registration(2);
+        while !over.is_cancelled() {
+            for info in [&now, &later] {
+                let registered = ours.register_broker(BrokerId(1), info);
+                registered.await.expect("there in the end");
+                let seen = ours.broker(BrokerId(1)).await.expect("connected");
+                assert_eq!(seen.map(|(seen, _)| seen).as_ref(), Some(info));
+            }
+            let left = ours.unregister_broker(BrokerId(1));
+            left.await.expect("gone in the end");
+            let seen = ours.broker(BrokerId(1)).await.expect("connected");
+            assert_eq!(seen, None);
+        }
+    });
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        proxy.cut();
+        wait_for(&session, "suspended", |s| !s.is_connected()).await;
+        proxy.heal();
+        wait_for(&session, "connected", SessionState::is_connected).await;
+    }
+    enough.cancel();
+    registering.await.expect("no panic");
+    session.close().await;
 }
 
 async fn a_live_broker_keeps_its_id(place: String) {
@@ -637,7 +676,7 @@ async fn tree(session: &Session) -> BTreeMap<String, Value> {
 
 #[test]
 fn every_znode_is_what_a_real_kafka_writes() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let zookeeper = RealZooKeeper::start(folder.path());
     let kafkas_place = format!("{}/kafka", zookeeper.address);
     let kafka = KafkaBroker::start(folder.path(), 7, &kafkas_place, &["broker.rack=rack-1"]);
@@ -722,7 +761,7 @@ fn every_znode_is_what_a_real_kafka_writes() {
 
 #[test]
 fn a_real_kafka_starts_on_our_znodes_and_we_read_its() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let zookeeper = RealZooKeeper::start(folder.path());
     let place = format!("{}/mixed", zookeeper.address);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

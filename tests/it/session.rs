@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use harness::folder::in_memory;
 use harness::kafka::free_port;
 use harness::network::Network;
 use harness::proxy::Proxy;
@@ -68,9 +69,9 @@ pub(crate) fn run(address: &str, cases: &[Case]) {
 }
 
 pub(crate) fn on_both(cases: &[Case]) {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     run(&EmbeddedZooKeeper::start(folder.path()).address, cases);
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     run(&RealZooKeeper::start(folder.path()).address, cases);
 }
 
@@ -559,7 +560,7 @@ async fn a_missing_server_is_a_clear_error_in_time() {
 
 #[test]
 fn a_missing_chroot_is_made_only_when_asked() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let zookeeper = EmbeddedZooKeeper::start(folder.path());
     let runtime = Runtime::new().expect("a runtime");
     runtime.block_on(async {
@@ -621,7 +622,7 @@ async fn over_a_restart(place: String, restart: impl FnOnce()) {
 
 #[test]
 fn a_restart_of_a_real_server_costs_no_session() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let mut zookeeper = RealZooKeeper::start(folder.path());
     let port = zookeeper
         .address
@@ -642,7 +643,7 @@ fn a_restart_of_a_real_server_costs_no_session() {
 
 #[test]
 fn a_restart_of_the_embedded_server_costs_no_session() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let mut zookeeper = Some(EmbeddedZooKeeper::start(folder.path()));
     let address = zookeeper.as_ref().expect("started").address.clone();
     let again = ServerConfig {
@@ -662,7 +663,7 @@ fn a_restart_of_the_embedded_server_costs_no_session() {
 
 #[test]
 fn a_frozen_server_suspends_the_session_and_ends_its_lease() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let zookeeper = RealZooKeeper::start(folder.path());
     let runtime = Runtime::new().expect("a runtime");
     runtime.block_on(async {
@@ -709,7 +710,7 @@ fn a_frozen_server_suspends_the_session_and_ends_its_lease() {
 /// the same, while the leader ends the session: only what the leader has answered may count.
 #[test]
 fn a_follower_without_its_leader_does_not_keep_a_lease() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let mut network = Network::start();
     let ensemble = Ensemble::start(folder.path(), Some(&mut network));
     let leader = ensemble.leader().expect("it serves");

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use harness::folder::in_memory;
 use harness::kafka::{KafkaBroker, tool};
 use harness::rdkafka::{producer, read_all};
 use harness::wait;
@@ -193,6 +194,7 @@ fn dump_log_segments_finds_nothing_to_complain_about() {
 
 struct Pair {
     folder: tempfile::TempDir,
+    _memory: tempfile::TempDir,
     zookeeper: RealZooKeeper,
     kafka: KafkaBroker,
 }
@@ -200,10 +202,12 @@ struct Pair {
 impl Pair {
     fn start() -> Self {
         let folder = tempfile::tempdir().expect("folder");
-        let zookeeper = RealZooKeeper::start(folder.path());
+        let memory = in_memory();
+        let zookeeper = RealZooKeeper::start(memory.path());
         let kafka = Self::kafka(folder.path(), &zookeeper);
         Self {
             folder,
+            _memory: memory,
             zookeeper,
             kafka,
         }

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use harness::cluster::{Dev, nyala, nyala_binary};
+use harness::folder::in_memory;
 use harness::kafka::{KafkaBroker, free_port};
 use harness::process::{Ended, Process, run_reading};
 use harness::wait;
@@ -800,7 +801,7 @@ fn start_broker(folder: &Path, zookeeper: &str) -> Process {
 
 #[test]
 fn a_worker_that_closes_without_its_brokers_leaves_no_task_behind() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let zookeeper = RealZooKeeper::start(folder.path());
     let mut broker = start_broker(folder.path(), &zookeeper.address);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -859,7 +860,7 @@ fn survives_a_worker(queue: &Queue) {
 
 #[test]
 fn the_queue_works_on_a_real_zookeeper() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let zookeeper = RealZooKeeper::start(folder.path());
     let queue = Queue {
         zookeeper: format!("{}/chroot", zookeeper.address),
@@ -871,7 +872,7 @@ fn the_queue_works_on_a_real_zookeeper() {
 
 #[test]
 fn the_queue_works_on_a_real_kafka() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let zookeeper = RealZooKeeper::start(folder.path());
     let queue = Queue {
         zookeeper: zookeeper.address.clone(),
@@ -883,7 +884,7 @@ fn the_queue_works_on_a_real_kafka() {
 
 #[test]
 fn a_session_that_ends_and_a_zookeeper_that_is_away_lose_nothing() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let mut zookeeper = EmbeddedZooKeeper::start(folder.path());
     let queue = Queue {
         zookeeper: zookeeper.address.clone(),

@@ -5,6 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use harness::folder::in_memory;
 use harness::zookeeper::{EmbeddedZooKeeper, RealZooKeeper};
 use harness::zookeeper_wire::Client;
 
@@ -67,14 +68,14 @@ fn run_all(address: &str) {
 
 #[test]
 fn the_embedded_zookeeper_conforms() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let zookeeper = EmbeddedZooKeeper::start(folder.path());
     run_all(&zookeeper.address);
 }
 
 #[test]
 fn a_real_zookeeper_conforms() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let zookeeper = RealZooKeeper::start(folder.path());
     run_all(&zookeeper.address);
 }

@@ -6,6 +6,7 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
+use harness::folder::in_memory;
 use harness::zookeeper::{EmbeddedZooKeeper, RealZooKeeper};
 use harness::zookeeper_wire::{Acl, Body, Client, Event, Fields, Hello, Stat, code, op, open};
 use nyala_coordinator::embedded::ServerConfig;
@@ -249,8 +250,7 @@ fn random_requests_are_answered_alike() {
     let seed = seed.map_or_else(rand::random, |text| text.parse().expect("a number"));
     println!("NYALA_TEST_SEED={seed}");
     let mut random = SmallRng::seed_from_u64(seed);
-    let (one, two) = (tempfile::tempdir(), tempfile::tempdir());
-    let (one, two) = (one.expect("a folder"), two.expect("a folder"));
+    let (one, two) = (in_memory(), in_memory());
     let embedded = EmbeddedZooKeeper::start_with(ServerConfig {
         tick_time: Duration::from_secs(3),
         ..EmbeddedZooKeeper::config(one.path())

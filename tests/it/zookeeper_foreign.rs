@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use harness::folder::in_memory;
 use harness::kafka::{KafkaBroker, java, tool};
 use harness::process::Process;
 use harness::wait;
@@ -19,7 +20,7 @@ use zookeeper_client::{
 };
 
 fn folder() -> TempDir {
-    tempfile::tempdir().expect("a folder")
+    in_memory()
 }
 
 /// Stops the server and starts it again where its clients look for it.

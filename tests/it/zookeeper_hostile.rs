@@ -6,6 +6,7 @@ use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use harness::folder::in_memory;
 use harness::wait;
 use harness::zookeeper::EmbeddedZooKeeper;
 use harness::zookeeper_wire::{
@@ -28,7 +29,7 @@ fn scene() -> Scene {
 }
 
 fn scene_with(change: impl FnOnce(&mut ServerConfig)) -> Scene {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let mut config = EmbeddedZooKeeper::config(folder.path());
     change(&mut config);
     let zookeeper = EmbeddedZooKeeper::start_with(config);
@@ -827,7 +828,7 @@ fn frames_with_flipped_and_cut_bytes_do_no_harm() {
 
 #[tokio::test]
 async fn other_addresses_than_loopback_are_refused() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = in_memory();
     let mut config = ServerConfig::new(folder.path().join("data"));
     config.address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let refused = Server::start(config).await.expect_err("not loopback");

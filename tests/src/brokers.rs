@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::cluster::nyala_binary;
+use crate::folder::in_memory;
 use crate::history::ReplicaLog;
 use crate::kafka::{free_port, java_by, wait_for_itself, wait_for_port};
 use crate::network::{Host, Network};
@@ -115,6 +117,8 @@ pub struct Brokers {
     pub connect: String,
     network: Option<Network>,
     folder: TempDir,
+    /// ZooKeeper's.
+    memory: TempDir,
     /// Goes last, when all processes are gone.
     _turn: Option<SemaphorePermit<'static>>,
 }
@@ -176,22 +180,23 @@ impl Brokers {
             .prefix("nyala-cluster-")
             .tempdir()
             .expect("a folder for the test");
+        let memory = in_memory();
         let mut network = options.network.then(Network::start);
         let (zookeeper, connect) = match options.coordination {
             Coordination::Embedded => {
-                let embedded = EmbeddedZooKeeper::start(folder.path());
+                let embedded = EmbeddedZooKeeper::start(memory.path());
                 let connect = embedded.address.clone();
                 (ZooKeeper::Embedded(embedded), connect)
             }
             Coordination::Real => {
                 let port = free_port();
-                let real = RealZooKeeper::start_on(folder.path(), port);
+                let real = RealZooKeeper::start_on(memory.path(), port);
                 let connect = real.address.clone();
-                let place = folder.path().to_owned();
+                let place = memory.path().to_owned();
                 (ZooKeeper::Real(Some(real), place, port), connect)
             }
             Coordination::Ensemble => {
-                let ensemble = Ensemble::start(folder.path(), network.as_mut());
+                let ensemble = Ensemble::start(memory.path(), network.as_mut());
                 let connect = ensemble.connect();
                 (ZooKeeper::Ensemble(ensemble), connect)
             }
@@ -206,6 +211,7 @@ impl Brokers {
             connect,
             network,
             folder,
+            memory,
             _turn: turn,
         };
         for maker in &options.makers {
@@ -282,9 +288,13 @@ impl Brokers {
         self.folder.path()
     }
 
-    /// Keeps the files of this cluster when it goes, to be looked at.
+    /// Keeps the files of this cluster when it goes, to be looked at; those of ZooKeeper until the next boot.
     pub fn keep_files(&mut self) -> PathBuf {
         self.folder.disable_cleanup(true);
+        self.memory.disable_cleanup(true);
+        let link = self.folder.path().join("zookeeper");
+        // Asked twice, it is there.
+        let _ = symlink(self.memory.path(), link);
         self.folder.path().to_owned()
     }
 

@@ -7,6 +7,7 @@ pub mod brokers;
 pub mod chaos;
 pub mod cluster;
 pub mod disk;
+pub mod folder;
 pub mod history;
 pub mod java_load;
 pub mod kafka;

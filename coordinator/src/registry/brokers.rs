@@ -73,8 +73,14 @@ impl Registry {
             let Some(node) = found else { continue };
             let owner = node.stat.ephemeral_owner;
             if Some(owner) == self.session.session_id() {
-                return self.refresh(&path, &node, &data).await;
-            } else if owner == 0 {
+                // Our own, from this call or one before. It is to say the right thing; its epoch stays.
+                if node.data == data {
+                    return Ok(BrokerEpoch(node.stat.czxid));
+                }
+                self.update(&path, &node, &data).await?;
+                continue;
+            }
+            if owner == 0 {
                 return Err(RegisterError::NotEphemeral { path });
             } else if self.session.is_former_session(owner) {
                 info!("{path} is left from our former session {owner:#x}: replacing it");
@@ -93,20 +99,13 @@ impl Registry {
         }
     }
 
-    /// The node is ours already: make sure that it says the right thing. Its epoch stays.
-    async fn refresh(
-        &self,
-        path: &str,
-        node: &Node,
-        data: &[u8],
-    ) -> Result<BrokerEpoch, RegisterError> {
-        if node.data != data {
-            self.session
-                .set(path, data, Some(node.stat.version))
-                .await
-                .at(path)?;
+    async fn update(&self, path: &str, node: &Node, data: &[u8]) -> Result<(), RegisterError> {
+        let version = Some(node.stat.version);
+        match self.session.set(path, data, version).await {
+            // Whatever happened, the next look decides.
+            Ok(_) | Err(ZkError::NoNode | ZkError::BadVersion | ZkError::Unknown) => Ok(()),
+            Err(e) => Err(e).at(path)?,
         }
-        Ok(BrokerEpoch(node.stat.czxid))
     }
 
     async fn replace(&self, path: &str, node: &Node, data: &[u8]) -> Result<(), RegisterError> {
@@ -135,15 +134,19 @@ impl Registry {
     /// Removes the broker's registration if it is this session's.
     pub async fn unregister_broker(&self, broker: BrokerId) -> Result<(), RegistryError> {
         let path = paths::broker(broker);
-        let Some(stat) = self.session.exists(&path).await.at(&path)? else {
-            return Ok(());
-        };
-        if Some(stat.ephemeral_owner) != self.session.session_id() {
-            return Ok(());
-        }
-        match self.session.delete(&path, None).await {
-            Ok(()) | Err(ZkError::NoNode) => Ok(()),
-            Err(e) => Err(e).at(&path),
+        loop {
+            let Some(stat) = self.session.exists(&path).await.at(&path)? else {
+                return Ok(());
+            };
+            if Some(stat.ephemeral_owner) != self.session.session_id() {
+                return Ok(());
+            }
+            match self.session.delete(&path, None).await {
+                Ok(()) | Err(ZkError::NoNode) => return Ok(()),
+                // The next look tells whether it has gone.
+                Err(ZkError::Unknown) => {}
+                Err(e) => return Err(e).at(&path),
+            }
         }
     }
 
