@@ -159,6 +159,54 @@ fn leaders_that_are_cut_off() {
     scene.finish();
 }
 
+/// A leader whose ISR is itself alone has what nobody else has: once it is lost nobody may lead, and since less than
+/// `min.insync.replicas` are there, it has acknowledged nothing that would be missed.
+#[test]
+fn a_leader_that_is_left_alone_and_then_lost() {
+    let mut scene = scene(3);
+    // One that is the controller, too: another could ask nobody for a smaller ISR.
+    let leader = scene.znodes.controller().expect("a controller");
+    let leads = |scene: &mut Scene, partition: &i32| {
+        let state = scene.znodes.state(TOPIC, *partition);
+        state.is_some_and(|state| state.leader == leader)
+    };
+    let led = (0..3).find(|partition| leads(&mut scene, partition));
+    let led = led.expect("each leads one of three");
+    let (host, others) = (host_of(&scene, leader), other_brokers(&scene, leader));
+    scene.fault("isolate leader from brokers, then kill it", |scene| {
+        host.drop_from(&others);
+        let alone = |isr: &[i32]| isr == [leader];
+        let znodes = &mut scene.znodes;
+        znodes.wait_for_state(TOPIC, led, "the leader alone", |s| alone(&s.isr));
+        let address = scene.brokers.node(leader).address.clone();
+        let answer = Caller::connect(&address, "produces").call(10, &one_record(led));
+        let refused = answer.responses[0].partition_responses[0].error_code;
+        assert_eq!(ErrorCode::from(refused), ErrorCode::NotEnoughReplicas);
+
+        let lost = scene.recorder.now();
+        scene.brokers.node(leader).kill();
+        host.heal();
+        let znodes = &mut scene.znodes;
+        znodes.wait_for_state(TOPIC, led, "no leader", |s| s.leader == -1);
+        for partition in (0..3).filter(|partition| *partition != led) {
+            let other = |l: i32| l >= 0 && l != leader;
+            znodes.wait_for_state(TOPIC, partition, "another leader", |s| other(s.leader));
+        }
+        // The others go on, and still nobody leads what only the lost one had.
+        wait::until("another partition that goes on", || {
+            let acked = (0..3).filter(|partition| scene.acked_since(*partition, lost));
+            if acked.count() == 2 { Ok(()) } else { Err(()) }
+        });
+        let state = scene.znodes.state(TOPIC, led).expect("it is there");
+        assert_eq!((state.leader, state.isr), (-1, vec![leader]));
+        assert!(!scene.acked_since(led, lost), "acknowledged by nobody");
+        scene.brokers.node(leader).start();
+    });
+    scene.znodes.wait_for_full_isr(TOPIC);
+    scene.wait_for_progress();
+    scene.finish();
+}
+
 #[test]
 fn cuts_in_one_direction() {
     let mut scene = scene(2);

@@ -129,6 +129,15 @@ impl Scene {
         done
     }
 
+    /// Whether something sent to the partition after `from` has been acknowledged.
+    #[must_use]
+    pub fn acked_since(&self, partition: i32, from: Duration) -> bool {
+        self.recorder.with(|history| {
+            let mut sent = history.operations.iter().filter(|o| o.begun >= from);
+            sent.any(|o| is_ack(&o.what, partition))
+        })
+    }
+
     /// Waits until something sent to the first partition after `from` is acknowledged, and returns
     /// when that was.
     pub fn first_ack(&self, from: Duration) -> Duration {
