@@ -20,11 +20,11 @@ use nyala_coordinator::registry::{
     FencedError, NewState, OwnerClaim, PartitionState, RefusedState, RegisterError, Registry,
     TopicAssignment, paths,
 };
-use nyala_coordinator::session::{Acl, CreateMode, Session, SessionState, ZkError};
+use nyala_coordinator::session::{Acl, CreateMode, Session, ZkError};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::session::{connect, make, on_both, wait_for};
+use super::session::{connect, cut_once, make, on_both};
 
 fn topic(name: &str) -> TopicName {
     TopicName::new(name).expect("legal")
@@ -167,10 +167,7 @@ async fn cuts_leave_no_registration_undecided(place: String) {
     });
     for _ in 0..10 {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        proxy.cut();
-        wait_for(&session, "suspended", |s| !s.is_connected()).await;
-        proxy.heal();
-        wait_for(&session, "connected", SessionState::is_connected).await;
+        cut_once(&proxy, &session).await;
     }
     enough.cancel();
     registering.await.expect("no panic");
