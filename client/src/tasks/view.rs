@@ -296,7 +296,8 @@ impl View {
         });
     }
 
-    /// Each id once, in order of submission: its first task, or the last that began after that ended.
+    /// Each id once, in order of submission: its first task, or the last that began after that, or waits to after it died.
+    /// What waits behind a done one is a duplicate, which the scheduler says when it comes to it.
     pub(crate) fn finish(mut self) -> Vec<TaskStatus> {
         self.found.sort_by_key(|t| (t.submitted_ms, t.place));
         let mut order: Vec<TaskStatus> = Vec::with_capacity(self.found.len());
@@ -308,7 +309,7 @@ impl View {
                 continue;
             };
             if let Some(earlier) = order.get_mut(*at)
-                && (earlier.state.is_final() || task.attempts > 0)
+                && (earlier.state == TaskState::Dead || task.attempts > 0)
             {
                 *earlier = task;
             }

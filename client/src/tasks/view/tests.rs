@@ -118,6 +118,18 @@ fn an_id_is_listed_once() {
 }
 
 #[test]
+fn a_duplicate_that_nobody_has_looked_at_hides_no_result() {
+    let mut view = View::new(None, false);
+    let done = Report::Done(Stored::Inline("r".into()));
+    view.event(reported(0, 1, done), 0);
+    view.submitted(task(0, "t"));
+    view.submitted(task(1, "t"));
+    let found = view.finish();
+    let rows: Vec<(TaskState, i64)> = found.iter().map(|t| (t.state, t.place.offset)).collect();
+    assert_eq!(rows, [(TaskState::Done, 0)]);
+}
+
+#[test]
 fn an_assignment_with_a_number_far_ahead_hides_no_other() {
     let foreign = decided(0, 0, u32::MAX, assigned());
     let status = only(vec![foreign, decided(0, 0, 1, assigned())]);
