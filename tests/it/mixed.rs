@@ -164,6 +164,17 @@ fn three_kafka_brokers_are_replaced_one_by_one_under_load() {
         let now = reader.records();
         if now > read { Ok(()) } else { Err((now, read)) }
     });
+    // And one goes back.
+    scene.fault("give a broker back", |scene| {
+        let node = scene.brokers.node(0);
+        node.stop();
+        node.maker = Maker::Kafka;
+        node.start();
+        scene.znodes.wait_for_full_isr(TOPIC);
+        scene.znodes.wait_for_full_isr("__consumer_offsets");
+    });
+    elect_preferred(&scene.brokers);
+    scene.wait_for_progress();
     assert_eq!(scene.failed_sends(), 0, "no error reaches a producer");
     java.stop();
     reader.stop();
