@@ -40,7 +40,7 @@ Exit code: that of CMD (128 + N if signal N ended it), or
   2    the command line is wrong
   123  the hold was lost and CMD was stopped
   124  not had within --timeout
-  125  nyala itself failed, or ZooKeeper refused
+  125  nyala itself failed, or ZooKeeper refused or could not be reached
   126  CMD cannot be run
   127  CMD was not found
 Ctrl-C and SIGTERM are passed on to CMD; if they end it, or what waits, nyala ends by that signal too. CMD is
@@ -241,7 +241,7 @@ where
     let session = tokio::select! {
         connected = under.zookeeper.connect(&how) => match connected {
             Ok(session) => session,
-            Err(error) => return Outcome::of(not_had(error)),
+            Err(error) => return Outcome::of(fail(&*error)),
         },
         signal = signals.next() => return Outcome::by(signal, died_by(signal)),
     };

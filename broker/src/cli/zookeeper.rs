@@ -24,8 +24,8 @@ const ABSENCE_TOLD_AFTER: Duration = Duration::from_secs(5);
 
 /// What `--help` says about exit codes.
 pub(super) const EXIT_CODES: &str = "\
-Exit code: 0 when done, 2 for a wrong command line, 124 when the time was over first, 1 for everything else, \
-with the reason on standard error. A command that ctrl-C or SIGTERM cuts short ends by that signal, so that \
+Exit code: 0 when done, 2 for a wrong command line, 124 when the time was over first, 1 for everything else (ZooKeeper \
+cannot be reached, too), with the reason on standard error. A command that ctrl-C or SIGTERM cuts short ends by that signal, so that \
 scripts stop; one that runs until it is stopped ends with 0.";
 
 /// How a command ends that went well.
@@ -169,7 +169,7 @@ impl ZooKeeperArgs {
         chroot.is_some_and(|(_, chroot)| !chroot.is_empty())
     }
 
-    pub(super) async fn connect(&self, how: &How) -> Result<Session, NotHad> {
+    pub(super) async fn connect(&self, how: &How) -> Result<Session, Box<dyn Error>> {
         let limit = how.limit.filter(|limit| !limit.is_zero());
         let patience = limit.map_or(self.connect_timeout, |l| l.min(self.connect_timeout));
         let config = SessionConfig {
@@ -182,7 +182,10 @@ impl ZooKeeperArgs {
         let failed = loop {
             let connecting = Session::connect(config.clone());
             match timeout(patience.saturating_add(CONNECT_SLACK), connecting).await {
-                Ok(Ok(session)) => return Ok(session),
+                Ok(Ok(session)) => {
+                    tell_less_granted(self.session_timeout, session.session_timeout());
+                    return Ok(session);
+                }
                 Ok(Err(SessionError::ChrootMissing { .. }))
                     if begun.elapsed() < how.chroot_wait =>
                 {
@@ -198,11 +201,17 @@ impl ZooKeeperArgs {
                 }
             }
         };
-        let over = limit.is_some_and(|limit| limit == patience);
-        Err(match failed {
-            error @ SessionError::Unreachable { .. } if over => NotHad::TimeOver(advised(&error)),
-            error => NotHad::Failed(advised(&error).into()),
-        })
+        // Never a time that was over, by which scripts know that another has what they wait for.
+        Err(advised(&failed).into())
+    }
+}
+
+/// What is held ends sooner then than the user thinks.
+fn tell_less_granted(asked: Duration, granted: Duration) {
+    if granted < asked {
+        tell!(
+            "nyala: ZooKeeper grants {granted:?}, not a --session-timeout of {asked:?} (its maxSessionTimeout)"
+        );
     }
 }
 
@@ -237,7 +246,7 @@ where
         let session = tokio::select! {
             connected = args.connect(&how) => match connected {
                 Ok(session) => session,
-                Err(not_had) => return Ok(End::NotHad(not_had)),
+                Err(error) => return Ok(End::NotHad(NotHad::Failed(error))),
             },
             signal = &mut stop => return signal.map(End::Stopped),
         };

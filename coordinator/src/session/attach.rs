@@ -203,7 +203,7 @@ impl Thread {
                     if clock::now().duration_since(complained) > Duration::from_secs(10) {
                         complained = clock::now();
                         let hosts = &self.shared.connect.hosts;
-                        warn!("no connection to ZooKeeper at {hosts} for {waited:?}: {failed}");
+                        warn!("no connection to ZooKeeper at {hosts} for {waited:.0?}: {failed}");
                     }
                 }
             }
@@ -246,7 +246,7 @@ impl Thread {
         // A server that takes the connection and then says nothing must not hold us up for long.
         let asked = self.shared.config.session_timeout;
         let patience = (asked / 3).clamp(ATTEMPT_EVERY, PATIENCE_MAX);
-        let silent = |_| Failed::Other(format!("no answer within {patience:?}"));
+        let silent = |_| Failed::Other(format!("no answer within {patience:.1?}"));
         let mut connection = self.connect(patience).await?;
         let prepared = timeout(patience, self.prepare(&connection.client)).await;
         match prepared.unwrap_or_else(|late| Err(silent(late))) {

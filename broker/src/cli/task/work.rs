@@ -43,9 +43,10 @@ const ERROR_LINE_MAX: usize = 500;
 pub(super) struct Args {
     #[command(flatten)]
     queue: QueueArgs,
-    /// Most tasks that this worker holds at a time, running or not
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    prefetch: u16,
+    /// Most tasks that this worker holds at a time, running or not: no other gets them. By default as many as --jobs;
+    /// more save the way to the queue between short ones
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    prefetch: Option<u16>,
     /// Most tasks that run at a time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     jobs: u16,
@@ -116,7 +117,7 @@ pub(super) async fn main(args: Args) -> Result<(), Box<dyn Error>> {
     }
     let mut worker = queue
         .worker(WorkerConfig {
-            prefetch: args.prefetch.max(args.jobs).into(),
+            prefetch: args.prefetch.unwrap_or(1).max(args.jobs).into(),
             ..WorkerConfig::default()
         })
         .await

@@ -117,13 +117,16 @@ async fn greater_fence(
     lives(parts, generation)?;
     let owned = claim(parts, me).await?.ok_or_else(fenced)?;
     let greater = known.next().ok_or_else(fenced)?.max(owned);
-    tracing::warn!(
-        queue = parts.topics.queue,
-        known = known.0,
-        fence = fence.0,
-        greater = greater.0,
-        "the log knows a later scheduler than ZooKeeper: the owner goes on above it"
-    );
+    // The same: a term of its own that ended while its session lived on.
+    if known > fence {
+        tracing::warn!(
+            queue = parts.topics.queue,
+            known = known.0,
+            fence = fence.0,
+            greater = greater.0,
+            "the log knows a later scheduler than ZooKeeper: the owner goes on above it"
+        );
+    }
     Ok(greater)
 }
 
