@@ -58,7 +58,7 @@ impl Broker {
         let cluster_id = cluster::found(session).await?;
         let logs = logs::open(&settings).await?;
         let id = cluster::broker_id(session, &settings, &cluster_id, &logs.identity()).await?;
-        logs.set_identity(id, &cluster_id)?;
+        logs.check_identity(id, &cluster_id)?;
         let live = Arc::new(Live::new(settings));
         let configs = Configs::load(Registry::new(session.clone()), Arc::clone(&live), id).await?;
         logs::configure(&logs, &configs);

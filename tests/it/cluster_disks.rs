@@ -90,8 +90,14 @@ fn a_broker_with_an_empty_disk_fills_it_before_it_leads() {
         for id in &others {
             scene.brokers.node(*id).kill();
         }
+        // Stopped in the middle of its start: its former session lives, so it is named in sync still.
+        let node = scene.brokers.node(follower);
+        node.spawn();
+        let identity = node.log_folder.join("meta.properties");
+        wait::until("an identity", || identity.exists().then_some(()).ok_or(()));
+        node.kill();
         // Alone it must not lead: others hold what was acknowledged.
-        scene.brokers.node(follower).spawn();
+        node.spawn();
         let begun = scene.recorder.now();
         wait::until("two sessions' time", || {
             let state = scene.znodes.state(TOPIC, 0);

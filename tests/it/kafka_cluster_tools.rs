@@ -5,10 +5,11 @@
 
 use std::fs;
 
-use harness::brokers::{Brokers, Coordination, Maker, Options};
+use harness::brokers::{Brokers, Coordination, Maker, Options, SESSION};
 use harness::kafka::{tool, tool_reading};
 use harness::rdkafka::read_all;
 use harness::wait;
+use nyala_coordinator::clock;
 
 const REASSIGN: &str = "reassign.ReassignPartitionsCommand";
 const ELECT: &str = "LeaderElectionCommand";
@@ -274,6 +275,17 @@ fn an_unclean_leader_is_elected_by_hand_only() {
     let out = cluster.describe("last", "--unavailable-partitions");
     assert!(out.contains("Leader: none"), "{out}");
     assert!(out.contains("Isr: 0"), "{out}");
+    elect_the_unclean(&cluster);
+    let state = znodes.state("last", 0).expect("there");
+    assert_eq!((state.leader, state.isr), (1, vec![1]));
+    assert_eq!(
+        cluster.count("last", 1),
+        10,
+        "what only the other had is lost"
+    );
+}
+
+fn elect_the_unclean(cluster: &Cluster) {
     let elect = [
         "--election-type",
         "unclean",
@@ -287,13 +299,44 @@ fn an_unclean_leader_is_elected_by_hand_only() {
         out.contains("Successfully completed leader election (UNCLEAN) for partitions last-0"),
         "{out}"
     );
-    let state = znodes.state("last", 0).expect("there");
-    assert_eq!((state.leader, state.isr), (1, vec![1]));
-    assert_eq!(
-        cluster.count("last", 1),
-        10,
-        "what only the other had is lost"
-    );
+}
+
+/// It was the only one in sync: if it led with nothing, the other copy would be cut down to that.
+#[test]
+fn a_replaced_disk_is_not_trusted_however_often_its_broker_starts() {
+    let mut cluster = Cluster::start(&["min.insync.replicas=1"]);
+    cluster.create("last", "0:1", &[]);
+    cluster.produce("last", 10);
+    cluster.0.node(1).stop();
+    let mut znodes = cluster.0.znodes();
+    znodes.wait_for_state("last", 0, "the leader alone", |s| s.isr == [0]);
+    let node = cluster.0.node(0);
+    node.kill();
+    fs::remove_dir_all(&node.log_folder).expect("removable");
+    znodes.wait_for_state("last", 0, "no leader", |s| s.leader == -1);
+    cluster.0.node(1).start();
+    for round in 0..3 {
+        cluster.0.node(0).start();
+        // It may be named, and declines.
+        let begun = clock::now();
+        wait::until("a session's time", || {
+            (begun.elapsed() > SESSION).then_some(()).ok_or(())
+        });
+        znodes.wait_for_state("last", 0, "no leader", |s| s.leader == -1);
+        if round < 2 {
+            cluster.0.node(0).kill();
+        }
+    }
+    elect_the_unclean(&cluster);
+    znodes.wait_for_full_isr("last");
+    assert_eq!(cluster.count("last", 1), 10);
+    // Trusted again, it leads when it is alone.
+    cluster.0.node(1).stop();
+    znodes.wait_for_state("last", 0, "it leads", |s| s.leader == 0);
+    cluster.0.node(0).kill();
+    cluster.0.node(0).start();
+    znodes.wait_for_state("last", 0, "it leads", |s| s.leader == 0);
+    assert_eq!(cluster.count("last", 1), 10);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use nyala_coordinator::ids::{BrokerId, TopicId, TopicName, TopicPartition};
 use nyala_coordinator::registry::RegistryError;
 
 use crate::config::Faults;
+use crate::storage::IdentityError;
 
 /// Why a topic was not created, changed or deleted.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -99,6 +100,9 @@ pub enum JoinError {
     /// ZooKeeper cannot be reached now, or holds something unreadable.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// A folder is another broker's.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
 }
 
 /// Why the controller did not even look at a request.

@@ -1,6 +1,7 @@
 //! Replicas whose records should be here and are not: their disk is offline, or was replaced.
 //!
-//! Found once, when the broker starts, by comparing the cluster as it was before with the logs. An
+//! Found once, when the broker starts, by comparing the cluster as it was before with the logs and with what an earlier
+//! start has noted (`storage/identity.rs`). An
 //! in-sync replica is trusted to have every acknowledged record; one that came back empty must not
 //! lead, or all copies would be cut down to nothing (`KIP-966`, KIP-903). It says so to the controller as an error
 //! of storage, follows whoever else leads, and is trusted again once it has been out of the in-sync
@@ -23,6 +24,8 @@ pub(super) struct Missing {
     offline: BTreeSet<TopicPartition>,
     /// Were on a disk that is now another one, and counted as in sync.
     lost: BTreeSet<TopicPartition>,
+    /// How many of them there were when they were noted: they only become fewer.
+    noted: usize,
 }
 
 /// What the folders look like.
@@ -43,7 +46,8 @@ impl Missing {
             offline: states.iter().any(|dir| dir.offline.is_some()),
             replaced: logs.has_new_dir(),
         };
-        let missing = Self::decide(this, before, &here, folders);
+        let noted = logs.lost_replicas();
+        let missing = Self::decide(this, before, &here, folders, &noted);
         missing.tell(this, before, &here);
         missing
     }
@@ -53,17 +57,26 @@ impl Missing {
         before: &ClusterSnapshot,
         here: &BTreeSet<TopicPartition>,
         folders: Folders,
+        noted: &BTreeSet<TopicPartition>,
     ) -> Self {
+        let trusted = |known: &PartitionInfo| {
+            let state = known.state.as_ref();
+            state.is_some_and(|s| s.isr.contains(&this)) && known.replicas.len() > 1
+        };
         let mut missing = Self::default();
         for (id, known) in absent(this, before, here) {
-            let Some(state) = &known.state else { continue };
-            let trusted = state.isr.contains(&this);
-            if folders.offline {
+            if folders.offline && known.state.is_some() {
                 missing.offline.insert(id);
-            } else if folders.replaced && trusted && known.replicas.len() > 1 {
+            } else if folders.replaced && trusted(known) {
                 missing.lost.insert(id);
             }
         }
+        // By an earlier start: an empty log may be here by now.
+        let still = noted
+            .iter()
+            .filter(|id| before.partition(id).is_some_and(trusted));
+        missing.lost.extend(still.cloned());
+        missing.noted = missing.lost.len();
         missing
     }
 
@@ -129,6 +142,13 @@ impl Missing {
             refused.insert(facts.partition, error);
         }
         (allowed, refused)
+    }
+
+    /// What is lost, if that is less than when this was asked last.
+    pub(super) fn changed(&mut self) -> Option<BTreeSet<TopicPartition>> {
+        let count = self.lost.len();
+        let changed = std::mem::replace(&mut self.noted, count) != count;
+        changed.then(|| self.lost.clone())
     }
 
     /// Replicas that were in sync and are no more here.

@@ -150,7 +150,10 @@ impl Cluster {
         let registry = Registry::new(parts.session.clone());
         let view = ClusterView::start(parts.session).await?;
         let this = parts.this_broker;
-        let before = withdraw::Before::look(this, &registry, &view, &parts.logs).await;
+        let before = withdraw::Before::look(this, &view, &parts.logs);
+        // From here on no folder counts as new: what is lost is noted.
+        parts.logs.set_identity(this, &parts.cluster_id)?;
+        before.withdraw(this, &registry, &view).await;
         let epochs = Arc::new(epochs::Epochs::default());
         let membership = membership::Membership::join(
             registry.clone(),

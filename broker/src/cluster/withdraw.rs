@@ -38,19 +38,20 @@ pub(super) struct Before {
 }
 
 impl Before {
-    /// Looks at the cluster and at the logs; withdraws from what is lost.
-    pub(super) async fn look(
-        this: BrokerId,
-        registry: &Registry,
-        view: &ClusterView,
-        logs: &LogDirs,
-    ) -> Self {
+    /// Looks at the cluster and at the logs; notes what is lost.
+    pub(super) fn look(this: BrokerId, view: &ClusterView, logs: &LogDirs) -> Self {
         let snapshot = view.snapshot();
         let missing = Missing::find(this, &snapshot, logs);
-        if !missing.lost().is_empty() {
-            withdraw(this, registry, &mut view.subscribe(), missing.lost()).await;
-        }
+        logs.note_lost(missing.lost());
         Self { snapshot, missing }
+    }
+
+    /// Withdraws from what is lost.
+    pub(super) async fn withdraw(&self, this: BrokerId, registry: &Registry, view: &ClusterView) {
+        let lost = self.missing.lost();
+        if !lost.is_empty() {
+            withdraw(this, registry, &mut view.subscribe(), lost).await;
+        }
     }
 }
 

@@ -3,12 +3,12 @@
 //! ```text
 //! 0
 //! 1
-//! topic 3 42          (offsets of partitions)    or    7 42     (epoch, first offset)
+//! topic 3 42          (offsets of partitions)    or    7 42     (epoch, first offset)    or    topic 3
 //! ```
 //! A damaged checkpoint counts as missing and never blocks a start (KAFKA-1758): what it says can be
 //! found out, at the price of reading more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -46,6 +46,26 @@ pub(crate) fn write_offsets(path: &Path, offsets: &PartitionOffsets) -> Result<(
     durable::replace(path, text.as_bytes())
 }
 
+/// Reads names of partitions; empty when the file is missing or damaged.
+pub(crate) fn read_partitions(path: &Path) -> Result<BTreeSet<TopicPartition>, StorageError> {
+    Ok(read_text(path)?
+        .and_then(|text| parse(&text, parse_partition))
+        .map(|entries| entries.into_iter().collect())
+        .unwrap_or_default())
+}
+
+/// Writes names of partitions.
+pub(crate) fn write_partitions(
+    path: &Path,
+    partitions: &BTreeSet<TopicPartition>,
+) -> Result<(), StorageError> {
+    let mut text = format!("{VERSION}\n{}\n", partitions.len());
+    for TopicPartition { topic, partition } in partitions {
+        let _ = writeln!(text, "{topic} {partition}");
+    }
+    durable::replace(path, text.as_bytes())
+}
+
 /// Reads a leader-epoch checkpoint; `None` when the file is missing or damaged.
 pub(crate) fn read_epochs(path: &Path) -> Result<Option<Vec<EpochStart>>, StorageError> {
     Ok(read_text(path)?.and_then(|text| parse(&text, parse_epoch)))
@@ -79,14 +99,17 @@ fn parse<T>(text: &str, entry: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
 }
 
 fn parse_offset(line: &str) -> Option<(TopicPartition, i64)> {
+    let (partition, offset) = line.trim_ascii_end().rsplit_once(' ')?;
+    let offset = offset.parse().ok().filter(|offset| *offset >= 0)?;
+    Some((parse_partition(partition)?, offset))
+}
+
+fn parse_partition(line: &str) -> Option<TopicPartition> {
     let mut words = line.split_ascii_whitespace();
     let topic = TopicName::new(words.next()?).ok()?;
     let partition = PartitionIndex(words.next()?.parse().ok()?);
-    let offset = words.next()?.parse().ok().filter(|offset| *offset >= 0)?;
-    words
-        .next()
-        .is_none()
-        .then_some((TopicPartition { topic, partition }, offset))
+    let partition = TopicPartition { topic, partition };
+    words.next().is_none().then_some(partition)
 }
 
 fn parse_epoch(line: &str) -> Option<EpochStart> {
@@ -115,6 +138,20 @@ mod tests {
         let text = std::fs::read_to_string(&path).expect("read");
         assert_eq!(text, "0\n2\na 0 7\nb-c 12 0\n");
         assert_eq!(read_offsets(&path).expect("read"), offsets);
+    }
+
+    #[test]
+    fn names_read_back() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("c");
+        assert!(read_partitions(&path).expect("missing").is_empty());
+        let names = BTreeSet::from([partition("a-0"), partition("b-c-12")]);
+        write_partitions(&path, &names).expect("write");
+        let text = std::fs::read_to_string(&path).expect("read");
+        assert_eq!(text, "0\n2\na 0\nb-c 12\n");
+        assert_eq!(read_partitions(&path).expect("read"), names);
+        std::fs::write(&path, "0\n1\na 0 7\n").expect("write");
+        assert!(read_partitions(&path).expect("damaged").is_empty());
     }
 
     #[test]

@@ -149,8 +149,8 @@ impl LogDir {
         properties::read_identity(&self.path)
     }
 
-    /// Checks `meta.properties` against this broker, or writes it where there is none.
-    pub(crate) fn set_identity(
+    /// Checks `meta.properties`, if it is there, against this broker.
+    pub(crate) fn check_identity(
         &self,
         broker_id: BrokerId,
         cluster_id: &str,
@@ -176,13 +176,43 @@ impl LogDir {
             let error = differs("cluster.id", found.to_owned(), cluster_id.to_owned());
             return Err(error);
         }
-        let complete = known.broker_id.is_some() && known.cluster_id.is_some();
-        if !complete
-            && let Err(error) = properties::write_identity(&self.path, broker_id, cluster_id)
-        {
+        Ok(())
+    }
+
+    /// Writes `meta.properties` unless it is there, whole.
+    pub(crate) fn set_identity(&self, broker_id: BrokerId, cluster_id: &str) {
+        let written = self.identity().and_then(|known| {
+            let known = known.unwrap_or_default();
+            match known.broker_id.is_some() && known.cluster_id.is_some() {
+                true => Ok(()),
+                false => properties::write_identity(&self.path, broker_id, cluster_id),
+            }
+        });
+        if let Err(error) = written {
             self.take_offline(error);
         }
-        Ok(())
+    }
+
+    /// Replicas that were lost with a disk, as noted here.
+    pub(crate) fn lost_replicas(&self) -> BTreeSet<TopicPartition> {
+        let path = self.path.join(names::LOST_REPLICAS);
+        checkpoint::read_partitions(&path).unwrap_or_else(|error| {
+            self.take_offline(error);
+            BTreeSet::new()
+        })
+    }
+
+    /// Notes them; the note goes with the last one.
+    pub(crate) fn note_lost(&self, lost: &BTreeSet<TopicPartition>) -> Result<(), StorageError> {
+        let path = self.path.join(names::LOST_REPLICAS);
+        if !lost.is_empty() {
+            checkpoint::write_partitions(&path, lost)
+        } else if path.exists() {
+            durable::remove(&path)?;
+            durable::sync_dir(&self.path)
+        } else {
+            Ok(())
+        }
     }
 
     /// Reads the checkpoints and the clean-shutdown marker, which goes at once: a crash from here on is

@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use nyala_coordinator::ids::{BrokerId, TopicId, TopicName, TopicPartition};
+use nyala_coordinator::ids::{TopicId, TopicName, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 
 use super::log::{Log, LogRuntime, SharedLog};
 use super::log_config::LogConfig;
 use super::log_dir::{Checkpoints, Contents, DirState, LogDir};
 use super::open::{Hints, OpenLog};
-use super::properties::{self, Identity};
+use super::properties;
 use super::workers::Workers;
-use super::{IdentityError, LogDirsError, StorageError, durable, names};
+use super::{LogDirsError, StorageError, durable, names};
 
 /// Settings of all log dirs.
 #[derive(Clone, Debug)]
@@ -61,8 +61,8 @@ pub struct LogDirs {
     changing: [Mutex<()>; STRIPES],
     /// The folder of each log that is being made: as many as are made at a time.
     making: Mutex<Vec<Arc<LogDir>>>,
-    /// A folder had no identity when one was set.
-    has_new_dir: AtomicBool,
+    /// A folder had no identity.
+    pub(crate) has_new_dir: AtomicBool,
 }
 
 /// A log and the folder that it lies in.
@@ -269,34 +269,6 @@ impl LogDirs {
             workers: Some(Arc::clone(&self.workers)),
             space: Arc::clone(dir.space()),
         }
-    }
-
-    /// What the folders' `meta.properties` say, before the broker has an id.
-    #[must_use]
-    pub fn identity(&self) -> Identity {
-        let known = self.dirs.iter().filter_map(|dir| dir.identity().ok()?);
-        known.fold(Identity::default(), |found, next| Identity {
-            broker_id: found.broker_id.or(next.broker_id),
-            cluster_id: found.cluster_id.or(next.cluster_id),
-        })
-    }
-
-    /// Writes (or checks) `meta.properties` in every folder.
-    pub fn set_identity(&self, broker_id: BrokerId, cluster_id: &str) -> Result<(), IdentityError> {
-        for dir in self.dirs.iter().filter(|dir| dir.offline().is_none()) {
-            if dir.identity().is_ok_and(|known| known.is_none()) {
-                self.has_new_dir.store(true, Ordering::Relaxed);
-            }
-            dir.set_identity(broker_id, cluster_id)?;
-        }
-        Ok(())
-    }
-
-    /// Whether a folder had no identity yet when [`set_identity`](Self::set_identity) gave it one: it
-    /// has never been this broker's, or its disk was replaced.
-    #[must_use]
-    pub fn has_new_dir(&self) -> bool {
-        self.has_new_dir.load(Ordering::Relaxed)
     }
 
     /// The log of a partition, if this broker has it.

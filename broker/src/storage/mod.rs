@@ -44,6 +44,7 @@ mod fences;
 mod flush;
 mod guard;
 mod health;
+mod identity;
 mod index_file;
 mod log;
 mod log_config;

@@ -18,6 +18,8 @@ pub(crate) const DELETE_DIR_SUFFIX: &str = "-delete";
 pub(crate) const STRAY_DIR_SUFFIX: &str = "-stray";
 
 pub(crate) const LEADER_EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";
+/// Ours: replicas that were lost with a disk.
+pub(crate) const LOST_REPLICAS: &str = "lost-replicas";
 pub(crate) const FENCES: &str = "fences";
 pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
 pub(crate) const META_PROPERTIES: &str = "meta.properties";

@@ -66,7 +66,7 @@ fn may(missing: &mut Missing, facts: Vec<PartitionFacts>) -> bool {
 }
 
 fn find(before: &ClusterSnapshot, folders: Folders) -> Missing {
-    Missing::decide(ME, before, &BTreeSet::new(), folders)
+    Missing::decide(ME, before, &BTreeSet::new(), folders, &BTreeSet::new())
 }
 
 #[test]
@@ -107,10 +107,27 @@ fn what_was_not_trusted_or_has_no_copy_or_is_here_is_not_lost() {
         "made, but not opened yet"
     );
     let here = BTreeSet::from([tp()]);
-    assert!(may(
-        &mut Missing::decide(ME, &both, &here, replaced),
-        lead()
-    ));
+    let nothing = BTreeSet::new();
+    let mut missing = Missing::decide(ME, &both, &here, replaced, &nothing);
+    assert!(may(&mut missing, lead()));
+}
+
+#[test]
+fn what_an_earlier_start_noted_stays_lost_until_it_was_out_of_sync() {
+    let noted = BTreeSet::from([tp()]);
+    // An empty log was made meanwhile, and the folder is no new one.
+    let again = |isr: &[BrokerId]| {
+        let before = cluster(&[ME, OTHER], isr);
+        Missing::decide(ME, &before, &noted, WELL, &noted)
+    };
+    let mut missing = again(&[ME]);
+    assert_eq!(missing.lost(), &noted);
+    assert!(!may(&mut missing, facts(ME, &[ME])));
+    assert_eq!(missing.changed(), None);
+    assert!(may(&mut missing, facts(OTHER, &[OTHER])), "it is out");
+    assert_eq!(missing.changed(), Some(BTreeSet::new()), "to be noted");
+    assert_eq!(missing.changed(), None);
+    assert!(may(&mut again(&[OTHER]), facts(ME, &[ME, OTHER])));
 }
 
 #[test]

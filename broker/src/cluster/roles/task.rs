@@ -287,6 +287,7 @@ impl Task {
         self.memory.stopped.insert(id.clone(), stopped);
         if facts.delete {
             self.missing.forget(id);
+            self.note_lost().await;
             self.parts.delete(id).await
         } else {
             self.parts.idle(id);
@@ -348,6 +349,7 @@ impl Task {
         let at = |f: &PartitionFacts| (f.partition.clone(), (f.leader_epoch, f.partition_epoch));
         let ages: BTreeMap<TopicPartition, _> = facts.iter().map(at).collect();
         let (allowed, mut failed) = self.missing.sift(self.parts.this, facts);
+        self.note_lost().await;
         let (allowed, passed) = self.set_back.sift(&self.parts, allowed);
         failed.extend(passed);
         let refused = self.parts.apply_all(allowed).await;
@@ -366,6 +368,17 @@ impl Task {
             }
         }
         failed
+    }
+
+    /// Notes on the disk what is lost, if that has changed.
+    async fn note_lost(&mut self) {
+        if let Some(lost) = self.missing.changed() {
+            let logs = Arc::clone(&self.parts.logs);
+            let noted = tokio::task::spawn_blocking(move || logs.note_lost(&lost));
+            if let Err(e) = noted.await {
+                error!("what was lost with a disk is not noted: {e}");
+            }
+        }
     }
 
     /// Notes which topics are marked, with the ids that they had when they were.

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use nyala_coordinator::clock;
+use nyala_coordinator::ids::BrokerId;
 
 use super::super::testing::{as_leader, batch};
 use super::super::{AppendError, RoundReport};

@@ -1,0 +1,57 @@
+//! A disk that is replaced, and a broker that is stopped at any moment of its start.
+
+use std::path::Path;
+
+use super::*;
+use crate::storage::LogDirsConfig;
+use crate::storage::names::parse_partition_dir;
+
+/// Does something with the folders as a broker that starts, and is killed then.
+fn start<T>(folders: &[&Path], does: impl FnOnce(&LogDirs) -> T) -> T {
+    let config = LogDirsConfig {
+        dirs: folders.iter().map(|&path| path.to_owned()).collect(),
+        recovery_threads_per_dir: 1,
+        min_free_bytes: 0,
+    };
+    let (dirs, _) = LogDirs::open(config, &|_| Arc::default(), 0).expect("opened");
+    let done = does(&dirs);
+    dirs.workers.stop();
+    done
+}
+
+#[test]
+fn a_folder_is_new_until_what_was_lost_is_noted() {
+    let root = tempfile::tempdir().expect("tempdir");
+    let (a, b) = (root.path().join("a"), root.path().join("b"));
+    let id = BrokerId(4);
+    let check = |dirs: &LogDirs| dirs.check_identity(id, "abc").expect("ours, or nobody's");
+    let own = |dirs: &LogDirs| dirs.set_identity(id, "abc").expect("written");
+    let lost: BTreeSet<_> = parse_partition_dir("t-0").into_iter().collect();
+    start(&[&a], own);
+    for _ in 0..2 {
+        start(&[&a, &b], |dirs| {
+            check(dirs);
+            assert!(dirs.has_new_dir(), "at each start");
+            assert!(dirs.lost_replicas().is_empty());
+        });
+    }
+    start(&[&a, &b], |dirs| dirs.note_lost(&lost));
+    start(&[&a, &b], |dirs| {
+        assert_eq!(dirs.lost_replicas(), lost);
+        own(dirs);
+    });
+    // Either folder knows it.
+    for folders in [&[&*a, &*b][..], &[&a], &[&b]] {
+        start(folders, |dirs| {
+            check(dirs);
+            assert!(!dirs.has_new_dir());
+            assert_eq!(dirs.lost_replicas(), lost);
+        });
+    }
+    start(&[&a, &b], |dirs| {
+        dirs.note_lost(&BTreeSet::new());
+        dirs.note_lost(&BTreeSet::new());
+        assert!(dirs.lost_replicas().is_empty());
+    });
+    assert!(!a.join("lost-replicas").exists());
+}
