@@ -301,6 +301,37 @@ fn elect_the_unclean(cluster: &Cluster) {
     );
 }
 
+/// As with Kafka: what waits for a broker that is down is gone for everybody else.
+#[test]
+fn a_topic_is_deleted_while_one_of_its_brokers_is_down() {
+    let mut cluster = Cluster::start(&[]);
+    cluster.create("last", "0:1", &[]);
+    cluster.create("kept", "0:1", &[]);
+    cluster.produce("last", 10);
+    cluster.0.node(1).stop();
+    cluster.tool("TopicCommand", &["--delete", "--topic", "last"]);
+    let listed = cluster.tool("TopicCommand", &["--list"]);
+    assert_eq!(listed.trim(), "kept");
+    let again = ["--create", "--topic", "last", "--replica-assignment", "0:2"];
+    let out = cluster.say("TopicCommand", &again);
+    assert!(
+        out.contains("Topic 'last' is marked for deletion."),
+        "{out}"
+    );
+    // One that led it starts at once, and leads nothing of it.
+    cluster.0.node(0).stop();
+    cluster.0.node(0).start();
+    assert_eq!(cluster.tool("TopicCommand", &["--list"]).trim(), "kept");
+    cluster.0.node(1).start();
+    let mut znodes = cluster.0.znodes();
+    wait::until("its znode to go", || match znodes.state("last", 0) {
+        None => Ok(()),
+        state => Err(state),
+    });
+    cluster.create("last", "0:1", &[]);
+    assert_eq!(cluster.count("last", 1), 0);
+}
+
 /// It was the only one in sync: if it led with nothing, the other copy would be cut down to that.
 #[test]
 fn a_replaced_disk_is_not_trusted_however_often_its_broker_starts() {

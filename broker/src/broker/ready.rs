@@ -17,11 +17,16 @@ pub(super) async fn is_ready(cluster: &Arc<Cluster>) {
     let mut snapshots = cluster.subscribe();
     let mut leading = cluster.leading();
     let this = cluster.this_broker();
-    let is_ready = |snapshot: &ClusterSnapshot, leading: &Leading| {
-        snapshot.controller.is_some() && is_led(this, snapshot, leading)
+    let is_ready = |leading: &Leading| {
+        let snapshot = cluster.snapshot();
+        snapshot.controller.is_some() && is_led(this, &snapshot, leading)
     };
     let ready = async {
-        while !is_ready(&snapshots.borrow_and_update(), &leading.borrow_and_update()) {
+        loop {
+            snapshots.mark_unchanged();
+            if is_ready(&leading.borrow_and_update()) {
+                return;
+            }
             let alive = tokio::select! {
                 changed = snapshots.changed() => changed.is_ok(),
                 changed = leading.changed() => changed.is_ok(),

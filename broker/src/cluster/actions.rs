@@ -12,6 +12,7 @@ use nyala_coordinator::cluster::{ClusterSnapshot, PartitionInfo, PartitionState,
 use nyala_coordinator::ids::{BrokerId, LeaderEpoch, TopicId, TopicName, TopicPartition};
 
 use super::facts::PartitionFacts;
+use super::marked::Marked;
 use crate::replication::ReplicaState;
 
 /// Age of what is known of a partition: leader epoch, then partition epoch.
@@ -66,7 +67,7 @@ pub(super) struct Stopped {
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     /// Topics that are to be deleted, as they were when the mark was seen: nobody leads them.
-    pub(super) marked: BTreeMap<TopicName, Option<TopicId>>,
+    pub(super) marked: Marked,
     /// Replicas that the controller has stopped.
     pub(super) stopped: BTreeMap<TopicPartition, Stopped>,
     /// Topics that an order brought and no snapshot has shown yet: it will.

@@ -11,7 +11,7 @@
 //! Around that: `checks.rs` and `topics.rs` (what a request about topics must be, and doing it), `alter.rs` and `configs.rs`
 //! (overrides), `asks.rs` (what waits for the controller), `facts.rs` (what a controller tells us), `epochs.rs` (whose
 //! orders count), `found.rs` and `membership.rs` (the cluster's id, our registration), `missing.rs` and `withdraw.rs` (a disk
-//! or a process that was replaced), `metadata.rs` (what clients see).
+//! or a process that was replaced), `metadata.rs` and `marked.rs` (what clients see).
 
 mod actions;
 mod alter;
@@ -29,6 +29,7 @@ mod facts;
 mod found;
 mod isr_request;
 mod leaders;
+mod marked;
 mod membership;
 mod metadata;
 mod missing;
@@ -121,7 +122,7 @@ pub struct Cluster {
     peers: Arc<Peers>,
     fetchers: Arc<Fetchers>,
     roles: roles::Roles,
-    leading: watch::Receiver<Arc<Leading>>,
+    visible: marked::Visible,
     tasks: parking_lot::Mutex<Vec<AbortOnDropHandle<()>>>,
 }
 
@@ -172,7 +173,7 @@ impl Cluster {
             fetchers: Arc::clone(&fetchers),
             epochs,
         };
-        let (task, roles, leading) = roles::Task::new(about, before);
+        let (task, roles) = roles::Task::new(about, before);
         let seat = controller::Seat::default();
         let controller = controller::Controller {
             this,
@@ -207,8 +208,8 @@ impl Cluster {
             controller: seat,
             peers,
             fetchers,
+            visible: marked::Visible::new(roles.marked()),
             roles,
-            leading,
             tasks: parking_lot::Mutex::new(tasks),
         });
         cluster.settle().await;
@@ -228,6 +229,7 @@ impl Cluster {
                         partition: *index,
                     };
                     p.replicas != [this]
+                        || self.visible.is_marked(topic, info.id)
                         || !p.state.as_ref().is_some_and(mine)
                         || leading.contains_key(&partition)
                 })
@@ -249,13 +251,13 @@ impl Cluster {
         &self.cluster_id
     }
 
-    /// The cluster now. Its topics include those on their way out.
+    /// The cluster now, as clients see it: without topics on their way out.
     #[must_use]
     pub fn snapshot(&self) -> Arc<ClusterSnapshot> {
-        self.view.snapshot()
+        self.visible.of(self.view.snapshot())
     }
 
-    /// The cluster now and all later ones.
+    /// The cluster now and all later ones, with topics on their way out.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<ClusterSnapshot>> {
         self.view.subscribe()
@@ -276,7 +278,7 @@ impl Cluster {
     /// What this broker leads, now and later: already in the table when it is published.
     #[must_use]
     pub fn leading(&self) -> watch::Receiver<Arc<Leading>> {
-        self.leading.clone()
+        self.roles.leading()
     }
 
     /// Connections to the other brokers.
@@ -395,8 +397,10 @@ impl Cluster {
     ) -> bool {
         let mut snapshots = self.subscribe();
         let mut leading = self.leading();
+        let mut marked = self.visible.marked();
         let wait = async {
             loop {
+                marked.mark_unchanged();
                 let is_done = done(&snapshots.borrow_and_update(), &leading.borrow_and_update());
                 if is_done {
                     return true;
@@ -404,6 +408,7 @@ impl Cluster {
                 tokio::select! {
                     changed = snapshots.changed() => if changed.is_err() { return false },
                     changed = leading.changed() => if changed.is_err() { return false },
+                    changed = marked.changed() => if changed.is_err() { return false },
                 }
             }
         };

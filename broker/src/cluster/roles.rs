@@ -15,10 +15,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nyala_coordinator::ids::TopicPartition;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use super::Leading;
 use super::epochs::Epochs;
 use super::facts::{ControlError, ControlHead, FactError, PartitionFacts, StopError, StopFacts};
+use super::marked::Marked;
 pub(super) use replicas::Parts;
 pub(super) use task::Task;
 
@@ -33,7 +35,11 @@ const ORDERS_MAX: usize = 16;
 pub(super) struct Roles {
     epochs: Arc<Epochs>,
     orders: mpsc::Sender<Order>,
+    told: Told,
 }
+
+/// What the task tells: what is led, and which topics are marked for deletion.
+type Told = (watch::Receiver<Arc<Leading>>, watch::Receiver<Arc<Marked>>);
 
 /// Something to do, and where the answer goes.
 #[derive(Debug)]
@@ -55,9 +61,24 @@ enum Order {
 
 impl Roles {
     /// The way to a task, and the task's end of it.
-    fn new(epochs: Arc<Epochs>) -> (Self, mpsc::Receiver<Order>) {
+    fn new(epochs: Arc<Epochs>, told: Told) -> (Self, mpsc::Receiver<Order>) {
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
-        (Self { epochs, orders }, inbox)
+        let roles = Self {
+            epochs,
+            orders,
+            told,
+        };
+        (roles, inbox)
+    }
+
+    /// What is led, now and later.
+    pub(super) fn leading(&self) -> watch::Receiver<Arc<Leading>> {
+        self.told.0.clone()
+    }
+
+    /// What is marked for deletion, now and later.
+    pub(super) fn marked(&self) -> watch::Receiver<Arc<Marked>> {
+        self.told.1.clone()
     }
 
     /// Checks an order without carrying anything out.

@@ -139,16 +139,16 @@ impl Cluster {
             answers
                 .iter()
                 .flatten()
-                .all(|(name, id)| is_gone(name, *id, snapshot, leading))
+                .all(|(name, id)| self.is_gone(name, *id, snapshot, leading))
         };
         let all_gone = self.wait_until(timeout, gone).await;
-        let snapshot = self.snapshot();
+        let snapshot = self.view.snapshot();
         let leading = self.leading();
         answers
             .into_iter()
             .map(|answer| match answer {
                 Ok((name, id)) => {
-                    if all_gone || is_gone(&name, id, &snapshot, &leading.borrow()) {
+                    if all_gone || self.is_gone(&name, id, &snapshot, &leading.borrow()) {
                         Ok(name)
                     } else {
                         Err(TopicError::TimedOut(timeout))
@@ -178,6 +178,25 @@ impl Cluster {
         // Marked already: wait with the others for it to go.
         self.registry.mark_for_deletion(&name).await?;
         Ok((name, stored.assignment.id))
+    }
+
+    /// Gone for clients: not led here, and not in the cluster; or there under a new id; or for as long as a broker is
+    /// down only, and shown to nobody. With all brokers there it is waited for, so that it can be made anew at once.
+    fn is_gone(
+        &self,
+        name: &TopicName,
+        id: Option<TopicId>,
+        snapshot: &ClusterSnapshot,
+        leading: &Leading,
+    ) -> bool {
+        let led = || leading.keys().any(|tp| tp.topic == *name);
+        match snapshot.topics.get(name) {
+            Some(now) if now.id == id => {
+                self.visible.is_marked(name, id) && waits_for_a_broker(now, snapshot) && !led()
+            }
+            Some(_) => true,
+            None => !led(),
+        }
     }
 
     /// Adds partitions; one answer each, in order.
@@ -225,7 +244,7 @@ impl Cluster {
         let Some(mut stored) = self.registry.topic(&name).await? else {
             return Err(unknown());
         };
-        let more = check_more(wanted, &stored.assignment, &self.snapshot())?;
+        let more = check_more(wanted, &stored.assignment, &self.view.snapshot())?;
         if validate_only {
             return Ok(());
         }
@@ -237,15 +256,8 @@ impl Cluster {
     }
 }
 
-/// Gone for clients: neither in the cluster nor led here, or there under a new id.
-fn is_gone(
-    name: &TopicName,
-    id: Option<TopicId>,
-    snapshot: &ClusterSnapshot,
-    leading: &Leading,
-) -> bool {
-    match snapshot.topics.get(name) {
-        Some(now) => now.id != id,
-        None => !leading.keys().any(|tp| tp.topic == *name),
-    }
+/// Whether a replica's broker is down: the topic goes when it is back, however long that takes.
+fn waits_for_a_broker(info: &TopicInfo, snapshot: &ClusterSnapshot) -> bool {
+    let mut partitions = info.partitions.values();
+    partitions.any(|p| !p.replicas.iter().all(|b| snapshot.brokers.contains_key(b)))
 }

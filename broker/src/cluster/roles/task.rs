@@ -17,6 +17,7 @@ use super::super::actions::{Action, Memory, Stopped, diff};
 use super::super::facts::{
     ControlError, ControlHead, FactError, PartitionFacts, StopEpoch, StopError, StopFacts,
 };
+use super::super::marked::Marked;
 use super::super::missing::Missing;
 use super::super::withdraw::Before;
 use super::replicas::Parts;
@@ -42,6 +43,7 @@ pub(in crate::cluster) struct Task {
     /// Topics whose overrides were read since they were made.
     known: BTreeMap<TopicName, Option<TopicId>>,
     leading: watch::Sender<Arc<Leading>>,
+    marked: watch::Sender<Arc<Marked>>,
     /// Replicas with a failed log that the controller was told of.
     told_failed: BTreeSet<TopicPartition>,
     /// What the disk did not let be opened.
@@ -60,13 +62,12 @@ struct Inputs {
 }
 
 impl Task {
-    /// A task, the way to it, and what is led by it.
-    pub(in crate::cluster) fn new(
-        parts: Parts,
-        before: Before,
-    ) -> (Self, Roles, watch::Receiver<Arc<Leading>>) {
-        let (leading, led) = watch::channel(Arc::default());
-        let (roles, orders) = Roles::new(Arc::clone(&parts.epochs));
+    /// A task, and the way to it.
+    pub(in crate::cluster) fn new(parts: Parts, before: Before) -> (Self, Roles) {
+        let leading = watch::Sender::new(Arc::default());
+        let marked = watch::Sender::new(Arc::default());
+        let told = (leading.subscribe(), marked.subscribe());
+        let (roles, orders) = Roles::new(Arc::clone(&parts.epochs), told);
         let task = Self {
             missing: before.missing,
             set_back: SetBack::default(),
@@ -78,11 +79,12 @@ impl Task {
             orders,
             known: BTreeMap::new(),
             leading,
+            marked,
             told_failed: BTreeSet::new(),
             again: BTreeSet::new(),
             trying: BTreeSet::new(),
         };
-        (task, roles, led)
+        (task, roles)
     }
 
     /// Works until dropped.
@@ -303,6 +305,8 @@ impl Task {
     ) -> Result<(), RegistryError> {
         if marks.is_none() {
             *marks = Some(self.read_marks().await?);
+            let marked = self.memory.marked.clone();
+            self.marked.send_if_modified(|old| replace(old, marked));
         }
         self.read_new_configs(snapshot).await?;
         self.forget_what_is_over(snapshot);
