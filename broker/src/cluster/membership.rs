@@ -70,6 +70,7 @@ impl Membership {
     pub(super) async fn run(&self, mut snapshots: watch::Receiver<Arc<ClusterSnapshot>>) {
         let mut states = self.registry.session().states();
         self.await_seen(&mut snapshots).await;
+        let mut told = String::new();
         loop {
             let state = *states.borrow_and_update();
             let ended = state.generation() != self.epochs.generation();
@@ -80,12 +81,20 @@ impl Membership {
             if !there && state.is_connected() {
                 match self.register().await {
                     // The snapshot follows; an operator's deletion would show in it later.
-                    Ok(()) => self.await_seen(&mut snapshots).await,
+                    Ok(()) => {
+                        told.clear();
+                        self.await_seen(&mut snapshots).await;
+                    }
                     Err(e) => {
-                        warn!(
-                            "broker {} is not registered, trying again: {e}",
-                            self.broker
-                        );
+                        // The same again and again is told once.
+                        let why = e.to_string();
+                        if why != told {
+                            warn!(
+                                "broker {} is not registered, trying again: {why}",
+                                self.broker
+                            );
+                            told = why;
+                        }
                         tokio::time::sleep(RETRY_EVERY).await;
                     }
                 }
