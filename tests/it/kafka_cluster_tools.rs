@@ -9,6 +9,9 @@ use harness::brokers::{Brokers, Coordination, Maker, Options, SESSION};
 use harness::kafka::{tool, tool_reading};
 use harness::rdkafka::read_all;
 use harness::wait;
+use harness::wire::Caller;
+use nyala_client::wire::ErrorCode;
+use nyala_client::wire::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use nyala_coordinator::clock;
 
 const REASSIGN: &str = "reassign.ReassignPartitionsCommand";
@@ -304,7 +307,10 @@ fn elect_the_unclean(cluster: &Cluster) {
 /// As with Kafka: what waits for a broker that is down is gone for everybody else.
 #[test]
 fn a_topic_is_deleted_while_one_of_its_brokers_is_down() {
-    let mut cluster = Cluster::start(&[]);
+    let mut cluster = Cluster::start(&[
+        "default.replication.factor=1",
+        "auto.create.topics.enable=true",
+    ]);
     cluster.create("last", "0:1", &[]);
     cluster.create("kept", "0:1", &[]);
     cluster.produce("last", 10);
@@ -318,6 +324,19 @@ fn a_topic_is_deleted_while_one_of_its_brokers_is_down() {
         out.contains("Topic 'last' is marked for deletion."),
         "{out}"
     );
+    // Who would have it made by asking is to ask again.
+    let asked = MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic {
+            name: Some("last".into()),
+            ..MetadataRequestTopic::default()
+        }]),
+        allow_auto_topic_creation: true,
+        ..MetadataRequest::default()
+    };
+    let address = cluster.0.node(0).address.clone();
+    let answer = Caller::connect(&address, "asks").call(9, &asked);
+    let error = ErrorCode::from(answer.topics[0].error_code);
+    assert_eq!(error, ErrorCode::LeaderNotAvailable);
     // One that led it starts at once, and leads nothing of it.
     cluster.0.node(0).stop();
     cluster.0.node(0).start();
