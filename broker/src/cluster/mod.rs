@@ -152,7 +152,7 @@ impl Cluster {
         let view = ClusterView::start(parts.session).await?;
         let this = parts.this_broker;
         let before = withdraw::Before::look(this, &view, &parts.logs);
-        // From here on no folder counts as new: what is lost is noted.
+        // From here on a folder is not new any more: what was lost with it is noted.
         parts.logs.set_identity(this, &parts.cluster_id)?;
         before.withdraw(this, &registry, &view).await;
         let epochs = Arc::new(epochs::Epochs::default());

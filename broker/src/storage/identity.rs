@@ -41,9 +41,13 @@ impl LogDirs {
         Ok(())
     }
 
-    /// Writes `meta.properties` in every folder that has none, and checks the others.
+    /// Writes `meta.properties` in every folder that has none, and checks the others. While a folder is offline nobody knows
+    /// what was on a new one: it stays new for the next start.
     pub fn set_identity(&self, broker_id: BrokerId, cluster_id: &str) -> Result<(), IdentityError> {
         self.check_identity(broker_id, cluster_id)?;
+        if self.has_new_dir() && self.usable_dirs().count() < self.dirs.len() {
+            return Ok(());
+        }
         for dir in self.usable_dirs() {
             dir.set_identity(broker_id, cluster_id);
         }
@@ -57,11 +61,23 @@ impl LogDirs {
         self.has_new_dir.load(Ordering::Relaxed)
     }
 
-    /// What was noted as lost, by this start or one before.
+    /// What was noted as lost, by this start or one before. A note is in all folders before a log is made anew: one
+    /// whose folder does not have it was never lost (a disk that was away for a while), or is trusted again.
     #[must_use]
     pub fn lost_replicas(&self) -> BTreeSet<TopicPartition> {
-        let noted = self.usable_dirs().map(|dir| dir.lost_replicas());
-        noted.flatten().collect()
+        let noted = self.usable_dirs().map(|dir| (dir, dir.lost_replicas()));
+        let noted: Vec<_> = noted.collect();
+        let logs = self.logs.read();
+        let is_lost = |id: &TopicPartition| {
+            logs.get(id).is_none_or(|placed| {
+                let has = |(dir, lost): &(&Arc<LogDir>, BTreeSet<_>)| {
+                    Arc::ptr_eq(dir, &placed.dir) && lost.contains(id)
+                };
+                noted.iter().any(has)
+            })
+        };
+        let all = noted.iter().flat_map(|(_, lost)| lost);
+        all.filter(|id| is_lost(id)).cloned().collect()
     }
 
     /// Notes what is lost (blocks shortly); a folder that does not take it goes offline.

@@ -55,3 +55,46 @@ fn a_folder_is_new_until_what_was_lost_is_noted() {
     });
     assert!(!a.join("lost-replicas").exists());
 }
+
+#[test]
+fn a_folder_stays_new_while_another_is_offline() {
+    let root = tempfile::tempdir().expect("tempdir");
+    let (a, b) = (root.path().join("a"), root.path().join("b"));
+    let id = BrokerId(4);
+    std::fs::write(&a, "no folder").expect("writable");
+    start(&[&a, &b], |dirs| {
+        dirs.set_identity(id, "abc").expect("nobody's");
+        assert!(dirs.has_new_dir());
+    });
+    std::fs::remove_file(&a).expect("removable");
+    for is_new in [true, false] {
+        start(&[&a, &b], |dirs| {
+            dirs.set_identity(id, "abc").expect("nobody's, or ours");
+            assert_eq!(dirs.has_new_dir(), is_new);
+        });
+    }
+}
+
+#[test]
+fn a_log_in_a_folder_without_the_note_was_not_lost() {
+    let root = tempfile::tempdir().expect("tempdir");
+    let (a, b) = (root.path().join("a"), root.path().join("b"));
+    let lost: BTreeSet<_> = parse_partition_dir("t-0").into_iter().collect();
+    let make = |dirs: &LogDirs| {
+        for id in &lost {
+            dirs.create(id, None, Arc::default(), 0).expect("made");
+        }
+    };
+    // Noted while the folder that has it was away.
+    start(&[&b], make);
+    start(&[&a], |dirs| dirs.note_lost(&lost));
+    start(&[&a], |dirs| assert_eq!(dirs.lost_replicas(), lost));
+    start(&[&a, &b], |dirs| assert!(dirs.lost_replicas().is_empty()));
+    // Made after the note.
+    let c = root.path().join("c");
+    start(&[&a, &c], |dirs| {
+        dirs.note_lost(&lost);
+        make(dirs);
+    });
+    start(&[&a, &c], |dirs| assert_eq!(dirs.lost_replicas(), lost));
+}
