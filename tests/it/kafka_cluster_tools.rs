@@ -263,14 +263,21 @@ fn preferred_leaders_are_elected() {
     assert!(out.contains("UnknownTopicOrPartitionException"), "{out}");
 }
 
-#[test]
-fn an_unclean_leader_is_elected_by_hand_only() {
+/// A topic `last` with ten records on brokers 0 and 1, of which the first is the only one in sync by now.
+fn one_left_in_sync() -> Cluster {
     let mut cluster = Cluster::start(&["min.insync.replicas=1"]);
     cluster.create("last", "0:1", &[]);
     cluster.produce("last", 10);
     cluster.0.node(1).stop();
     let mut znodes = cluster.0.znodes();
     znodes.wait_for_state("last", 0, "the leader alone", |s| s.isr == [0]);
+    cluster
+}
+
+#[test]
+fn an_unclean_leader_is_elected_by_hand_only() {
+    let mut cluster = one_left_in_sync();
+    let mut znodes = cluster.0.znodes();
     cluster.produce("last", 5);
     cluster.0.node(0).kill();
     znodes.wait_for_state("last", 0, "no leader", |s| s.leader == -1);
@@ -354,12 +361,8 @@ fn a_topic_is_deleted_while_one_of_its_brokers_is_down() {
 /// It was the only one in sync: if it led with nothing, the other copy would be cut down to that.
 #[test]
 fn a_replaced_disk_is_not_trusted_however_often_its_broker_starts() {
-    let mut cluster = Cluster::start(&["min.insync.replicas=1"]);
-    cluster.create("last", "0:1", &[]);
-    cluster.produce("last", 10);
-    cluster.0.node(1).stop();
+    let mut cluster = one_left_in_sync();
     let mut znodes = cluster.0.znodes();
-    znodes.wait_for_state("last", 0, "the leader alone", |s| s.isr == [0]);
     let node = cluster.0.node(0);
     node.kill();
     fs::remove_dir_all(&node.log_folder).expect("removable");

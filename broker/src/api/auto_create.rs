@@ -41,13 +41,11 @@ pub(super) async fn create(cx: &Context, missing: &[TopicName]) -> HashMap<Topic
         match timeout_at(deadline, cluster.auto_create(name.as_str())).await {
             // Somebody else was faster.
             Ok(Ok(_) | Err(TopicError::Exists(_))) => made.push(name),
-            // Soon, as in Kafka: it can be made when the old one has gone.
-            Ok(Err(TopicError::BeingDeleted(_))) => {
+            // It may come into being yet, or when the old one has gone; the client asks again.
+            Ok(Err(TopicError::BeingDeleted(_))) | Err(_) => {
                 refused.insert(name.clone(), ErrorCode::LeaderNotAvailable);
             }
             Ok(Err(error)) => drop(refused.insert(name.clone(), ErrorCode::from(&error))),
-            // It may come into being yet; the client asks again.
-            Err(_) => drop(refused.insert(name.clone(), ErrorCode::LeaderNotAvailable)),
         }
     }
     if !made.is_empty() {

@@ -1,5 +1,6 @@
 //! What the commands refuse, how long they try, and that what only reads makes nothing.
 
+use std::process::Command;
 use std::time::Duration;
 
 use harness::cluster::nyala_binary;
@@ -135,6 +136,22 @@ fn a_limit_bounds_connecting_too() {
         &[&["lock", "/l"], &connect[..], &["--", "true"]].concat(),
         125,
     );
+}
+
+#[test]
+fn a_session_shorter_than_asked_for_is_told() {
+    on_both(|place| {
+        // The longest is 10 s at the embedded server, 60 s at the real one.
+        for (seconds, told) in [("5", false), ("100", true)] {
+            let mut command = Command::new(nyala_binary());
+            command.args(["zk", "ls", "/", "--session-timeout", seconds]);
+            let ended = command.args(["--zookeeper", &place.address]).output();
+            let ended = ended.expect("it runs");
+            assert!(ended.status.success(), "{ended:?}");
+            let said = String::from_utf8_lossy(&ended.stderr);
+            assert_eq!(said.contains("nyala: ZooKeeper grants "), told, "{said}");
+        }
+    });
 }
 
 #[test]
