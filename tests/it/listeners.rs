@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use harness::brokers::{Brokers, Options};
-use harness::kafka::free_port;
+use harness::ports::free_port;
 use harness::rdkafka::config;
 use nyala_client::config::{ClusterConfig, ConnectionConfig};
 use nyala_client::connection::Connection;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use harness::cluster::{Dev, DevOptions, nyala, nyala_binary};
-use harness::kafka::free_port;
+use harness::ports::free_port;
 use harness::process::{Ended, Process};
 use harness::wait;
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use harness::cluster::{nyala, nyala_binary};
 use harness::folder::in_memory;
-use harness::kafka::free_port;
+use harness::ports::free_port;
 use harness::process::Process;
 use harness::proxy::Proxy;
 use harness::wait;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use harness::cluster::nyala_binary;
 use harness::folder::in_memory;
-use harness::kafka::free_port;
+use harness::ports::free_port;
 use harness::process::{Ended, Process, run_reading};
 use harness::wait;
 use harness::zookeeper::{EmbeddedZooKeeper, RealZooKeeper};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harness::folder::in_memory;
-use harness::kafka::free_port;
+use harness::ports::free_port;
 use harness::proxy::Proxy;
 use harness::wait::until_async;
 use harness::zookeeper::RealZooKeeper;

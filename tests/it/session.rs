@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use harness::folder::in_memory;
-use harness::kafka::free_port;
 use harness::network::Network;
+use harness::ports::free_port;
 use harness::proxy::Proxy;
 use harness::wait::until_async;
 use harness::zookeeper::{EmbeddedZooKeeper, Ensemble, RealZooKeeper};

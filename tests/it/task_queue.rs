@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use harness::cluster::{Dev, nyala, nyala_binary};
 use harness::folder::in_memory;
-use harness::kafka::{KafkaBroker, free_port};
+use harness::kafka::KafkaBroker;
+use harness::ports::free_port;
 use harness::process::{Ended, Process, run_reading};
 use harness::wait;
 use harness::zookeeper::{EmbeddedZooKeeper, RealZooKeeper};

@@ -11,9 +11,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::kafka::free_port;
+use crate::ports::free_ports;
 use crate::process::{Ended, Process, run};
-use crate::wait;
 
 /// Path of the `nyala` binary, built on first use.
 #[must_use]
@@ -96,19 +95,6 @@ impl Ready {
     }
 }
 
-/// The first of `count` consecutive ports that were free a moment ago.
-fn free_ports(count: usize) -> u16 {
-    wait::until("consecutive free ports", || {
-        let first = free_port();
-        let count = u16::try_from(count).expect("few");
-        let rest = first..first.checked_add(count).ok_or(first)?;
-        let bound: Result<Vec<_>, _> = rest
-            .map(|port| std::net::TcpListener::bind(("127.0.0.1", port)))
-            .collect();
-        bound.map(|_| first).map_err(|_| first)
-    })
-}
-
 fn port(address: &str) -> &str {
     address.rsplit(':').next().unwrap_or("0")
 }
@@ -142,7 +128,7 @@ impl Dev {
         // Several brokers have consecutive ports: a restart needs the same ones again.
         let port = match options.brokers {
             0 | 1 => 0,
-            several => free_ports(several),
+            several => free_ports(u16::try_from(several).expect("few")),
         };
         let (process, ready) = Self::spawn(&options, folder.path(), &port.to_string(), "0");
         Self {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::cluster::name_of;
+use crate::ports::free_port;
 use crate::process::{Ended, Process, run, run_reading};
 use crate::wait;
 
@@ -89,13 +90,6 @@ pub fn start_tool(folder: &Path, class: &str, args: &[&str]) -> Process {
     let mut command = java("256m", &tool_class(class), args);
     command.current_dir(folder);
     Process::start(&name_of("tool", &[class]), folder, &mut command)
-}
-
-/// A port that was free a moment ago, for programs that cannot choose one themselves.
-#[must_use]
-pub fn free_port() -> u16 {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
-    socket.local_addr().expect("bound").port()
 }
 
 pub(crate) fn wait_for_port(process: &mut Process, address: &str) {

@@ -1,6 +1,6 @@
 //! What integration tests share: brokers as processes, ZooKeeper, real Kafka, foreign clients.
 //!
-//! Every test has its own folder and its own ports (the system chooses them), waits on conditions
+//! Every test has its own folder and its own ports, waits on conditions
 //! with a deadline and never sleeps for luck. What a test starts ends with the value that holds it.
 
 pub mod brokers;
@@ -15,6 +15,7 @@ pub mod load;
 pub mod member;
 pub mod native_load;
 pub mod network;
+pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod raw;

@@ -9,8 +9,9 @@ use std::time::Duration;
 use nyala_coordinator::embedded::{OpenError, Server, ServerConfig, StartError};
 use rustix::process::Signal;
 
-use crate::kafka::{free_port, java_by, wait_for_port};
+use crate::kafka::{java_by, wait_for_port};
 use crate::network::{Host, Network};
+use crate::ports::free_port;
 use crate::process::Process;
 use crate::wait;
 use crate::zookeeper_wire::four_letters;
