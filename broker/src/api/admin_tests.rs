@@ -20,6 +20,7 @@ use nyala_client::wire::messages::find_coordinator::FindCoordinatorRequest;
 use nyala_client::wire::messages::incremental_alter_configs::{
     self as incremental, IncrementalAlterConfigsRequest,
 };
+use nyala_client::wire::messages::init_producer_id::InitProducerIdRequest;
 use nyala_client::wire::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse,
 };
@@ -213,6 +214,41 @@ async fn incremental(alone: &Alone, name: &str, key: &str, op: i8, value: Option
     let cx = alone.context::<IncrementalAlterConfigsRequest>(1);
     let answer = super::incremental_alter_configs::handle(&cx, request).await;
     answer.responses[0].error_code
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_told_so_until_it_is_mended() {
+    let alone = Alone::start("").await;
+    create(&alone, vec![topic("t", 1)], false).await;
+    let change = || incremental(&alone, "t", "cleanup.policy", 2, Some("compact"));
+    let write = async |path: &str, data: &[u8]| {
+        let set = alone.session.set(path, data, None).await;
+        set.map(drop).expect("written");
+    };
+    write("/config/topics/t", b"{garbage").await;
+    // Not a matter of time.
+    assert_eq!(change().await, ErrorCode::UnknownServerError.code());
+    write("/config/topics/t", br#"{"version":1,"config":{}}"#).await;
+    assert_eq!(change().await, 0);
+
+    let id = async || {
+        let cx = alone.context::<InitProducerIdRequest>(4);
+        let asked = InitProducerIdRequest {
+            producer_id: -1,
+            producer_epoch: -1,
+            ..InitProducerIdRequest::default()
+        };
+        let answer = super::init_producer_id::handle(&cx, asked).await;
+        (answer.error_code, answer.producer_id)
+    };
+    let path = "/latest_producer_id_block";
+    write(path, b"{garbage").await;
+    let asks_again = ErrorCode::CoordinatorLoadInProgress.code();
+    assert_eq!(id().await, (asks_again, -1));
+    let block = br#"{"version":1,"broker":0,"block_start":"0","block_end":"999"}"#;
+    write(path, block).await;
+    assert_eq!(id().await, (0, 1000));
+    alone.stop().await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use nyala_client::wire::ErrorCode;
 use nyala_client::wire::batch::BatchError;
 use nyala_client::wire::compression::CompressionError;
+use nyala_coordinator::registry::RegistryError;
 
 use super::record_check::BatchRefusal;
 use crate::cluster::{
@@ -161,7 +162,8 @@ impl From<&TopicError> for ErrorCode {
             TopicError::Moving(_) => Self::ReassignmentInProgress,
             TopicError::DeletionDisabled => Self::TopicDeletionDisabled,
             // Whether it was done is unknown: the client may look and ask again.
-            TopicError::TimedOut(_) | TopicError::Registry(_) => Self::RequestTimedOut,
+            TopicError::TimedOut(_) => Self::RequestTimedOut,
+            TopicError::Registry(error) => of_registry(error),
         }
     }
 }
@@ -172,8 +174,16 @@ impl From<&ConfigError> for ErrorCode {
             ConfigError::UnknownTopic(_) => Self::UnknownTopicOrPartition,
             ConfigError::InvalidRequest(_) => Self::InvalidRequest,
             ConfigError::InvalidConfig(_) | ConfigError::Refused(_) => Self::InvalidConfig,
-            ConfigError::Registry(_) => Self::RequestTimedOut,
+            ConfigError::Registry(error) => of_registry(error),
         }
+    }
+}
+
+/// ZooKeeper is away, so the client may ask again; or a node is unreadable, which asking again does not mend.
+fn of_registry(error: &RegistryError) -> ErrorCode {
+    match error {
+        RegistryError::Zk { .. } => ErrorCode::RequestTimedOut,
+        RegistryError::Payload { .. } => ErrorCode::UnknownServerError,
     }
 }
 

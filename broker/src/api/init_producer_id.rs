@@ -42,8 +42,5 @@ async fn make(cx: &Context, request: &InitProducerIdRequest) -> Result<i64, Erro
         .cluster
         .next_producer_id()
         .await
-        .map_err(|error| {
-            tracing::warn!(%error, "no producer id");
-            ErrorCode::from(&error)
-        })
+        .map_err(|error| ErrorCode::from(&error))
 }

@@ -27,7 +27,7 @@ pub(crate) struct Alone {
     pub(crate) services: Arc<Services>,
     pub(crate) address: std::net::SocketAddr,
     _listening: AbortOnDropHandle<()>,
-    session: Session,
+    pub(crate) session: Session,
     zookeeper: Server,
     _folder: tempfile::TempDir,
 }

@@ -3,6 +3,7 @@
 use nyala_coordinator::ids::{BrokerEpoch, BrokerId};
 use nyala_coordinator::registry::{ProducerIdBlock, Registry};
 use tokio::sync::Mutex;
+use tracing::warn;
 
 use super::Cluster;
 use super::error::{ControllerError, ProducerIdBlockError, ProducerIdError};
@@ -14,7 +15,14 @@ pub(super) struct ProducerIds {
     registry: Registry,
     broker: BrokerId,
     /// Held while a block is taken, so that one broker takes one at a time.
-    left: Mutex<Option<ProducerIdBlock>>,
+    left: Mutex<Left>,
+}
+
+#[derive(Debug, Default)]
+struct Left {
+    block: Option<ProducerIdBlock>,
+    /// Why there was no block when it was asked for last. Producers ask many times a second.
+    said: Option<String>,
 }
 
 impl ProducerIds {
@@ -22,21 +30,38 @@ impl ProducerIds {
         Self {
             registry,
             broker,
-            left: Mutex::new(None),
+            left: Mutex::default(),
         }
     }
 
     pub(super) async fn next(&self) -> Result<i64, ProducerIdError> {
         let mut left = self.left.lock().await;
-        let mut block = match *left {
+        let mut block = match left.block {
             Some(block) if block.first <= block.last => block,
-            _ => take_block(&self.registry, self.broker).await?,
+            _ => left.filled(take_block(&self.registry, self.broker).await)?,
         };
         let id = block.first;
         // `last` is below i64::MAX: the next block always starts above it.
         block.first = block.first.saturating_add(1);
-        *left = Some(block);
+        left.block = Some(block);
         Ok(id)
+    }
+}
+
+impl Left {
+    /// Says why there is no block, once.
+    fn filled(
+        &mut self,
+        taken: Result<ProducerIdBlock, ProducerIdError>,
+    ) -> Result<ProducerIdBlock, ProducerIdError> {
+        let failed = taken.as_ref().err().map(ToString::to_string);
+        if failed != self.said
+            && let Some(error) = &failed
+        {
+            warn!("no producer ids: {error}");
+        }
+        self.said = failed;
+        taken
     }
 }
 
