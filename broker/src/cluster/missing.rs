@@ -22,7 +22,7 @@ use crate::storage::LogDirs;
 pub(super) struct Missing {
     /// May be in a folder that is offline: nothing is made in its place.
     offline: BTreeSet<TopicPartition>,
-    /// Were on a disk that is now another one, and counted as in sync.
+    /// Were on a disk that is now another one, or in no folder of ours any more, and counted as in sync.
     lost: BTreeSet<TopicPartition>,
     /// How many of them there were when they were noted: they only become fewer.
     noted: usize,
@@ -33,7 +33,7 @@ pub(super) struct Missing {
 struct Folders {
     /// Some folder is offline.
     offline: bool,
-    /// Some folder had no identity: it is new to this broker.
+    /// Some folder is new to this broker, or gone.
     replaced: bool,
 }
 
@@ -44,7 +44,7 @@ impl Missing {
         let states = logs.states();
         let folders = Folders {
             offline: states.iter().any(|dir| dir.offline.is_some()),
-            replaced: logs.has_new_dir(),
+            replaced: logs.has_other_dirs(),
         };
         let noted = logs.lost_replicas();
         let missing = Self::decide(this, before, &here, folders, &noted);
@@ -92,8 +92,8 @@ impl Missing {
         }
         if let Some((count, some)) = brief(self.lost.iter()) {
             error!(
-                "{count} replicas were in sync here and their disk is new: they do not lead until \
-                 they have been copied from the others: {some}"
+                "{count} replicas were in sync here, and the disk that had them is replaced or not \
+                 in log.dirs any more: they do not lead until they have been copied from the others: {some}"
             );
         }
         let absent: Vec<_> = absent(this, before, here)
@@ -130,7 +130,7 @@ impl Missing {
             let reason = if self.offline.contains(id) && !facts.is_new {
                 "it may be in the log folder that is offline"
             } else if self.lost.contains(id) && facts.leader == Some(this) {
-                "its records were on a disk that has been replaced"
+                "its records were on a disk that has been replaced or is not in log.dirs any more"
             } else {
                 allowed.push(facts);
                 continue;

@@ -38,8 +38,21 @@ pub(super) struct Before {
 }
 
 impl Before {
-    /// Looks at the cluster and at the logs; notes what is lost.
-    pub(super) fn look(this: BrokerId, view: &ClusterView, logs: &LogDirs) -> Self {
+    /// Looks at the cluster and at the logs; notes what is lost. Where something may be, that waits for the former
+    /// incarnation's session to be over: until then its fetches can still get it in sync.
+    pub(super) async fn look(
+        this: BrokerId,
+        view: &ClusterView,
+        logs: &LogDirs,
+        session_timeout: Duration,
+    ) -> Self {
+        if logs.has_other_dirs() || !logs.lost_replicas().is_empty() {
+            // Registering waits in the same way, and says why it fails.
+            let gone = |s: &Arc<ClusterSnapshot>| !s.brokers.contains_key(&this);
+            let mut snapshots = view.subscribe();
+            let gone = snapshots.wait_for(gone);
+            let _in_time = tokio::time::timeout(session_timeout + EXPIRY_SLACK, gone).await;
+        }
         let snapshot = view.snapshot();
         let missing = Missing::find(this, &snapshot, logs);
         logs.note_lost(missing.lost());
@@ -62,11 +75,7 @@ async fn withdraw(
     lost: &BTreeSet<TopicPartition>,
 ) {
     // While the former incarnation counts as alive it can be named leader at any time.
-    let patience = registry.session().session_timeout() + EXPIRY_SLACK;
-    let gone = snapshots.wait_for(|s| !s.brokers.contains_key(&this));
-    let gone = matches!(tokio::time::timeout(patience, gone).await, Ok(Ok(_)));
-    if !gone {
-        // Registering waits in the same way, and says why it fails.
+    if snapshots.borrow().brokers.contains_key(&this) {
         return;
     }
     for attempt in 0..ATTEMPTS {

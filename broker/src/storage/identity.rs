@@ -1,11 +1,12 @@
 //! Whose folders these are (`meta.properties` in each), and which replicas were lost with a disk that was replaced.
 //!
-//! A folder without an identity is new to this broker, or on another disk than before. What was lost is noted in all
-//! folders (`lost-replicas`, a file of our own; Kafka reads only folders there) before such a one gets its identity,
+//! A folder without an identity is new to this broker, or on another disk than before; one that is gone from `log.dirs`
+//! is missing in `known-log-dirs`. What was lost is noted in all folders (`lost-replicas`) before that is put right,
 //! and stays noted until those who have the records have taken this broker's name out of the replicas in sync: so
-//! it is known however often the broker is stopped meanwhile.
+//! it is known however often the broker is stopped meanwhile. Both files are our own; Kafka reads only folders there.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -33,32 +34,36 @@ impl LogDirs {
         cluster_id: &str,
     ) -> Result<(), IdentityError> {
         for dir in self.usable_dirs() {
-            if dir.identity().is_ok_and(|known| known.is_none()) {
-                self.has_new_dir.store(true, Ordering::Relaxed);
+            let is_new = dir.identity().is_ok_and(|known| known.is_none());
+            let is_gone = |path: &PathBuf| !self.paths().any(|here| here == path);
+            if is_new || dir.known_dirs().iter().any(is_gone) {
+                self.has_other_dirs.store(true, Ordering::Relaxed);
             }
             dir.check_identity(broker_id, cluster_id)?;
         }
         Ok(())
     }
 
-    /// Writes `meta.properties` in every folder that has none, and checks the others. While a folder is offline nobody knows
-    /// what was on a new one: it stays new for the next start.
+    /// Writes `meta.properties` in every folder that has none, and checks the others; notes which folders there are.
+    /// While a folder is offline nobody knows what was on one that is new, or gone: that is for the next start.
     pub fn set_identity(&self, broker_id: BrokerId, cluster_id: &str) -> Result<(), IdentityError> {
         self.check_identity(broker_id, cluster_id)?;
-        if self.has_new_dir() && self.usable_dirs().count() < self.dirs.len() {
+        if self.has_other_dirs() && self.usable_dirs().count() < self.dirs.len() {
             return Ok(());
         }
+        let all: Vec<PathBuf> = self.paths().map(Path::to_path_buf).collect();
         for dir in self.usable_dirs() {
             dir.set_identity(broker_id, cluster_id);
+            dir.note_dirs(&all);
         }
         Ok(())
     }
 
-    /// Whether a folder had no identity when it was [checked](Self::check_identity): it has never been this
-    /// broker's, or its disk was replaced.
+    /// Whether the folders were not those of before when they were [checked](Self::check_identity): one had no
+    /// identity, so it has never been this broker's or its disk was replaced, or one is not there any more.
     #[must_use]
-    pub fn has_new_dir(&self) -> bool {
-        self.has_new_dir.load(Ordering::Relaxed)
+    pub fn has_other_dirs(&self) -> bool {
+        self.has_other_dirs.load(Ordering::Relaxed)
     }
 
     /// What was noted as lost, by this start or one before. A note is in all folders before a log is made anew: one
@@ -87,6 +92,10 @@ impl LogDirs {
                 dir.take_offline(error);
             }
         }
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.dirs.iter().map(|dir| dir.path())
     }
 
     fn usable_dirs(&self) -> impl Iterator<Item = &Arc<LogDir>> {

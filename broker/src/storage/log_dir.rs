@@ -64,6 +64,9 @@ impl Checkpoints {
     }
 }
 
+/// More paths than anybody has.
+const KNOWN_LOG_DIRS_BYTES_MAX: u64 = 1 << 20;
+
 /// What lies in a folder.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
@@ -189,6 +192,30 @@ impl LogDir {
             }
         });
         if let Err(error) = written {
+            self.take_offline(error);
+        }
+    }
+
+    /// Paths of all folders that this broker had, as noted here; none: nothing was noted.
+    pub(crate) fn known_dirs(&self) -> Vec<PathBuf> {
+        let path = self.path.join(names::KNOWN_LOG_DIRS);
+        let read = durable::read_small(&path, KNOWN_LOG_DIRS_BYTES_MAX);
+        let bytes = read.unwrap_or_else(|error| {
+            self.take_offline(error);
+            None
+        });
+        let text = String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned();
+        text.lines().map(PathBuf::from).collect()
+    }
+
+    /// Notes them, unless that is what is noted.
+    pub(crate) fn note_dirs(&self, dirs: &[PathBuf]) {
+        if self.known_dirs() == dirs {
+            return;
+        }
+        let lines = dirs.iter().map(|dir| format!("{}\n", dir.display()));
+        let path = self.path.join(names::KNOWN_LOG_DIRS);
+        if let Err(error) = durable::replace(&path, lines.collect::<String>().as_bytes()) {
             self.take_offline(error);
         }
     }

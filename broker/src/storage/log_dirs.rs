@@ -62,7 +62,7 @@ pub struct LogDirs {
     /// The folder of each log that is being made: as many as are made at a time.
     making: Mutex<Vec<Arc<LogDir>>>,
     /// A folder had no identity.
-    pub(crate) has_new_dir: AtomicBool,
+    pub(crate) has_other_dirs: AtomicBool,
 }
 
 /// A log and the folder that it lies in.
@@ -115,7 +115,7 @@ impl LogDirs {
             workers,
             changing: std::array::from_fn(|_| Mutex::new(())),
             making: Mutex::default(),
-            has_new_dir: AtomicBool::new(false),
+            has_other_dirs: AtomicBool::new(false),
         });
         let report = this.load(&config, config_of, now_ms);
         match report {

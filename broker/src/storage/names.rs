@@ -20,6 +20,8 @@ pub(crate) const STRAY_DIR_SUFFIX: &str = "-stray";
 pub(crate) const LEADER_EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";
 /// Ours: replicas that were lost with a disk.
 pub(crate) const LOST_REPLICAS: &str = "lost-replicas";
+/// Ours: all folders that the broker had when it started last.
+pub(crate) const KNOWN_LOG_DIRS: &str = "known-log-dirs";
 pub(crate) const FENCES: &str = "fences";
 pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
 pub(crate) const META_PROPERTIES: &str = "meta.properties";

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::*;
-use crate::storage::LogDirsConfig;
 use crate::storage::names::parse_partition_dir;
+use crate::storage::{LogDirsConfig, durable};
 
 /// Does something with the folders as a broker that starts, and is killed then.
 fn start<T>(folders: &[&Path], does: impl FnOnce(&LogDirs) -> T) -> T {
@@ -31,7 +31,7 @@ fn a_folder_is_new_until_what_was_lost_is_noted() {
     for _ in 0..2 {
         start(&[&a, &b], |dirs| {
             check(dirs);
-            assert!(dirs.has_new_dir(), "at each start");
+            assert!(dirs.has_other_dirs(), "at each start");
             assert!(dirs.lost_replicas().is_empty());
         });
     }
@@ -40,11 +40,11 @@ fn a_folder_is_new_until_what_was_lost_is_noted() {
         assert_eq!(dirs.lost_replicas(), lost);
         own(dirs);
     });
-    // Either folder knows it.
-    for folders in [&[&*a, &*b][..], &[&a], &[&b]] {
+    // Either folder knows it, and when the other is gone.
+    for (folders, is_gone) in [(&[&*a, &*b][..], false), (&[&a], true), (&[&b], true)] {
         start(folders, |dirs| {
             check(dirs);
-            assert!(!dirs.has_new_dir());
+            assert_eq!(dirs.has_other_dirs(), is_gone);
             assert_eq!(dirs.lost_replicas(), lost);
         });
     }
@@ -64,15 +64,45 @@ fn a_folder_stays_new_while_another_is_offline() {
     std::fs::write(&a, "no folder").expect("writable");
     start(&[&a, &b], |dirs| {
         dirs.set_identity(id, "abc").expect("nobody's");
-        assert!(dirs.has_new_dir());
+        assert!(dirs.has_other_dirs());
     });
     std::fs::remove_file(&a).expect("removable");
     for is_new in [true, false] {
         start(&[&a, &b], |dirs| {
             dirs.set_identity(id, "abc").expect("nobody's, or ours");
-            assert_eq!(dirs.has_new_dir(), is_new);
+            assert_eq!(dirs.has_other_dirs(), is_new);
         });
     }
+}
+
+#[test]
+fn a_folder_is_gone_until_that_is_noted() {
+    let root = tempfile::tempdir().expect("tempdir");
+    let (a, b, c) = (
+        root.path().join("a"),
+        root.path().join("b"),
+        root.path().join("c"),
+    );
+    let own = |dirs: &LogDirs| {
+        dirs.set_identity(BrokerId(4), "abc").expect("written");
+        dirs.has_other_dirs()
+    };
+    start(&[&a, &b, &c], own);
+    assert!(!start(&[&a, &b, &c], own));
+    // While another is offline nobody knows what was on it.
+    durable::rename(&a, &root.path().join("away")).expect("movable");
+    std::fs::write(&a, "no folder").expect("writable");
+    assert!(start(&[&a, &b], own));
+    std::fs::remove_file(&a).expect("removable");
+    durable::rename(&root.path().join("away"), &a).expect("movable");
+    for is_gone in [true, false] {
+        assert_eq!(start(&[&a, &b], own), is_gone);
+    }
+    // One that comes back remembers how it was.
+    for is_gone in [false, false] {
+        assert_eq!(start(&[&a, &b, &c], own), is_gone);
+    }
+    assert!(start(&[&a, &c], own));
 }
 
 #[test]
