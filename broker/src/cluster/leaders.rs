@@ -25,6 +25,8 @@ pub(super) struct Facts<'a> {
     pub(super) offline: &'a BTreeSet<(BrokerId, TopicPartition)>,
     /// Replicas that are in sync by name only.
     pub(super) suspects: &'a BTreeMap<TopicPartition, Suspects>,
+    /// Epochs in which leaders of partitions on their way have taken over.
+    pub(super) led: &'a BTreeMap<TopicPartition, LeaderEpoch>,
     /// `unclean.leader.election.enable` of a topic.
     pub(super) unclean: &'a (dyn Fn(&TopicName) -> bool + Sync),
 }

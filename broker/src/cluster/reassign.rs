@@ -128,7 +128,26 @@ fn check_target(
     Ok(())
 }
 
-/// Moves that are over: every replica of the target is in sync, and one of them can lead.
+/// Partitions on their way whose leader has not shown yet that it can lead.
+pub(super) fn not_led(snapshot: &ClusterSnapshot, facts: &Facts<'_>) -> Vec<TopicPartition> {
+    let mut found = Vec::new();
+    for_each_case(snapshot, facts, |case| {
+        if is_moving(case.info) && !is_led(case) {
+            found.push(case.tp.clone());
+        }
+    });
+    found
+}
+
+/// Whether the leader has taken over in this epoch. One that started again may be in sync by name only: what
+/// it lacks is known when it refuses.
+fn is_led(case: &Case<'_>) -> bool {
+    let epoch = case.info.state.as_ref().map(|s| s.leader_epoch);
+    epoch.is_some() && case.facts.led.get(case.tp).copied() == epoch
+}
+
+/// Moves that are over: every replica of the target is in sync, by the word of a leader that leads, and one of
+/// them can lead. From here on nobody else keeps the records.
 pub(super) fn plan_ends(snapshot: &ClusterSnapshot, facts: &Facts<'_>) -> Vec<Step> {
     let mut steps = Vec::new();
     for_each_case(snapshot, facts, |case| {
@@ -137,7 +156,7 @@ pub(super) fn plan_ends(snapshot: &ClusterSnapshot, facts: &Facts<'_>) -> Vec<St
         };
         let target = target(case.info);
         let in_sync = !target.is_empty() && target.iter().all(|b| state.isr.contains(b));
-        if in_sync && target.iter().any(|b| case.is_eligible(*b)) {
+        if in_sync && is_led(case) && target.iter().any(|b| case.is_eligible(*b)) {
             let placement = Placement {
                 replicas: target,
                 ..Placement::default()

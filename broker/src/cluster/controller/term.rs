@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nyala_coordinator::cluster::ClusterSnapshot;
-use nyala_coordinator::ids::{BrokerEpoch, BrokerId, TopicId, TopicName, TopicPartition};
+use nyala_coordinator::ids::{
+    BrokerEpoch, BrokerId, LeaderEpoch, TopicId, TopicName, TopicPartition,
+};
 use nyala_coordinator::registry::{
     Controllership, FencedError, NewState, Registry, RegistryError, paths,
 };
@@ -29,6 +31,7 @@ use crate::cluster::error::ControllerError;
 use crate::cluster::leaders::{
     Facts, Incarnations, Suspects, find_suspects, plan_states, still_to_move,
 };
+use crate::cluster::reassign::{is_moving, not_led};
 use crate::cluster::tell::{Orders, Report, Tells};
 
 /// Longest wait for the snapshot to show what is there.
@@ -69,6 +72,8 @@ pub(super) struct Term<'a> {
     stopping_ids: BTreeSet<BrokerId>,
     offline: BTreeSet<(BrokerId, TopicPartition)>,
     suspects: BTreeMap<TopicPartition, Suspects>,
+    /// Epochs in which leaders of partitions on their way have taken over.
+    led: BTreeMap<TopicPartition, LeaderEpoch>,
     pub(super) dropped: BTreeMap<(BrokerId, TopicPartition), Option<TopicId>>,
     log_dir_events: BTreeMap<BrokerId, u64>,
     unclean: Box<dyn Fn(&TopicName) -> bool + Send + Sync>,
@@ -118,6 +123,7 @@ impl<'a> Term<'a> {
             stopping_ids: BTreeSet::new(),
             offline: BTreeSet::new(),
             suspects: BTreeMap::new(),
+            led: BTreeMap::new(),
             dropped: BTreeMap::new(),
             log_dir_events: BTreeMap::new(),
             unclean: Box::new(move |topic| configs.topic(topic).unclean_leader_election_enable),
@@ -199,6 +205,7 @@ impl<'a> Term<'a> {
             let state = snapshot.partition(tp).and_then(|p| p.state.as_ref());
             state.is_some_and(|state| state.leader_epoch <= suspects.epoch)
         });
+        (self.led).retain(|tp, _| snapshot.partition(tp).is_some_and(is_moving));
         let marked = &self.nodes.marked.value;
         let has_no_id = |topic: &TopicName| {
             snapshot
@@ -223,6 +230,7 @@ impl<'a> Term<'a> {
             stopping: &self.stopping_ids,
             offline: &self.offline,
             suspects: &self.suspects,
+            led: &self.led,
             unclean: &*self.unclean,
         }
     }
@@ -347,6 +355,8 @@ impl<'a> Term<'a> {
         let mut deleting = self.deletions.under_way();
         deleting.retain(|topic, _| self.deleting.contains(topic));
         let unproven = self.suspects.iter().filter(|(_, s)| !s.proven);
+        let mut unproven: BTreeSet<_> = unproven.map(|(tp, _)| tp.clone()).collect();
+        unproven.extend(not_led(&snapshots.borrow(), &self.facts()));
         self.tells.publish(Orders {
             epoch: self.proof.epoch,
             snapshot: Arc::clone(&snapshots.borrow()),
@@ -354,7 +364,7 @@ impl<'a> Term<'a> {
             stopping: self.stopping_ids.clone(),
             dropped: self.dropped.clone(),
             offline: self.offline.clone(),
-            unproven: unproven.map(|(tp, _)| tp.clone()).collect(),
+            unproven,
             log_dir_events: self.log_dir_events.clone(),
         });
     }
@@ -406,6 +416,7 @@ impl<'a> Term<'a> {
                     if let Some(suspects) = suspects.filter(|s| s.epoch == epoch) {
                         suspects.proven = true;
                     }
+                    self.led.insert(tp, epoch);
                 }
             }
             Report::LogDirs {

@@ -60,6 +60,7 @@ fn with_facts<T>(run: impl FnOnce(&Facts<'_>) -> T) -> T {
         stopping: &BTreeSet::new(),
         offline: &BTreeSet::new(),
         suspects: &BTreeMap::new(),
+        led: &BTreeMap::new(),
         unclean: &|_| false,
     })
 }

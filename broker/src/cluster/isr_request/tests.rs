@@ -73,6 +73,7 @@ fn decided(leader: i32, stopping: &[i32], request: &IsrRequest) -> String {
         stopping: &brokers(stopping).into_iter().collect(),
         offline: &BTreeSet::new(),
         suspects: &BTreeMap::new(),
+        led: &BTreeMap::new(),
         unclean: &|_| false,
     };
     match decide(&cluster(), &facts, BrokerId(leader), request) {

@@ -90,6 +90,7 @@ fn planned(snapshot: &ClusterSnapshot, trouble: &Trouble<'_>) -> String {
         stopping: &set(trouble.stopping),
         offline: &offline.map(|b| (BrokerId(*b), tp.clone())).collect(),
         suspects: &all,
+        led: &BTreeMap::new(),
         unclean: &|_| trouble.unclean,
     };
     let plan = plan_states(snapshot, &facts);
@@ -344,6 +345,7 @@ fn a_broker_that_shuts_down_waits_only_for_those_who_could_lead() {
             stopping: &stopping.iter().copied().map(BrokerId).collect(),
             offline: &BTreeSet::new(),
             suspects: &BTreeMap::new(),
+            led: &BTreeMap::new(),
             unclean: &|_| false,
         };
         let led = still_to_move(&snapshot, &facts, BrokerId(1));

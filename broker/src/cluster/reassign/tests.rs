@@ -52,6 +52,11 @@ fn cluster(placement: [&[i32]; 3], leader: i32, isr: &[i32]) -> ClusterSnapshot 
 }
 
 fn with_facts<T>(run: impl FnOnce(&Facts<'_>) -> T) -> T {
+    with_leader_of(4, run)
+}
+
+/// Whose leader has taken over in that epoch.
+fn with_leader_of<T>(epoch: i32, run: impl FnOnce(&Facts<'_>) -> T) -> T {
     run(&Facts {
         epoch: ControllerEpoch(9),
         deleting: &BTreeSet::new(),
@@ -59,6 +64,7 @@ fn with_facts<T>(run: impl FnOnce(&Facts<'_>) -> T) -> T {
         stopping: &BTreeSet::new(),
         offline: &BTreeSet::new(),
         suspects: &BTreeMap::new(),
+        led: &BTreeMap::from([(tp(), LeaderEpoch(epoch))]),
         unclean: &|_| false,
     })
 }
@@ -113,6 +119,14 @@ fn a_partition_lives_on_old_and_new_replicas_while_it_moves() {
     let arrived = cluster([&[3, 2, 1], &[3], &[1]], 1, &[1, 2, 3]);
     let expected = "[3, 2] +[] -[] led by 3 in 5 with [2, 3], dropped [1]";
     assert_eq!(ended(&arrived), expected);
+    // Not before its leader has shown that it can lead: it may be in sync by name only.
+    let (now, before) = (LeaderEpoch(4), LeaderEpoch(3));
+    for (epoch, open) in [(now, false), (before, true)] {
+        let (ends, waits) = with_leader_of(epoch.0, |facts| {
+            (plan_ends(&arrived, facts), not_led(&arrived, facts))
+        });
+        assert_eq!((ends.is_empty(), waits == [tp()]), (open, open));
+    }
     // A leader that stays keeps the lead.
     let arrived = cluster([&[3, 2, 1], &[3], &[1]], 2, &[1, 2, 3]);
     let expected = "[3, 2] +[] -[] led by 2 in 5 with [2, 3], dropped [1]";
