@@ -24,6 +24,7 @@ use crate::groups::Groups;
 use crate::net::Shared;
 use crate::replication::{IsrChanges, IsrParts, Lease, Side, Table, Throttle};
 use crate::storage::LogDirs;
+use crate::told::Told;
 pub use error::StartError;
 use listening::Bound;
 use tasks::Tasks;
@@ -91,6 +92,7 @@ impl Broker {
             log_dirs: Arc::clone(&logs),
             groups: Arc::clone(&groups),
             fetch_sessions: fetch_sessions(&settings),
+            no_offsets_topic: Told::default(),
             work_memory: WorkMemory::default(),
             fetch_bytes_max: listening::count(settings.fetch_max_bytes),
             cluster_listeners: listening::of_cluster(&settings),

@@ -12,3 +12,4 @@ pub mod groups;
 pub mod net;
 pub mod replication;
 pub mod storage;
+mod told;

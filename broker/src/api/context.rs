@@ -14,6 +14,7 @@ use crate::cluster::Cluster;
 use crate::groups::Groups;
 use crate::replication::{IsrChanges, Table, Throttle};
 use crate::storage::LogDirs;
+use crate::told::Told;
 
 /// Everything that handlers use, shared by all connections.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub struct Services {
     pub nearest_replica: bool,
     /// Groups that this broker leads.
     pub(crate) groups: Arc<Groups>,
+    /// Why there is no topic for their offsets. Clients ask many times a second.
+    pub(crate) no_offsets_topic: Told,
 }
 
 impl Services {

@@ -139,13 +139,28 @@ async fn find(cx: &Context, kind: i8, key: &str) -> Result<Node, Refusal> {
     }
 }
 
+fn no_offsets_topic(cx: &Context, error: ErrorCode) -> String {
+    let cluster = &cx.services.cluster;
+    let replicas = cluster.live().get().offsets_topic_replication_factor;
+    let alive = cluster.snapshot().brokers.len();
+    format!(
+        "{OFFSETS_TOPIC} was not created, so no group can work: {error}; \
+         offsets.topic.replication.factor={replicas}, brokers alive: {alive}"
+    )
+}
+
 async fn find_group(cx: &Context, group: &str) -> Result<Node, ErrorCode> {
     let unavailable = ErrorCode::CoordinatorNotAvailable;
     let topic = TopicName::new(OFFSETS_TOPIC).map_err(|_| unavailable)?;
     if !cx.services.cluster.snapshot().topics.contains_key(&topic) {
         let refused = auto_create::create(cx, std::slice::from_ref(&topic)).await;
-        if let Some(error) = refused.get(&topic) {
-            tracing::warn!(%error, "{OFFSETS_TOPIC} was not created");
+        let why = refused
+            .get(&topic)
+            .map(|error| no_offsets_topic(cx, *error));
+        if cx.services.no_offsets_topic.is_news(why.clone()) {
+            tracing::warn!("{}", why.as_deref().unwrap_or_default());
+        }
+        if why.is_some() {
             return Err(unavailable);
         }
     }

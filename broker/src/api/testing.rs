@@ -20,6 +20,7 @@ use crate::cluster::{Cluster, ClusterParts, Configs, found};
 use crate::config::{Live, Properties, Settings};
 use crate::replication::{Side, Table, Throttle};
 use crate::storage::{LogConfig, LogDirs, LogDirsConfig};
+use crate::told::Told;
 
 /// A cluster of one broker, number 0, that answers at [`Alone::address`] through the listener PLAINTEXT:
 /// its own controller speaks to it there.
@@ -167,6 +168,7 @@ async fn services(
         cluster,
         log_dirs,
         fetch_sessions: FetchSessions::default(),
+        no_offsets_topic: Told::default(),
         fetch_bytes_max: 1 << 20,
         work_memory: WorkMemory::default(),
         cluster_listeners: vec!["PLAINTEXT".to_owned()],

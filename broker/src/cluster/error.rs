@@ -103,6 +103,27 @@ pub enum JoinError {
     /// A folder is another broker's.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// Clients that are sent to one of two brokers with one address would meet the other (Kafka's words).
+    #[error(
+        "Configured end points {endpoints} in advertised listeners are already registered by broker {other}"
+    )]
+    EndpointTaken {
+        /// Ours that are taken.
+        endpoints: String,
+        /// Who is there, or was until a moment ago.
+        other: BrokerId,
+    },
+    /// Another live process has this id.
+    #[error(
+        "broker id {broker} is taken by a broker that is alive and listens on {endpoints}: give this one \
+         another broker.id, or wait until that has ended"
+    )]
+    IdTaken {
+        /// The id asked for.
+        broker: BrokerId,
+        /// Where its owner listens.
+        endpoints: String,
+    },
 }
 
 /// Why the controller did not even look at a request.

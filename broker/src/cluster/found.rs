@@ -22,7 +22,10 @@ pub enum FoundError {
         there: String,
     },
     /// The log folders are another broker's.
-    #[error("broker.id is {configured}, but the log folders belong to broker {stored}")]
+    #[error(
+        "broker.id is {configured}, but meta.properties in the folders of log.dirs says that they belong to broker {stored}: \
+         start it with broker.id={stored}, or give it folders of its own"
+    )]
     OtherBroker {
         /// In the settings.
         configured: i32,

@@ -9,18 +9,50 @@ use std::time::Duration;
 use nyala_coordinator::clock;
 use nyala_coordinator::cluster::ClusterSnapshot;
 use nyala_coordinator::ids::{BrokerEpoch, BrokerId};
-use nyala_coordinator::registry::{BrokerRegistration, RegisterError, Registry};
+use nyala_coordinator::registry::{BrokerRegistration, Endpoint, RegisterError, Registry};
 use nyala_coordinator::session::SessionState;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::epochs::Epochs;
+use super::error::JoinError;
 
 /// Pause after a registration that failed.
 const RETRY_EVERY: Duration = Duration::from_millis(500);
 
 /// Longest wait for a registration to show up in the snapshot.
 const SEEN_MAX: Duration = Duration::from_secs(2);
+
+/// Refuses addresses that another broker has registered, as Kafka does: the usual slip of who copies a file of settings.
+pub(super) fn check_endpoints(
+    this: BrokerId,
+    info: &BrokerRegistration,
+    snapshot: &ClusterSnapshot,
+) -> Result<(), JoinError> {
+    for (other, known) in snapshot.brokers.iter().filter(|(id, _)| **id != this) {
+        let same = |ours: &&Endpoint| {
+            let mut theirs = known.endpoints.iter();
+            theirs.any(|e| (&e.host, e.port) == (&ours.host, ours.port))
+        };
+        let taken: Vec<Endpoint> = info.endpoints.iter().filter(same).cloned().collect();
+        if !taken.is_empty() {
+            return Err(JoinError::EndpointTaken {
+                endpoints: addresses(&taken),
+                other: *other,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// `host:port,host:port`
+pub(super) fn addresses(endpoints: &[Endpoint]) -> String {
+    let each: Vec<String> = endpoints
+        .iter()
+        .map(|e| format!("{}:{}", e.host, e.port))
+        .collect();
+    each.join(",")
+}
 
 /// Keeps the broker registered.
 #[derive(Debug)]

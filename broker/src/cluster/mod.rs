@@ -151,8 +151,9 @@ impl Cluster {
         let registry = Registry::new(parts.session.clone());
         let view = ClusterView::start(parts.session).await?;
         let this = parts.this_broker;
+        membership::check_endpoints(this, &parts.registration, &view.snapshot())?;
         let session_timeout = registry.session().session_timeout();
-        let before = withdraw::Before::look(this, &view, &parts.logs, session_timeout).await;
+        let before = withdraw::Before::look(this, &view, &parts.logs, session_timeout).await?;
         // From here on a folder is not new any more: what was lost with it is noted.
         parts.logs.set_identity(this, &parts.cluster_id)?;
         before.withdraw(this, &registry, &view).await;

@@ -7,6 +7,7 @@ use tracing::warn;
 
 use super::Cluster;
 use super::error::{ControllerError, ProducerIdBlockError, ProducerIdError};
+use crate::told::Told;
 
 /// Hands out ids that no other broker of the cluster hands out. Ids of a block that is not used up
 /// when the broker ends are lost, as in Kafka.
@@ -15,14 +16,9 @@ pub(super) struct ProducerIds {
     registry: Registry,
     broker: BrokerId,
     /// Held while a block is taken, so that one broker takes one at a time.
-    left: Mutex<Left>,
-}
-
-#[derive(Debug, Default)]
-struct Left {
-    block: Option<ProducerIdBlock>,
-    /// Why there was no block when it was asked for last. Producers ask many times a second.
-    said: Option<String>,
+    left: Mutex<Option<ProducerIdBlock>>,
+    /// Why there was no block. Producers ask many times a second.
+    told: Told,
 }
 
 impl ProducerIds {
@@ -30,37 +26,30 @@ impl ProducerIds {
         Self {
             registry,
             broker,
-            left: Mutex::default(),
+            left: Mutex::new(None),
+            told: Told::default(),
         }
     }
 
     pub(super) async fn next(&self) -> Result<i64, ProducerIdError> {
         let mut left = self.left.lock().await;
-        let mut block = match left.block {
+        let mut block = match *left {
             Some(block) if block.first <= block.last => block,
-            _ => left.filled(take_block(&self.registry, self.broker).await)?,
+            _ => self.take().await?,
         };
         let id = block.first;
         // `last` is below i64::MAX: the next block always starts above it.
         block.first = block.first.saturating_add(1);
-        left.block = Some(block);
+        *left = Some(block);
         Ok(id)
     }
-}
 
-impl Left {
-    /// Says why there is no block, once.
-    fn filled(
-        &mut self,
-        taken: Result<ProducerIdBlock, ProducerIdError>,
-    ) -> Result<ProducerIdBlock, ProducerIdError> {
+    async fn take(&self) -> Result<ProducerIdBlock, ProducerIdError> {
+        let taken = take_block(&self.registry, self.broker).await;
         let failed = taken.as_ref().err().map(ToString::to_string);
-        if failed != self.said
-            && let Some(error) = &failed
-        {
-            warn!("no producer ids: {error}");
+        if self.told.is_news(failed.clone()) {
+            warn!("no producer ids: {}", failed.unwrap_or_default());
         }
-        self.said = failed;
         taken
     }
 }

@@ -16,6 +16,8 @@ use nyala_coordinator::registry::{NewState, PartitionState, Registry};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::error::JoinError;
+use super::membership::addresses;
 use super::missing::Missing;
 use crate::storage::LogDirs;
 
@@ -45,18 +47,14 @@ impl Before {
         view: &ClusterView,
         logs: &LogDirs,
         session_timeout: Duration,
-    ) -> Self {
+    ) -> Result<Self, JoinError> {
         if logs.has_other_dirs() || !logs.lost_replicas().is_empty() {
-            // Registering waits in the same way, and says why it fails.
-            let gone = |s: &Arc<ClusterSnapshot>| !s.brokers.contains_key(&this);
-            let mut snapshots = view.subscribe();
-            let gone = snapshots.wait_for(gone);
-            let _in_time = tokio::time::timeout(session_timeout + EXPIRY_SLACK, gone).await;
+            await_end(this, view, session_timeout + EXPIRY_SLACK).await?;
         }
         let snapshot = view.snapshot();
         let missing = Missing::find(this, &snapshot, logs);
         logs.note_lost(missing.lost());
-        Self { snapshot, missing }
+        Ok(Self { snapshot, missing })
     }
 
     /// Withdraws from what is lost.
@@ -65,6 +63,30 @@ impl Before {
         if !lost.is_empty() {
             withdraw(this, registry, &mut view.subscribe(), lost).await;
         }
+    }
+}
+
+/// Waits until nobody is registered under this id. Whoever stays is no former incarnation but another broker, and
+/// these folders have lost nothing: nothing is written in them.
+async fn await_end(
+    this: BrokerId,
+    view: &ClusterView,
+    patience: Duration,
+) -> Result<(), JoinError> {
+    let mut snapshots = view.subscribe();
+    let owner = |s: &ClusterSnapshot| s.brokers.get(&this).map(|b| addresses(&b.endpoints));
+    let Some(endpoints) = owner(&snapshots.borrow()) else {
+        return Ok(());
+    };
+    info!("broker {this} is registered, on {endpoints}: waiting for that to end");
+    let gone = snapshots.wait_for(|s| owner(s).is_none());
+    let in_time = tokio::time::timeout(patience, gone).await;
+    match owner(&view.snapshot()) {
+        Some(endpoints) if in_time.is_err() => Err(JoinError::IdTaken {
+            broker: this,
+            endpoints,
+        }),
+        _ => Ok(()),
     }
 }
 
