@@ -46,12 +46,16 @@ pub(crate) fn write_offsets(path: &Path, offsets: &PartitionOffsets) -> Result<(
     durable::replace(path, text.as_bytes())
 }
 
-/// Reads names of partitions; empty when the file is missing or damaged.
-pub(crate) fn read_partitions(path: &Path) -> Result<BTreeSet<TopicPartition>, StorageError> {
-    Ok(read_text(path)?
-        .and_then(|text| parse(&text, parse_partition))
-        .map(|entries| entries.into_iter().collect())
-        .unwrap_or_default())
+/// Reads names of partitions; empty when the file is missing, `None` when it is damaged.
+pub(crate) fn read_partitions(
+    path: &Path,
+) -> Result<Option<BTreeSet<TopicPartition>>, StorageError> {
+    let entries = match read_text(path)? {
+        Some(text) => parse(&text, parse_partition),
+        None if path.exists() => None,
+        None => Some(Vec::new()),
+    };
+    Ok(entries.map(|entries| entries.into_iter().collect()))
 }
 
 /// Writes names of partitions.
@@ -144,14 +148,17 @@ mod tests {
     fn names_read_back() {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("c");
-        assert!(read_partitions(&path).expect("missing").is_empty());
+        let none = Some(BTreeSet::new());
+        assert_eq!(read_partitions(&path).expect("missing"), none);
         let names = BTreeSet::from([partition("a-0"), partition("b-c-12")]);
         write_partitions(&path, &names).expect("write");
         let text = std::fs::read_to_string(&path).expect("read");
         assert_eq!(text, "0\n2\na 0\nb-c 12\n");
-        assert_eq!(read_partitions(&path).expect("read"), names);
-        std::fs::write(&path, "0\n1\na 0 7\n").expect("write");
-        assert!(read_partitions(&path).expect("damaged").is_empty());
+        assert_eq!(read_partitions(&path).expect("read"), Some(names));
+        for damaged in [&b"0\n1\na 0 7\n"[..], b"0\n1\n\xff 0\n"] {
+            std::fs::write(&path, damaged).expect("write");
+            assert_eq!(read_partitions(&path).expect("damaged"), None);
+        }
     }
 
     #[test]

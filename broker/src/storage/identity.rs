@@ -75,13 +75,15 @@ impl LogDirs {
         let logs = self.logs.read();
         let is_lost = |id: &TopicPartition| {
             logs.get(id).is_none_or(|placed| {
-                let has = |(dir, lost): &(&Arc<LogDir>, BTreeSet<_>)| {
-                    Arc::ptr_eq(dir, &placed.dir) && lost.contains(id)
+                let has = |(dir, lost): &(&Arc<LogDir>, Option<BTreeSet<_>>)| {
+                    // What is damaged may have said so.
+                    let said = lost.as_ref().is_none_or(|lost| lost.contains(id));
+                    Arc::ptr_eq(dir, &placed.dir) && said
                 };
                 noted.iter().any(has)
             })
         };
-        let all = noted.iter().flat_map(|(_, lost)| lost);
+        let all = noted.iter().filter_map(|(_, lost)| lost.as_ref()).flatten();
         all.filter(|id| is_lost(id)).cloned().collect()
     }
 

@@ -220,12 +220,12 @@ impl LogDir {
         }
     }
 
-    /// Replicas that were lost with a disk, as noted here.
-    pub(crate) fn lost_replicas(&self) -> BTreeSet<TopicPartition> {
+    /// Replicas that were lost with a disk, as noted here; `None`: what was noted is damaged.
+    pub(crate) fn lost_replicas(&self) -> Option<BTreeSet<TopicPartition>> {
         let path = self.path.join(names::LOST_REPLICAS);
         checkpoint::read_partitions(&path).unwrap_or_else(|error| {
             self.take_offline(error);
-            BTreeSet::new()
+            None
         })
     }
 

@@ -127,4 +127,12 @@ fn a_log_in_a_folder_without_the_note_was_not_lost() {
         make(dirs);
     });
     start(&[&a, &c], |dirs| assert_eq!(dirs.lost_replicas(), lost));
+    // Nobody knows what a damaged note said; the other one does.
+    for folder in [&a, &c] {
+        let note = folder.join("lost-replicas");
+        let whole = std::fs::read(&note).expect("written");
+        std::fs::write(&note, "0\n7\nx").expect("writable");
+        start(&[&a, &c], |dirs| assert_eq!(dirs.lost_replicas(), lost));
+        std::fs::write(&note, whole).expect("writable");
+    }
 }
