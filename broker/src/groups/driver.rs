@@ -123,12 +123,12 @@ impl Groups {
     }
 
     /// This broker leads a partition of `__consumer_offsets`: reads it, and answers that it
-    /// loads until that is done. In another epoch than before another broker may have led in
-    /// between, so the partition is read anew.
+    /// loads until that is done. If it led before, but not in the epoch just before this one, another broker
+    /// may have led in between, so the partition is read anew.
     pub(crate) fn on_lead(&self, partition: i32, epoch: i32) {
         let led = Led { partition, epoch };
-        let before = self.shards.read().get(&partition).map(|s| s.led);
-        if before == Some(led) {
+        let before = self.shards.read().get(&partition).cloned();
+        if before.is_some_and(|shard| shard.led() == led || shard.leads_on(epoch)) {
             return;
         }
         self.on_resign(partition);
@@ -183,8 +183,7 @@ impl Groups {
         }
         let id: Arc<str> = group.into();
         let empty = Group::new(self.settings.rules, self.now());
-        let cell = Cell::new(Arc::clone(&id), shard.led, empty, Offsets::default());
-        let cell = Arc::new(cell);
+        let cell = shard.cell(Arc::clone(&id), empty, Offsets::default());
         state.cells.insert(id, Arc::clone(&cell));
         Ok(cell)
     }
@@ -196,7 +195,7 @@ impl Groups {
         let shards = self.shards.read();
         let shard = shards.get(&self.partition_for(group));
         // The partition knows first that another broker leads it: nothing is said in its name.
-        let shard = shard.filter(|s| self.log.leads(s.led)).cloned();
+        let shard = shard.filter(|s| self.log.leads(s.led())).cloned();
         shard.ok_or(GroupError::NotCoordinator)
     }
 
@@ -281,7 +280,7 @@ impl Groups {
             appended.map_err(unbuildable)?;
         }
         let batch = batch.build().map_err(unbuildable)?;
-        self.log.append(cell.led, &batch, now_ms)
+        self.log.append(cell.led(), &batch, now_ms)
     }
 
     /// Writes the removal of offsets, and of the group itself. Nobody waits for replication: if
@@ -337,7 +336,7 @@ impl Groups {
     }
 
     fn forget(&self, cell: &Arc<Cell>) {
-        if let Some(shard) = self.shards.read().get(&cell.led.partition) {
+        if let Some(shard) = self.shards.read().get(&cell.led().partition) {
             shard.forget(cell);
         }
     }

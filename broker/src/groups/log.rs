@@ -85,8 +85,8 @@ pub(crate) enum LoadError {
     Read(String),
 }
 
-/// A partition of `__consumer_offsets` as it is led in one epoch. Between two epochs another broker
-/// may have led: what was read in the first says nothing about the second.
+/// A partition of `__consumer_offsets` as it is led in one epoch. Between two epochs that do not follow one another
+/// another broker may have led: what was read in the first says nothing about the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Led {
     /// The partition.

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -19,9 +20,16 @@ use super::state::Group;
 /// One partition that this broker leads.
 #[derive(Debug)]
 pub(super) struct Shard {
-    /// Partition, and leader epoch in which it was loaded.
-    pub(super) led: Led,
+    /// Shared with its groups.
+    lead: Arc<Lead>,
     pub(super) state: Mutex<ShardState>,
+}
+
+/// A partition, and the epoch in which this broker leads it now.
+#[derive(Debug)]
+pub(super) struct Lead {
+    partition: i32,
+    epoch: AtomicI32,
 }
 
 #[derive(Debug)]
@@ -45,7 +53,7 @@ pub(super) enum Status {
 #[derive(Debug)]
 pub(super) struct Cell {
     pub(super) id: Arc<str>,
-    pub(super) led: Led,
+    lead: Arc<Lead>,
     pub(super) inner: Mutex<Inner>,
 }
 
@@ -71,12 +79,47 @@ pub(super) enum Waiter {
 impl Shard {
     pub(super) fn new(led: Led) -> Self {
         Self {
-            led,
+            lead: Arc::new(Lead {
+                partition: led.partition,
+                epoch: AtomicI32::new(led.epoch),
+            }),
             state: Mutex::new(ShardState {
                 status: Status::Loading,
                 cells: HashMap::new(),
             }),
         }
+    }
+
+    /// Partition and epoch, now.
+    pub(super) fn led(&self) -> Led {
+        self.lead.now()
+    }
+
+    /// This broker leads on in the epoch that follows the one before, so nobody else has led in between: groups that
+    /// are there stay as they are. Whether that is so here; otherwise the partition is to be read.
+    pub(super) fn leads_on(&self, epoch: i32) -> bool {
+        let state = self.state.lock();
+        let follows = self.led().epoch.checked_add(1) == Some(epoch);
+        let leads_on = follows && state.status == Status::Active;
+        if leads_on {
+            self.lead.epoch.store(epoch, Ordering::Release);
+        }
+        leads_on
+    }
+
+    /// A group of this partition.
+    pub(super) fn cell(&self, id: Arc<str>, group: Group, offsets: Offsets) -> Arc<Cell> {
+        Arc::new(Cell {
+            id,
+            lead: Arc::clone(&self.lead),
+            inner: Mutex::new(Inner {
+                group,
+                offsets,
+                alarm: None,
+                waiting: HashMap::new(),
+                next_request: 0,
+            }),
+        })
     }
 
     /// Takes a group that is dead out of the table.
@@ -98,17 +141,17 @@ impl Shard {
 }
 
 impl Cell {
-    pub(super) fn new(id: Arc<str>, led: Led, group: Group, offsets: Offsets) -> Self {
-        Self {
-            id,
-            led,
-            inner: Mutex::new(Inner {
-                group,
-                offsets,
-                alarm: None,
-                waiting: HashMap::new(),
-                next_request: 0,
-            }),
+    /// Partition and epoch, now.
+    pub(super) fn led(&self) -> Led {
+        self.lead.now()
+    }
+}
+
+impl Lead {
+    fn now(&self) -> Led {
+        Led {
+            partition: self.partition,
+            epoch: self.epoch.load(Ordering::Acquire),
         }
     }
 }

@@ -164,7 +164,7 @@ impl Groups {
     /// Has the partition read once its records are replicated; meanwhile members hear that it loads.
     async fn settle(&self, shard: Arc<Shard>) {
         while !self.is_closed(&shard) {
-            let replicated = match self.log.settled(shard.led) {
+            let replicated = match self.log.settled(shard.led()) {
                 Ok(None) => true,
                 Ok(Some(pending)) => pending.await.is_ok(),
                 Err(_) => false,
@@ -179,7 +179,7 @@ impl Groups {
 
     /// Reads a partition and puts its groups in place; gives the shard back to try again.
     fn load(self: &Arc<Self>, shard: Arc<Shard>) -> Option<Arc<Shard>> {
-        let partition = shard.led.partition;
+        let partition = shard.led().partition;
         let begun = Instant::now();
         match self.replay(&shard) {
             Ok(Some(replay)) => {
@@ -201,7 +201,8 @@ impl Groups {
 
     /// `None` if the partition was given up meanwhile.
     fn replay(&self, shard: &Shard) -> Result<Option<Replay>, LoadError> {
-        let (led, partition) = (shard.led, shard.led.partition);
+        let led = shard.led();
+        let partition = led.partition;
         let mut replay = Replay::default();
         let mut offset = self.log.start(led)?;
         loop {
@@ -237,8 +238,7 @@ impl Groups {
                 Some(record) => Group::load(record, rules, now),
                 None => Group::new(rules, now),
             };
-            let cell = Cell::new(id.into(), shard.led, group, replayed.offsets);
-            let cell = Arc::new(cell);
+            let cell = shard.cell(id.into(), group, replayed.offsets);
             self.set_alarm(&cell, &mut cell.inner.lock());
             cells.push(cell);
         }

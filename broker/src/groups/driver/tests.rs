@@ -696,10 +696,21 @@ async fn groups_follow_what_is_led_and_which_topics_there_are() {
     settle().await;
     groups.loaded().await;
     assert_eq!(groups.commit_one("g", 1).await, Ok(()));
-    // Another epoch: somebody else may have led in between, so all is read again.
-    leading.send_replace(led(6));
+    // The next epoch: nobody else has led in between, so nothing is read.
+    groups.log.set_unreadable(true);
+    leading.send_replace(led(5));
     settle().await;
+    assert_eq!(groups.offset("g", "t"), Ok(Some(1)));
+    assert_eq!(groups.commit_one("g", 2).await, Ok(()));
+    // Another one: somebody else may have led in between, so all is read again.
+    leading.send_replace(led(7));
+    settle().await;
+    let loading = Err(GroupError::CoordinatorLoadInProgress);
+    assert_eq!(groups.offset("g", "t"), loading);
+    groups.log.set_unreadable(false);
     groups.loaded().await;
+    assert_eq!(groups.offset("g", "t"), Ok(Some(2)));
+    assert_eq!(groups.commit_one("g", 1).await, Ok(()));
     assert_eq!(groups.offset("g", "t"), Ok(Some(1)));
     // The topic is made again under its name: it has other records now.
     cluster.send_replace(cluster_of(&[("t", second), offsets]));
