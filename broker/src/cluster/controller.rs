@@ -7,6 +7,8 @@
 
 mod answers;
 mod delete;
+mod elect;
+mod moves;
 mod news;
 mod nodes;
 mod refusals;

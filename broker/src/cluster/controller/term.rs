@@ -329,7 +329,7 @@ impl<'a> Term<'a> {
         Ok(())
     }
 
-    /// Notices and pending elections; pending moves are in `answers.rs`.
+    /// Notices and pending elections; pending moves are in `moves.rs`.
     async fn do_pending(&mut self, snapshots: &mut Snapshots) -> Result<(), TermError> {
         let notices = std::mem::take(&mut self.nodes.isr_notices.value);
         // What they say is in the snapshot.
