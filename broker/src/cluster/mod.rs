@@ -33,6 +33,7 @@ mod marked;
 mod membership;
 mod metadata;
 mod missing;
+mod names;
 mod new_topic;
 mod producer_ids;
 mod reassign;
