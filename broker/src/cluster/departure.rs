@@ -21,6 +21,7 @@ use nyala_coordinator::session::SessionState;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::names::Names;
 use crate::config::Settings;
 use crate::replication::{PeerError, Peers, Purpose};
 
@@ -59,8 +60,8 @@ enum Refused {
     TimedOut,
     #[error("the controller answers {0:?}")]
     Code(ErrorCode),
-    #[error("{0} partitions cannot be moved")]
-    Remaining(usize),
+    #[error("the controller cannot move partitions: {0}")]
+    Remaining(Names),
 }
 
 impl Departure<'_> {
@@ -142,7 +143,11 @@ impl Departure<'_> {
             .map_err(|_| Refused::TimedOut)??;
         match ErrorCode::from_code(answer.error_code) {
             ErrorCode::None if answer.remaining_partitions.is_empty() => Ok(()),
-            ErrorCode::None => Err(Refused::Remaining(answer.remaining_partitions.len())),
+            ErrorCode::None => Err(Refused::Remaining(
+                (answer.remaining_partitions.iter())
+                    .map(|p| format!("{}-{}", p.topic_name, p.partition_index))
+                    .collect(),
+            )),
             code => Err(Refused::Code(code)),
         }
     }

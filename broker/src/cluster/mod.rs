@@ -1,17 +1,28 @@
 //! This broker in its cluster: registration, controller, topics, overrides, producer ids.
 //!
-//! [`Cluster`] is the one entry. Deciding is pure: for the controller `leaders.rs` (who leads, and who is
-//! no longer in sync), `elections.rs` (elections that somebody asks for), `reassign.rs`, `isr_request.rs`,
-//! `deletion.rs`, `assign.rs` (where new replicas go); `actions.rs` for this broker. What is
-//! decided is carried out by `controller.rs` (writes znodes, fenced by the controller epoch), `tell.rs`
-//! (tells every broker) and `roles.rs` (makes this broker's partitions lead or follow, stops and deletes
-//! them). All of it is level-triggered from [`ClusterSnapshot`]. Of the wire it knows only what it asks
-//! of other brokers itself (`tell.rs`, `departure.rs`).
+//! [`Cluster`] is the one entry. Deciding is pure and apart from doing; all of it is level-triggered from
+//! [`ClusterSnapshot`]. Of the wire it knows only what it asks of other brokers itself (`tell`, `departure`).
 //!
-//! Around that: `checks.rs` and `topics.rs` (what a request about topics must be, and doing it), `alter.rs` and `configs.rs`
-//! (overrides), `asks.rs` (what waits for the controller), `facts.rs` (what a controller tells us), `epochs.rs` (whose
-//! orders count), `found.rs` and `membership.rs` (the cluster's id, our registration), `missing.rs` and `withdraw.rs` (a disk
-//! or a process that was replaced), `metadata.rs` and `marked.rs` (what clients see).
+//! The controller:
+//! - `leaders` who leads, and who is no longer in sync; `elections` those that somebody asks for; `reassign`
+//!   moves; `isr_request`; `deletion`; all pure
+//! - `controller` its seat and term: carries that out by writes that are fenced by the controller epoch
+//!   (`controller/`: `term` a term, `answers`, `elect`, `moves` what is asked, `delete`, `news` for the log)
+//! - `asks` what waits for it; `tell` orders to every broker
+//!
+//! This broker:
+//! - `found`, `membership` the cluster's id, our registration; `departure` leaving
+//! - `epochs` whose orders count; `facts` what a controller tells us
+//! - `actions` what to do about a snapshot (pure); `roles` does it: lead, follow, stop, delete
+//! - `missing`, `withdraw` a disk or a process that was replaced
+//!
+//! For clients:
+//! - `new_topic`, `checks`, `assign` what is asked of topics, what it must be, where replicas go; `topics`
+//!   does it
+//! - `alter`, `configs` overrides; `producer_ids` blocks of them
+//! - `metadata`, `marked` what clients see
+//!
+//! For all: `error` why something is refused; `names` many names in a line of the log.
 
 mod actions;
 mod alter;
@@ -33,6 +44,7 @@ mod marked;
 mod membership;
 mod metadata;
 mod missing;
+mod names;
 mod new_topic;
 mod producer_ids;
 mod reassign;

@@ -24,6 +24,13 @@ pub(super) struct Step {
     pub(super) dropped: Vec<BrokerId>,
 }
 
+impl Step {
+    /// Where the partition shall live in the end.
+    pub(super) fn target(&self) -> Vec<BrokerId> {
+        without(&self.placement.replicas, &self.placement.removing)
+    }
+}
+
 /// Steps by topic, as they are written.
 pub(super) type Moves =
     BTreeMap<TopicName, BTreeMap<PartitionIndex, (Placement, Option<NewState>)>>;
@@ -38,7 +45,8 @@ pub(super) fn target(info: &PartitionInfo) -> Vec<BrokerId> {
     without(&info.replicas, &info.removing_replicas)
 }
 
-fn origin(info: &PartitionInfo) -> Vec<BrokerId> {
+/// Where it lived before.
+pub(super) fn origin(info: &PartitionInfo) -> Vec<BrokerId> {
     without(&info.replicas, &info.adding_replicas)
 }
 

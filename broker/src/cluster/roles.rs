@@ -14,15 +14,39 @@ mod task;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use nyala_coordinator::ids::TopicPartition;
+use nyala_coordinator::ids::{BrokerId, TopicPartition};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Leading;
 use super::epochs::Epochs;
 use super::facts::{ControlError, ControlHead, FactError, PartitionFacts, StopError, StopFacts};
 use super::marked::Marked;
+use super::names::Names;
 pub(super) use replicas::Parts;
 pub(super) use task::Task;
+
+/// What facts make of this broker, for the log.
+fn parts_of(this: BrokerId, facts: &[PartitionFacts]) -> String {
+    let (mut leads, mut follows) = (Names::default(), Names::default());
+    let mut neither = Names::default();
+    for facts in facts {
+        match facts.leader {
+            Some(leader) if leader == this => leads.push(&facts.partition),
+            Some(_) => follows.push(&facts.partition),
+            None => neither.push(&facts.partition),
+        }
+    }
+    let parts = [
+        ("leads", leads),
+        ("follows", follows),
+        ("has nobody to follow in", neither),
+    ];
+    let told = parts.iter().filter(|(_, names)| !names.is_empty());
+    let told: Vec<String> = told
+        .map(|(what, names)| format!("{what} {names}"))
+        .collect();
+    told.join(", ")
+}
 
 /// What did not work, by partition; all others did.
 pub type Failed<E> = BTreeMap<TopicPartition, E>;

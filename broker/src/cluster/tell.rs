@@ -6,6 +6,7 @@
 //! all others.
 
 mod orders;
+mod outage;
 mod requests;
 mod versions;
 
@@ -20,14 +21,17 @@ use nyala_coordinator::ids::{
     BrokerEpoch, BrokerId, LeaderEpoch, PartitionIndex, TopicId, TopicName, TopicPartition,
 };
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 pub(super) use orders::Orders;
 use orders::{Lead, Stop, Told, brokers_first, plan_leads, plan_shows, plan_stops};
+use outage::Outage;
 use requests::Head;
 use versions::Versions;
 
+use super::names::Names;
 use crate::replication::{PeerError, Peers, Purpose};
 
 /// Pause after a request that was not answered.
@@ -203,12 +207,16 @@ impl Tell {
         let answer = self.deliver(&request, self.versions.leader_and_isr).await;
         self.check(answer.error_code, "LeaderAndIsr")?;
         let (mut failed, mut passed) = (Vec::new(), BTreeSet::new());
+        let mut refused = Names::default();
         for (tp, error) in refusals(&answer, &orders.snapshot) {
             match error {
                 ErrorCode::KafkaStorageError => failed.push(tp),
                 ErrorCode::FencedLeaderEpoch => drop(passed.insert(tp)),
-                _ => info!("broker {} did not take over {tp}: {error}", self.broker),
+                _ => refused.push(format_args!("{tp}: {error}")),
             }
+        }
+        if !refused.is_empty() {
+            info!("broker {} did not take over {refused}", self.broker);
         }
         if !passed.is_empty() {
             let of = |lead: &Lead| (lead.partition.clone(), lead.state.leader_epoch);
@@ -265,17 +273,20 @@ impl Tell {
             })
             .filter(|(_, error): &(_, ErrorCode)| error.is_error())
             .collect();
-        let mut deleted = Vec::new();
+        let (mut deleted, mut refused) = (Vec::new(), Names::default());
         for stop in stops {
             let tp = &stop.partition;
             match errors.get(&(tp.topic.as_str(), tp.partition.0)) {
-                Some(error) => info!("broker {} did not stop {tp}: {error}", self.broker),
+                Some(error) => refused.push(format_args!("{tp}: {error}")),
                 None => {
                     let done = (stop.topic_id, stop.delete);
                     self.told.stopped.insert(tp.clone(), done);
                     deleted.extend(stop.delete.then(|| (tp.clone(), stop.topic_id)));
                 }
             }
+        }
+        if !refused.is_empty() {
+            info!("broker {} did not stop {refused}", self.broker);
         }
         if !deleted.is_empty() {
             self.report(Report::Deleted {
@@ -316,13 +327,30 @@ impl Tell {
 
     /// Sends until there is an answer.
     async fn deliver<R: Request>(&self, request: &R, version: i16) -> R::Response {
+        let mut outage = Outage::default();
         loop {
             match self.send(request, version).await {
-                Ok(answer) => return answer,
-                Err(error) => debug!("telling broker {} again: {error}", self.broker),
+                Ok(answer) => {
+                    if let Some(lasted) = outage.over(Instant::now()) {
+                        let seconds = lasted.as_secs();
+                        info!("broker {} is reached again after {seconds} s", self.broker);
+                    }
+                    return answer;
+                }
+                Err(error) if outage.failed(Instant::now()) => self.warn_of(&error),
+                Err(_) => {}
             }
             tokio::time::sleep(RETRY_EVERY).await;
         }
+    }
+
+    fn warn_of(&self, error: &PeerError) {
+        let (broker, listener) = (self.broker, &self.peers.config().control_listener);
+        let address = self.peers.address_for(broker, Purpose::Tell);
+        let address = address.unwrap_or_else(|_| "no address".to_owned());
+        warn!(
+            "the controller does not reach broker {broker} at {address}, listener {listener}, and tries again: {error}"
+        );
     }
 
     async fn send<R: Request>(&self, request: &R, version: i16) -> Result<R::Response, PeerError> {

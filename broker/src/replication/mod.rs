@@ -2,7 +2,8 @@
 //!
 //! `api` appends and reads here, `cluster` says who leads, `groups` keeps its offsets in partitions
 //! like any other. `fetchers` copies what other brokers lead, over `peers`. Waiting is registering a
-//! [`Waiter`] with partitions, never a callback. Only `fetchers` and `peers` know the wire.
+//! [`Waiter`] with partitions, never a callback. Only `fetchers`, `peers` and
+//! `isr_changes` (AlterPartition) know the wire.
 
 mod config;
 mod error;

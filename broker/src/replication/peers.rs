@@ -174,10 +174,15 @@ impl Peers {
 
     /// Where brokers reach `broker`, as `host:port`.
     pub fn address(&self, broker: BrokerId) -> Result<String, PeerError> {
-        self.address_on(broker, &self.config.listener)
+        self.address_for(broker, Purpose::Ask)
     }
 
-    fn address_on(&self, broker: BrokerId, listener: &str) -> Result<String, PeerError> {
+    /// Where `broker` is reached for this purpose, as `host:port`.
+    pub fn address_for(&self, broker: BrokerId, purpose: Purpose) -> Result<String, PeerError> {
+        let listener = match purpose {
+            Purpose::Tell => &self.config.control_listener,
+            Purpose::Ask => &self.config.listener,
+        };
         let snapshot = self.snapshots.borrow();
         let info = snapshot.brokers.get(&broker);
         let info = info.ok_or(PeerError::Unknown(broker))?;
@@ -192,11 +197,7 @@ impl Peers {
         broker: BrokerId,
         purpose: Purpose,
     ) -> Result<Connection, PeerError> {
-        let listener = match purpose {
-            Purpose::Tell => &self.config.control_listener,
-            Purpose::Ask => &self.config.listener,
-        };
-        let address = match self.address_on(broker, listener) {
+        let address = match self.address_for(broker, purpose) {
             Ok(address) => address,
             Err(error) => {
                 self.slots.lock().remove(&(broker, purpose));

@@ -9,9 +9,10 @@ use nyala_coordinator::registry::{FencedError, Reassignments};
 use tracing::{info, warn};
 
 use super::term::Term;
-use super::{Snapshots, TermError};
+use super::{Snapshots, TermError, news};
 use crate::cluster::asks::{Move, Moved};
 use crate::cluster::error::ReassignError;
+use crate::cluster::names::Names;
 use crate::cluster::reassign::{Step, by_topic, is_moving, plan_ends, plan_move, target};
 
 /// Partitions that one transaction moves: they share their topic's node.
@@ -33,18 +34,23 @@ impl Term<'_> {
                 Err(e) => drop(moved.insert(tp.clone(), Err(e))),
             }
         }
-        for (tp, outcome) in self.take(snapshots, steps).await? {
-            moved.insert(tp, outcome);
+        let taken = self.take(snapshots, &steps).await?;
+        for line in news::of_starts(&snapshot, &done_of(&steps, &taken)) {
+            info!("{line}");
         }
+        moved.extend(taken);
         Ok(moved)
     }
 
     /// Ends moves whose new replicas are all in sync.
     pub(super) async fn move_on(&mut self, snapshots: &mut Snapshots) -> Result<(), TermError> {
-        let steps = plan_ends(&snapshots.borrow(), &self.facts());
+        let snapshot = Arc::clone(&snapshots.borrow());
+        let steps = plan_ends(&snapshot, &self.facts());
         if !steps.is_empty() {
-            info!("{} partitions have moved", steps.len());
-            self.take(snapshots, steps).await?;
+            let taken = self.take(snapshots, &steps).await?;
+            if let Some(line) = news::of_ends(&snapshot, &done_of(&steps, &taken)) {
+                info!("{line}");
+            }
         }
         Ok(())
     }
@@ -53,7 +59,7 @@ impl Term<'_> {
     async fn take(
         &mut self,
         snapshots: &mut Snapshots,
-        steps: Vec<Step>,
+        steps: &[Step],
     ) -> Result<Moved, TermError> {
         let ids: BTreeMap<_, _> = {
             let snapshot = snapshots.borrow();
@@ -63,7 +69,7 @@ impl Term<'_> {
                 .collect()
         };
         let mut moved = Moved::new();
-        for (topic, moves) in by_topic(&steps) {
+        for (topic, moves) in by_topic(steps) {
             let all: Vec<_> = moves.into_iter().collect();
             for piece in all.chunks(MOVES_MAX) {
                 let piece: BTreeMap<_, _> = piece.iter().cloned().collect();
@@ -81,8 +87,7 @@ impl Term<'_> {
                 }));
             }
         }
-        let done = |step: &&Step| moved.get(&step.partition).is_some_and(Result::is_ok);
-        let done: Vec<&Step> = steps.iter().filter(done).collect();
+        let done = done_of(steps, &moved);
         for step in &done {
             let id = ids.get(&step.partition.topic).copied().flatten();
             for broker in &step.dropped {
@@ -121,10 +126,11 @@ impl Term<'_> {
         let snapshot = Arc::clone(&snapshots.borrow());
         let mut start = Vec::new();
         let mut left = Reassignments::new();
+        let (mut over, mut refused) = (Names::default(), Names::default());
         for (tp, replicas) in wanted {
             match snapshot.partition(&tp) {
                 Some(info) if target(info) == replicas && !is_moving(info) => {
-                    info!("{tp} has moved, as /admin/reassign_partitions asked");
+                    over.push(tp);
                 }
                 Some(info) if target(info) == replicas => left.push((tp, replicas)),
                 _ => start.push((tp, Some(replicas))),
@@ -136,9 +142,15 @@ impl Term<'_> {
                 Some(Ok(()) | Err(ReassignError::NotWritten)) => {
                     left.push((tp, replicas.unwrap_or_default()));
                 }
-                Some(Err(e)) => warn!("/admin/reassign_partitions: {tp} does not move: {e}"),
+                Some(Err(e)) => refused.push(format_args!("{tp}: {e}")),
                 None => {}
             }
+        }
+        if !over.is_empty() {
+            info!("/admin/reassign_partitions: where they should be: {over}");
+        }
+        if !refused.is_empty() {
+            warn!("/admin/reassign_partitions: do not move: {refused}");
         }
         if left.len() != before {
             self.registry
@@ -162,4 +174,10 @@ impl Term<'_> {
         }
         Ok(())
     }
+}
+
+/// The steps that were written.
+fn done_of<'a>(steps: &'a [Step], moved: &Moved) -> Vec<&'a Step> {
+    let done = |step: &&Step| moved.get(&step.partition).is_some_and(Result::is_ok);
+    steps.iter().filter(done).collect()
 }

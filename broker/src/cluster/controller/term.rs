@@ -31,6 +31,7 @@ use crate::cluster::error::ControllerError;
 use crate::cluster::leaders::{
     Facts, Incarnations, Suspects, find_suspects, plan_states, still_to_move,
 };
+use crate::cluster::names::Names;
 use crate::cluster::reassign::{is_moving, not_led};
 use crate::cluster::tell::{Orders, Report, Tells};
 
@@ -275,11 +276,14 @@ impl<'a> Term<'a> {
                     return Ok(false);
                 }
             }
-            let refused = self.registry.write_states(&self.proof, &plan).await?;
+            let written = self.registry.write_states(&self.proof, &plan).await;
+            // Without an answer, all of it may have been written.
+            let refused = written.inspect_err(|_| tell_unclean(&snapshot, &plan))?;
             let now = Instant::now();
             self.refusals.note(&mut plan, &snapshot, refused, now);
             if !plan.is_empty() {
                 info!("{}", news::of_plan(&snapshot, &plan));
+                tell_unclean(&snapshot, &plan);
             }
             let suspects = find_suspects(&snapshot, &self.facts(), &plan);
             self.suspects.extend(suspects);
@@ -295,9 +299,9 @@ impl<'a> Term<'a> {
         let snapshot = Arc::clone(&snapshots.borrow());
         for (broker, reply) in std::mem::take(&mut self.leaving) {
             let led = still_to_move(&snapshot, &self.facts(), broker);
+            let names: Names = led.iter().collect();
             info!(
-                "broker {broker} shuts down and leads {} partitions that another could lead",
-                led.len()
+                "broker {broker} shuts down; partitions that it leads and another could: {names}"
             );
             // Nobody waits any more: it will ask again.
             let _ = reply.send(Ok(led));
@@ -319,10 +323,8 @@ impl<'a> Term<'a> {
         let percent = settings.leader_imbalance_per_broker_percentage;
         let plan = plan_balance(&snapshot, &self.facts(), percent);
         if !plan.is_empty() {
-            info!(
-                "{} partitions go back to their preferred leaders",
-                plan.len()
-            );
+            let leaders = news::of_leaders(&snapshot, &plan);
+            info!("partitions go back to their preferred leaders: {leaders}");
             self.registry.write_states_each(&self.proof, &plan).await?;
             self.await_states(snapshots, &plan).await;
         }
@@ -430,10 +432,12 @@ impl<'a> Term<'a> {
                     for tp in fine {
                         self.offline.remove(&(broker, tp));
                     }
-                    for tp in failed {
-                        warn!("{tp} is offline on broker {broker}: its log folder has failed");
-                        self.offline.insert((broker, tp));
+                    if !failed.is_empty() {
+                        let names: Names = failed.iter().collect();
+                        warn!("offline on broker {broker}, whose log folder has failed: {names}");
                     }
+                    let failed = failed.into_iter().map(|tp| (broker, tp));
+                    self.offline.extend(failed);
                 }
             }
         }
@@ -461,5 +465,12 @@ impl<'a> Term<'a> {
         let _in_time = tokio::time::timeout(CATCH_UP_MAX, shown).await.is_ok();
         // The snapshot that shows it may show more, which is still to do.
         snapshots.mark_changed();
+    }
+}
+
+/// An operator has to hear of records that may be lost.
+pub(super) fn tell_unclean(snapshot: &ClusterSnapshot, plan: &[NewState]) {
+    if let Some(line) = news::of_unclean(snapshot, plan) {
+        warn!("{line}");
     }
 }

@@ -19,10 +19,11 @@ use super::super::facts::{
 };
 use super::super::marked::Marked;
 use super::super::missing::Missing;
+use super::super::names::Names;
 use super::super::withdraw::Before;
 use super::replicas::Parts;
 use super::set_back::SetBack;
-use super::{Failed, Order, Roles};
+use super::{Failed, Order, Roles, parts_of};
 
 /// Pause after a read that failed.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
@@ -202,7 +203,8 @@ impl Task {
     ) -> Result<Failed<FactError>, ControlError> {
         // A newer controller may have been heard of while this one waited.
         self.parts.epochs.admit(&head)?;
-        info!(controller = %head.controller, epoch = %head.controller_epoch, partitions = facts.len(), "roles");
+        let parts = parts_of(self.parts.this, &facts);
+        info!(controller = %head.controller, epoch = %head.controller_epoch, "this broker {parts}");
         self.read_configs_of(&facts).await;
         for facts in &facts {
             self.memory.stopped.remove(&facts.partition);
@@ -223,7 +225,8 @@ impl Task {
     ) -> Result<Failed<StopError>, ControlError> {
         self.parts.epochs.admit(&head)?;
         let deleted = facts.iter().filter(|f| f.delete).count();
-        info!(controller = %head.controller, epoch = %head.controller_epoch, partitions = facts.len(), deleted, "replicas to stop");
+        let names: Names = facts.iter().map(|f| &f.partition).collect();
+        info!(controller = %head.controller, epoch = %head.controller_epoch, deleted, "replicas to stop: {names}");
         let mut failed = Failed::new();
         for facts in self.with_unnamed(facts) {
             if let Err(error) = self.stop(&facts).await {
@@ -329,11 +332,10 @@ impl Task {
         let again = &self.again;
         self.trying.retain(|id| !again.contains(id));
         if !self.trying.is_empty() {
-            self.parts
-                .registry
-                .tell_log_dir_failure(self.parts.this)
-                .await?;
-            info!("{} replicas could be opened at last", self.trying.len());
+            let registry = &self.parts.registry;
+            registry.tell_log_dir_failure(self.parts.this).await?;
+            let names: Names = self.trying.iter().collect();
+            info!("replicas that could be opened at last: {names}");
             self.trying.clear();
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Versions of a follower's requests, and the requests themselves. Pure.
 //!
-//! Brokers do not ask one another for versions: `inter.broker.protocol.version` says what all of the
-//! cluster's brokers speak.
+//! `inter.broker.protocol.version` says what all of the cluster's brokers speak; a leader is asked what it
+//! serves (`fetcher.rs`) only after it did not answer on a connection, or not in a version of ours.
 
 use std::time::Duration;
 
