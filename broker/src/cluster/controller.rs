@@ -13,6 +13,7 @@ mod news;
 mod nodes;
 mod refusals;
 mod set_back;
+mod stuck;
 mod term;
 
 use std::sync::Arc;

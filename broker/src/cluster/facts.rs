@@ -114,7 +114,9 @@ pub enum FactError {
         reason: &'static str,
     },
     /// The partition that is here belongs to a topic of the same name with another id.
-    #[error("{partition} is here under another topic id, {here:?} and not {asked:?}")]
+    #[error(
+        "{partition} is here under another topic id, {} and not {}", shown(*here), shown(*asked)
+    )]
     OtherTopic {
         /// Which.
         partition: TopicPartition,
@@ -187,6 +189,10 @@ pub enum StopError {
         /// What is wrong.
         reason: String,
     },
+}
+
+fn shown(id: Option<TopicId>) -> String {
+    id.map_or_else(|| "none".to_owned(), |id| id.to_string())
 }
 
 #[cfg(test)]

@@ -22,13 +22,19 @@ pub(super) enum Standing {
     Unreadable,
 }
 
+/// Whether it is this node that cannot be read, rather than ZooKeeper that cannot be reached.
+fn is_of_topic(error: &RegistryError) -> bool {
+    let is_payload = matches!(error, RegistryError::Payload { .. });
+    is_payload || error.zk() == Some(&ZkError::NoAuth)
+}
+
 impl Term<'_> {
     /// What stands under a name, read now.
     pub(super) async fn standing(&mut self, topic: &TopicName) -> Result<Standing, RegistryError> {
         let standing = match self.registry.topic(topic).await {
             Ok(None) => Standing::Nothing,
             Ok(Some(stored)) => Standing::Topic(stored),
-            Err(e @ RegistryError::Payload { .. }) => {
+            Err(e) if is_of_topic(&e) => {
                 if self.unreadable.insert(topic.clone()) {
                     warn!(
                         "{e}: what ZooKeeper has of topic {topic} stays until that node is written anew"

@@ -45,7 +45,8 @@ impl Term<'_> {
     /// Ends moves whose new replicas are all in sync.
     pub(super) async fn move_on(&mut self, snapshots: &mut Snapshots) -> Result<(), TermError> {
         let snapshot = Arc::clone(&snapshots.borrow());
-        let steps = plan_ends(&snapshot, &self.facts());
+        let mut steps = plan_ends(&snapshot, &self.facts());
+        steps.retain(|step| !self.stuck.waits(&step.partition.topic, self.began));
         if !steps.is_empty() {
             let taken = self.take(snapshots, &steps).await?;
             if let Some(line) = news::of_ends(&snapshot, &done_of(&steps, &taken)) {
@@ -74,9 +75,14 @@ impl Term<'_> {
             for piece in all.chunks(MOVES_MAX) {
                 let piece: BTreeMap<_, _> = piece.iter().cloned().collect();
                 let outcome = match self.registry.place(&self.proof, &topic, &piece).await {
-                    Ok(()) => Ok(()),
+                    Ok(()) => {
+                        self.stuck.freed(&topic);
+                        Ok(())
+                    }
                     Err(FencedError::Failed(e)) => {
-                        warn!("{topic} cannot be moved now: {e}");
+                        if self.stuck.failed(&topic, e.to_string(), self.began) {
+                            warn!("{topic} cannot be moved now: {e}");
+                        }
                         Err(ReassignError::NotWritten)
                     }
                     Err(e) => return Err(e.into()),
@@ -88,6 +94,10 @@ impl Term<'_> {
             }
         }
         let done = done_of(steps, &moved);
+        if done.is_empty() {
+            // Nothing to wait for, nor to look at again.
+            return Ok(moved);
+        }
         for step in &done {
             let id = ids.get(&step.partition.topic).copied().flatten();
             for broker in &step.dropped {
@@ -133,6 +143,7 @@ impl Term<'_> {
                     over.push(tp);
                 }
                 Some(info) if target(info) == replicas => left.push((tp, replicas)),
+                _ if self.stuck.waits(&tp.topic, self.began) => left.push((tp, replicas)),
                 _ => start.push((tp, Some(replicas))),
             }
         }

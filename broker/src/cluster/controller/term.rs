@@ -23,6 +23,7 @@ use super::delete::Standing;
 use super::nodes::Nodes;
 use super::refusals::Refusals;
 use super::set_back::SetBack;
+use super::stuck::Stuck;
 use super::{Controller, RETRY_EVERY, Snapshots, TermError, news};
 use crate::cluster::asks::Ask;
 use crate::cluster::deletion::Deletions;
@@ -64,6 +65,9 @@ pub(super) struct Term<'a> {
     /// Of the last snapshot, to tell the operator who came and who went.
     seen: BTreeMap<BrokerId, BrokerEpoch>,
     refusals: Refusals,
+    /// When this round began.
+    pub(super) began: Instant,
+    pub(super) stuck: Stuck,
     set_back: SetBack,
     pub(super) deletions: Deletions,
     deleting: BTreeSet<TopicName>,
@@ -116,6 +120,8 @@ impl<'a> Term<'a> {
             bounced: BTreeSet::new(),
             seen: BTreeMap::new(),
             refusals: Refusals::default(),
+            began: Instant::now(),
+            stuck: Stuck::default(),
             set_back: SetBack::default(),
             deletions: Deletions::default(),
             deleting: BTreeSet::new(),
@@ -156,6 +162,7 @@ impl<'a> Term<'a> {
 
     /// Does all that is to do, then waits for a change.
     async fn round(&mut self, snapshots: &mut Snapshots) -> Result<(), TermError> {
+        self.began = Instant::now();
         self.nodes.refresh(self.registry, &self.proof).await?;
         if self.nodes.seat.value != Some(self.seat.this) {
             return Err(TermError::Unseated(self.nodes.seat.value));
@@ -246,14 +253,24 @@ impl<'a> Term<'a> {
     async fn give_ids(&mut self, snapshot: &ClusterSnapshot) -> Result<(), TermError> {
         let without = snapshot.topics.iter().filter(|(_, info)| info.id.is_none());
         for (topic, _) in without {
+            if self.stuck.waits(topic, self.began) {
+                continue;
+            }
             if let Standing::Topic(mut stored) = self.standing(topic).await?
                 && stored.assignment.id.is_none()
             {
                 stored.assignment.id = Some(TopicId::random());
                 let version = stored.version;
-                self.registry
-                    .set_topic(topic, &stored.assignment, version)
-                    .await?;
+                let set = self.registry.set_topic(topic, &stored.assignment, version);
+                match set.await {
+                    Ok(_) => self.stuck.freed(topic),
+                    Err(e) if e.is_transient() => return Err(e.into()),
+                    Err(e) => {
+                        if self.stuck.failed(topic, e.to_string(), self.began) {
+                            warn!("{topic} has no topic id, and gets none: {e}");
+                        }
+                    }
+                }
             }
         }
         Ok(())
@@ -375,7 +392,8 @@ impl<'a> Term<'a> {
     async fn wait(&mut self, snapshots: &mut Snapshots, again: bool) {
         let mut configs = self.seat.configs.changes();
         let next_try = self.refusals.next_try().unwrap_or(self.balance_at);
-        let due = self.balance_at.min(next_try);
+        let stuck = self.stuck.next_try(self.began).unwrap_or(self.balance_at);
+        let due = self.balance_at.min(next_try).min(stuck);
         tokio::select! {
             _ = snapshots.changed() => {}
             Some(ask) = self.asks.recv() => {

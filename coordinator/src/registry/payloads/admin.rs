@@ -1,6 +1,8 @@
 //! Pending administrative work and notices to the controller. As `payloads.rs`, of which they are a
 //! part.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{PayloadError, bad, encode, one, parse};
@@ -74,12 +76,21 @@ fn of_entries<T>(
     }
 }
 
-/// Reads `/admin/reassign_partitions`; the replicas are as they were written, good or not.
+/// Reads `/admin/reassign_partitions`; the replicas are as they were written, good or not. Of several entries for a
+/// partition the last one counts, as with Kafka.
 pub fn decode_reassignments(data: &[u8]) -> Result<Reassignments, PayloadError> {
     let replicas = |entry: PartitionJson| entry.replicas.unwrap_or_default();
-    of_entries("pending reassignments", data, |tp, entry| {
+    let all: Reassignments = of_entries("pending reassignments", data, |tp, entry| {
         (tp, replicas(entry).into_iter().map(BrokerId).collect())
-    })
+    })?;
+    let (mut seen, mut wanted) = (BTreeSet::new(), Reassignments::new());
+    for (tp, replicas) in all.into_iter().rev() {
+        if seen.insert(tp.clone()) {
+            wanted.push((tp, replicas));
+        }
+    }
+    wanted.reverse();
+    Ok(wanted)
 }
 
 /// `/admin/preferred_replica_election`, version 1.
@@ -153,7 +164,9 @@ mod tests {
         let wanted = vec![(tp.clone(), vec![BrokerId(2), BrokerId(1)])];
         let json = br#"{"version":1,"partitions":[{"topic":"t","partition":3,"replicas":[2,1]}]}"#;
         assert_eq!(encode_reassignments(&wanted), json);
-        assert_eq!(decode_reassignments(json), Ok(wanted));
+        assert_eq!(decode_reassignments(json), Ok(wanted.clone()));
+        let twice = br#"{"partitions":[{"topic":"t","partition":3,"replicas":[1]},{"topic":"t","partition":3,"replicas":[2,1]}]}"#;
+        assert_eq!(decode_reassignments(twice), Ok(wanted));
         let json = br#"{"version":1,"partitions":[{"topic":"t","partition":3}]}"#;
         assert_eq!(encode_preferred_election(std::slice::from_ref(&tp)), json);
         assert_eq!(decode_preferred_election(json), Ok(vec![tp]));
