@@ -34,6 +34,7 @@ use crate::cluster::leaders::{
 use crate::cluster::names::Names;
 use crate::cluster::reassign::{is_moving, not_led};
 use crate::cluster::tell::{Orders, Report, Tells};
+use crate::config::Release;
 
 /// Longest wait for the snapshot to show what is there.
 const CATCH_UP_MAX: Duration = Duration::from_secs(1);
@@ -99,7 +100,7 @@ impl<'a> Term<'a> {
             unproven: BTreeSet::new(),
             log_dir_events: BTreeMap::new(),
         };
-        let release = &settings.inter_broker_protocol_version;
+        let release = Release::of(&settings.inter_broker_protocol_version);
         let (tells, reports) = Tells::new(Arc::clone(&seat.peers), release, first);
         let configs = Arc::clone(&seat.configs);
         Self {
