@@ -1,7 +1,7 @@
 //! Elections that somebody asks for: of preferred leaders, of unclean ones, and the automatic balance
 //! of leaders (`auto.leader.rebalance.enable`).
 //!
-//! Pure, as `leaders.rs`, which decides all other elections and whose facts it uses.
+//! Pure, as `leaders.rs`, which decides all other elections and whose [`Situation`] it uses.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use nyala_coordinator::ids::{BrokerId, TopicPartition};
 use nyala_coordinator::registry::NewState;
 
 use super::error::ElectionError;
-use super::leaders::{Case, Facts, for_each_case};
+use super::leaders::{Case, Situation, for_each_case};
 
 /// Which leader is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,17 +24,17 @@ pub enum ElectionKind {
 /// The new state of one partition, or why it gets none.
 pub(super) fn plan_election(
     snapshot: &ClusterSnapshot,
-    facts: &Facts<'_>,
+    situation: &Situation<'_>,
     kind: ElectionKind,
     tp: &TopicPartition,
 ) -> Result<NewState, ElectionError> {
     let info = snapshot.partition(tp).ok_or(ElectionError::Unknown)?;
-    if facts.deleting.contains(&tp.topic) {
+    if situation.deleting.contains(&tp.topic) {
         return Err(ElectionError::BeingDeleted);
     }
     let case = Case {
         snapshot,
-        facts,
+        situation,
         tp,
         info,
     };
@@ -81,11 +81,11 @@ fn unclean(case: &Case<'_>, info: &PartitionInfo) -> Result<NewState, ElectionEr
 /// `percent` is led elsewhere.
 pub(super) fn plan_balance(
     snapshot: &ClusterSnapshot,
-    facts: &Facts<'_>,
+    situation: &Situation<'_>,
     percent: i32,
 ) -> Vec<NewState> {
     let mut away: BTreeMap<BrokerId, (u64, Vec<TopicPartition>)> = BTreeMap::new();
-    for_each_case(snapshot, facts, |case| {
+    for_each_case(snapshot, situation, |case| {
         let Some(first) = case.info.replicas.first() else {
             return;
         };
@@ -102,7 +102,7 @@ pub(super) fn plan_balance(
     });
     unbalanced
         .flat_map(|(_, away)| away)
-        .filter_map(|tp| plan_election(snapshot, facts, ElectionKind::Preferred, &tp).ok())
+        .filter_map(|tp| plan_election(snapshot, situation, ElectionKind::Preferred, &tp).ok())
         .collect()
 }
 

@@ -10,7 +10,7 @@ use nyala_coordinator::ids::{BrokerEpoch, BrokerId, LeaderEpoch, TopicPartition}
 use nyala_coordinator::registry::{self, NewState};
 
 use super::error::IsrError;
-use super::leaders::{Case, Facts};
+use super::leaders::{Case, Situation};
 
 /// What a leader wishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(super) enum Decision {
 /// Decides about the wish of `leader`, which is registered.
 pub(super) fn decide(
     snapshot: &ClusterSnapshot,
-    facts: &Facts<'_>,
+    situation: &Situation<'_>,
     leader: BrokerId,
     request: &IsrRequest,
 ) -> Result<Decision, IsrError> {
@@ -67,7 +67,7 @@ pub(super) fn decide(
     }
     let case = Case {
         snapshot,
-        facts,
+        situation,
         tp,
         info,
     };
@@ -86,7 +86,7 @@ pub(super) fn decide(
             leader: now.leader,
             leader_epoch: now.leader_epoch,
             isr,
-            controller_epoch: facts.epoch,
+            controller_epoch: situation.epoch,
         },
         version: Some(now.version),
     }))

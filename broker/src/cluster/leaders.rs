@@ -13,7 +13,7 @@ use nyala_coordinator::ids::{
 use nyala_coordinator::registry::{NewState, PartitionState};
 
 /// What the controller knows beside the snapshot.
-pub(super) struct Facts<'a> {
+pub(super) struct Situation<'a> {
     pub(super) epoch: ControllerEpoch,
     /// Topics on their way out: their partitions get no leaders.
     pub(super) deleting: &'a BTreeSet<TopicName>,
@@ -42,11 +42,11 @@ pub(super) struct Suspects {
     pub(super) proven: bool,
 }
 
-/// One partition among the facts.
+/// One partition in its situation.
 #[derive(Clone, Copy)]
 pub(super) struct Case<'a> {
     pub(super) snapshot: &'a ClusterSnapshot,
-    pub(super) facts: &'a Facts<'a>,
+    pub(super) situation: &'a Situation<'a>,
     pub(super) tp: &'a TopicPartition,
     pub(super) info: &'a PartitionInfo,
 }
@@ -54,10 +54,10 @@ pub(super) struct Case<'a> {
 /// Hands over every partition but those of topics on their way out.
 pub(super) fn for_each_case(
     snapshot: &ClusterSnapshot,
-    facts: &Facts<'_>,
+    situation: &Situation<'_>,
     mut each: impl FnMut(&Case<'_>),
 ) {
-    let stay = |(topic, _): &(&TopicName, _)| !facts.deleting.contains(*topic);
+    let stay = |(topic, _): &(&TopicName, _)| !situation.deleting.contains(*topic);
     for (topic, info) in snapshot.topics.iter().filter(stay) {
         for (partition, info) in &info.partitions {
             let tp = &TopicPartition {
@@ -66,7 +66,7 @@ pub(super) fn for_each_case(
             };
             each(&Case {
                 snapshot,
-                facts,
+                situation,
                 tp,
                 info,
             });
@@ -75,9 +75,9 @@ pub(super) fn for_each_case(
 }
 
 /// States to write so that every partition that can have a leader has one.
-pub(super) fn plan_states(snapshot: &ClusterSnapshot, facts: &Facts<'_>) -> Vec<NewState> {
+pub(super) fn plan_states(snapshot: &ClusterSnapshot, situation: &Situation<'_>) -> Vec<NewState> {
     let mut plan = Vec::new();
-    for_each_case(snapshot, facts, |case| {
+    for_each_case(snapshot, situation, |case| {
         plan.extend(match &case.info.state {
             None => case.first_state(),
             Some(old) => case.next_state(old),
@@ -90,8 +90,8 @@ impl Case<'_> {
     /// Registered, and its log folder works.
     fn runs(&self, broker: BrokerId) -> bool {
         self.snapshot.brokers.contains_key(&broker)
-            && (self.facts.offline.is_empty()
-                || !(self.facts.offline).contains(&(broker, self.tp.clone())))
+            && (self.situation.offline.is_empty()
+                || !(self.situation.offline).contains(&(broker, self.tp.clone())))
     }
 
     /// Still what it was when it got into the in-sync replicas. Of a partition with one replica only
@@ -104,24 +104,26 @@ impl Case<'_> {
             _ => false,
         };
         let suspected = self.suspects().is_some_and(|s| s.brokers.contains(&broker));
-        self.runs(broker) && !since && !suspected && !self.facts.bounced.contains(&broker)
+        self.runs(broker) && !since && !suspected && !self.situation.bounced.contains(&broker)
     }
 
     fn suspects(&self) -> Option<&Suspects> {
         let epoch = self.info.state.as_ref()?.leader_epoch;
-        let suspects = self.facts.suspects.get(self.tp);
+        let suspects = self.situation.suspects.get(self.tp);
         suspects.filter(|s| s.epoch == epoch)
     }
 
     /// May get in sync, having copied what it lacked since it started.
     pub(super) fn may_join(&self, broker: BrokerId) -> bool {
-        let facts = self.facts;
-        self.runs(broker) && !facts.stopping.contains(&broker) && !facts.bounced.contains(&broker)
+        let situation = self.situation;
+        self.runs(broker)
+            && !situation.stopping.contains(&broker)
+            && !situation.bounced.contains(&broker)
     }
 
     /// May become leader, or in sync.
     pub(super) fn is_eligible(&self, broker: BrokerId) -> bool {
-        self.is_online(broker) && !self.facts.stopping.contains(&broker)
+        self.is_online(broker) && !self.situation.stopping.contains(&broker)
     }
 
     /// Replicas that pass, the preferred leader first.
@@ -133,7 +135,7 @@ impl Case<'_> {
     /// A new partition: the first live replica leads, all live ones are in sync, for there is
     /// nothing yet that they could lack.
     fn first_state(&self) -> Option<NewState> {
-        let stays = |b| self.runs(b) && !self.facts.stopping.contains(&b);
+        let stays = |b| self.runs(b) && !self.situation.stopping.contains(&b);
         let mut isr = self.replicas(stays);
         if isr.is_empty() {
             isr = self.replicas(|b| self.runs(b));
@@ -142,7 +144,7 @@ impl Case<'_> {
             leader: Some(*isr.first()?),
             leader_epoch: LeaderEpoch(0),
             isr,
-            controller_epoch: self.facts.epoch,
+            controller_epoch: self.situation.epoch,
         };
         Some(NewState {
             partition: self.tp.clone(),
@@ -156,7 +158,7 @@ impl Case<'_> {
         let in_sync = |b: BrokerId| old.isr.contains(&b);
         let fit = self.replicas(|b| self.is_eligible(b) && in_sync(b));
         let serving = old.leader.filter(|leader| self.is_online(*leader));
-        let leaves = serving.is_none_or(|leader| self.facts.stopping.contains(&leader));
+        let leaves = serving.is_none_or(|leader| self.situation.stopping.contains(&leader));
         if let Some(leader) = fit.first().filter(|_| leaves) {
             let isr = old.isr.iter().copied().filter(|b| self.is_eligible(*b));
             return Some(self.changed(old, Some(*leader), isr.collect()));
@@ -177,7 +179,7 @@ impl Case<'_> {
         if let Some(leader) = again.first() {
             return Some(self.changed(old, Some(*leader), old.isr.clone()));
         }
-        let anyone = || match (self.facts.unclean)(&self.tp.topic) {
+        let anyone = || match (self.situation.unclean)(&self.tp.topic) {
             true => self.replicas(|b| self.runs(b)),
             false => Vec::new(),
         };
@@ -201,7 +203,7 @@ impl Case<'_> {
                 leader,
                 leader_epoch: LeaderEpoch(old.leader_epoch.0.saturating_add(1)),
                 isr,
-                controller_epoch: self.facts.epoch,
+                controller_epoch: self.situation.epoch,
             },
             version: Some(old.version),
         }
@@ -212,13 +214,13 @@ impl Case<'_> {
 /// when it has caught up. What nobody could take is no reason to wait.
 pub(super) fn still_to_move(
     snapshot: &ClusterSnapshot,
-    facts: &Facts<'_>,
+    situation: &Situation<'_>,
     broker: BrokerId,
 ) -> Vec<TopicPartition> {
     let mut led = Vec::new();
-    for_each_case(snapshot, facts, |case| {
+    for_each_case(snapshot, situation, |case| {
         let leads = case.info.state.as_ref().and_then(|s| s.leader) == Some(broker);
-        let could = |b| b != broker && case.runs(b) && !facts.stopping.contains(&b);
+        let could = |b| b != broker && case.runs(b) && !situation.stopping.contains(&b);
         if leads && !case.replicas(could).is_empty() {
             led.push(case.tp.clone());
         }
@@ -229,7 +231,7 @@ pub(super) fn still_to_move(
 /// Whom the states of `plan` name in sync although they may lack records.
 pub(super) fn find_suspects(
     snapshot: &ClusterSnapshot,
-    facts: &Facts<'_>,
+    situation: &Situation<'_>,
     plan: &[NewState],
 ) -> Vec<(TopicPartition, Suspects)> {
     let of_one = |new: &NewState| {
@@ -238,7 +240,7 @@ pub(super) fn find_suspects(
         info.state.as_ref()?;
         let case = Case {
             snapshot,
-            facts,
+            situation,
             tp,
             info,
         };

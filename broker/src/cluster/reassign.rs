@@ -11,7 +11,7 @@ use nyala_coordinator::ids::{BrokerId, PartitionIndex, TopicName, TopicPartition
 use nyala_coordinator::registry::{NewState, Placement};
 
 use super::error::ReassignError;
-use super::leaders::{Case, Facts, for_each_case};
+use super::leaders::{Case, Situation, for_each_case};
 
 /// One step of a move.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,19 +70,19 @@ fn moved_to(info: &PartitionInfo, target: &[BrokerId]) -> Placement {
 /// Starts a move, or changes where one goes; without a target it is called off.
 pub(super) fn plan_move(
     snapshot: &ClusterSnapshot,
-    facts: &Facts<'_>,
+    situation: &Situation<'_>,
     tp: &TopicPartition,
     wanted: Option<&[BrokerId]>,
 ) -> Result<Step, ReassignError> {
     let Some(info) = snapshot.partition(tp) else {
         return Err(ReassignError::Unknown);
     };
-    if facts.deleting.contains(&tp.topic) {
+    if situation.deleting.contains(&tp.topic) {
         return Err(ReassignError::BeingDeleted);
     }
     let placement = match wanted {
         Some(wanted) => {
-            check_target(snapshot, facts, info, wanted)?;
+            check_target(snapshot, situation, info, wanted)?;
             moved_to(info, wanted)
         }
         None if is_moving(info) => moved_to(info, &origin(info)),
@@ -90,7 +90,7 @@ pub(super) fn plan_move(
     };
     let case = Case {
         snapshot,
-        facts,
+        situation,
         tp,
         info,
     };
@@ -99,7 +99,7 @@ pub(super) fn plan_move(
 
 fn check_target(
     snapshot: &ClusterSnapshot,
-    facts: &Facts<'_>,
+    situation: &Situation<'_>,
     info: &PartitionInfo,
     wanted: &[BrokerId],
 ) -> Result<(), ReassignError> {
@@ -123,7 +123,7 @@ fn check_target(
             list(wanted)
         ));
     }
-    let lives = |b: &BrokerId| snapshot.brokers.contains_key(b) && !facts.stopping.contains(b);
+    let lives = |b: &BrokerId| snapshot.brokers.contains_key(b) && !situation.stopping.contains(b);
     let adding = moved_to(info, wanted).adding;
     if !adding.iter().all(lives) {
         let live: Vec<BrokerId> = snapshot.brokers.keys().copied().filter(lives).collect();
@@ -137,9 +137,12 @@ fn check_target(
 }
 
 /// Partitions on their way whose leader has not shown yet that it can lead.
-pub(super) fn not_led(snapshot: &ClusterSnapshot, facts: &Facts<'_>) -> Vec<TopicPartition> {
+pub(super) fn not_led(
+    snapshot: &ClusterSnapshot,
+    situation: &Situation<'_>,
+) -> Vec<TopicPartition> {
     let mut found = Vec::new();
-    for_each_case(snapshot, facts, |case| {
+    for_each_case(snapshot, situation, |case| {
         if is_moving(case.info) && !is_led(case) {
             found.push(case.tp.clone());
         }
@@ -151,14 +154,14 @@ pub(super) fn not_led(snapshot: &ClusterSnapshot, facts: &Facts<'_>) -> Vec<Topi
 /// it lacks is known when it refuses.
 fn is_led(case: &Case<'_>) -> bool {
     let epoch = case.info.state.as_ref().map(|s| s.leader_epoch);
-    epoch.is_some() && case.facts.led.get(case.tp).copied() == epoch
+    epoch.is_some() && case.situation.led.get(case.tp).copied() == epoch
 }
 
 /// Moves that are over: every replica of the target is in sync, by the word of a leader that leads, and one of
 /// them can lead. From here on nobody else keeps the records.
-pub(super) fn plan_ends(snapshot: &ClusterSnapshot, facts: &Facts<'_>) -> Vec<Step> {
+pub(super) fn plan_ends(snapshot: &ClusterSnapshot, situation: &Situation<'_>) -> Vec<Step> {
     let mut steps = Vec::new();
-    for_each_case(snapshot, facts, |case| {
+    for_each_case(snapshot, situation, |case| {
         let Some(state) = case.info.state.as_ref().filter(|_| is_moving(case.info)) else {
             return;
         };

@@ -32,6 +32,7 @@ use requests::Head;
 use versions::Versions;
 
 use super::names::Names;
+use crate::config::Release;
 use crate::replication::{PeerError, Peers, Purpose};
 
 /// Pause after a request that was not answered.
@@ -77,7 +78,7 @@ impl Tells {
     /// Nobody is told anything yet. Reports come through the receiver.
     pub(super) fn new(
         peers: Arc<Peers>,
-        release: &str,
+        release: Release,
         first: Orders,
     ) -> (Self, mpsc::UnboundedReceiver<Report>) {
         let (reports, received) = mpsc::unbounded_channel();

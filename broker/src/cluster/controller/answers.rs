@@ -115,7 +115,7 @@ impl Term<'_> {
                 continue;
             }
             let decide_one = |request: &IsrRequest| {
-                let decided = decide(&snapshot, &self.facts(), leader, request)?;
+                let decided = decide(&snapshot, &self.situation(), leader, request)?;
                 Ok(match decided {
                     Decision::Granted(state) => Granted::Already(state),
                     Decision::Write(new) => {

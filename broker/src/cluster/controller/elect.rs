@@ -29,7 +29,7 @@ impl Term<'_> {
         let mut elected = Elected::new();
         let mut plan = Vec::new();
         for tp in partitions {
-            match plan_election(&snapshot, &self.facts(), kind, &tp) {
+            match plan_election(&snapshot, &self.situation(), kind, &tp) {
                 Ok(new) => plan.push(new),
                 Err(e) => drop(elected.insert(tp, Err(e))),
             }

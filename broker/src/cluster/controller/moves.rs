@@ -29,7 +29,7 @@ impl Term<'_> {
         let mut moved = Moved::new();
         let mut steps = Vec::new();
         for (tp, wanted) in moves {
-            match plan_move(&snapshot, &self.facts(), tp, wanted.as_deref()) {
+            match plan_move(&snapshot, &self.situation(), tp, wanted.as_deref()) {
                 Ok(step) => steps.push(step),
                 Err(e) => drop(moved.insert(tp.clone(), Err(e))),
             }
@@ -45,7 +45,7 @@ impl Term<'_> {
     /// Ends moves whose new replicas are all in sync.
     pub(super) async fn move_on(&mut self, snapshots: &mut Snapshots) -> Result<(), TermError> {
         let snapshot = Arc::clone(&snapshots.borrow());
-        let mut steps = plan_ends(&snapshot, &self.facts());
+        let mut steps = plan_ends(&snapshot, &self.situation());
         steps.retain(|step| !self.stuck.waits(&step.partition.topic, self.began));
         if !steps.is_empty() {
             let taken = self.take(snapshots, &steps).await?;

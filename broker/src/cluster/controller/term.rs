@@ -30,11 +30,12 @@ use crate::cluster::deletion::Deletions;
 use crate::cluster::elections::plan_balance;
 use crate::cluster::error::ControllerError;
 use crate::cluster::leaders::{
-    Facts, Incarnations, Suspects, find_suspects, plan_states, still_to_move,
+    Incarnations, Situation, Suspects, find_suspects, plan_states, still_to_move,
 };
 use crate::cluster::names::Names;
 use crate::cluster::reassign::{is_moving, not_led};
 use crate::cluster::tell::{Orders, Report, Tells};
+use crate::config::Release;
 
 /// Longest wait for the snapshot to show what is there.
 const CATCH_UP_MAX: Duration = Duration::from_secs(1);
@@ -103,7 +104,7 @@ impl<'a> Term<'a> {
             unproven: BTreeSet::new(),
             log_dir_events: BTreeMap::new(),
         };
-        let release = &settings.inter_broker_protocol_version;
+        let release = Release::of(&settings.inter_broker_protocol_version);
         let (tells, reports) = Tells::new(Arc::clone(&seat.peers), release, first);
         let configs = Arc::clone(&seat.configs);
         Self {
@@ -230,8 +231,8 @@ impl<'a> Term<'a> {
         };
     }
 
-    pub(super) fn facts(&self) -> Facts<'_> {
-        Facts {
+    pub(super) fn situation(&self) -> Situation<'_> {
+        Situation {
             epoch: self.proof.epoch,
             deleting: &self.deleting,
             bounced: &self.bounced,
@@ -279,7 +280,7 @@ impl<'a> Term<'a> {
     /// Gives every partition the leader that it should have. `false`: the facts have to catch up.
     async fn lead(&mut self, snapshots: &mut Snapshots) -> Result<bool, TermError> {
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
-        let mut plan = plan_states(&snapshot, &self.facts());
+        let mut plan = plan_states(&snapshot, &self.situation());
         self.set_back
             .lift(&mut plan, &snapshot, &self.deleting, self.proof.epoch);
         self.refusals.spare(&mut plan, &snapshot, Instant::now());
@@ -302,7 +303,7 @@ impl<'a> Term<'a> {
                 info!("{}", news::of_plan(&snapshot, &plan));
                 tell_unclean(&snapshot, &plan);
             }
-            let suspects = find_suspects(&snapshot, &self.facts(), &plan);
+            let suspects = find_suspects(&snapshot, &self.situation(), &plan);
             self.suspects.extend(suspects);
             self.await_states(snapshots, &plan).await;
             self.publish(snapshots);
@@ -315,7 +316,7 @@ impl<'a> Term<'a> {
     fn say_goodbye(&mut self, snapshots: &mut Snapshots) {
         let snapshot = Arc::clone(&snapshots.borrow());
         for (broker, reply) in std::mem::take(&mut self.leaving) {
-            let led = still_to_move(&snapshot, &self.facts(), broker);
+            let led = still_to_move(&snapshot, &self.situation(), broker);
             let names: Names = led.iter().collect();
             info!(
                 "broker {broker} shuts down; partitions that it leads and another could: {names}"
@@ -338,7 +339,7 @@ impl<'a> Term<'a> {
         }
         let snapshot = Arc::clone(&snapshots.borrow());
         let percent = settings.leader_imbalance_per_broker_percentage;
-        let plan = plan_balance(&snapshot, &self.facts(), percent);
+        let plan = plan_balance(&snapshot, &self.situation(), percent);
         if !plan.is_empty() {
             let leaders = news::of_leaders(&snapshot, &plan);
             info!("partitions go back to their preferred leaders: {leaders}");
@@ -375,7 +376,7 @@ impl<'a> Term<'a> {
         deleting.retain(|topic, _| self.deleting.contains(topic));
         let unproven = self.suspects.iter().filter(|(_, s)| !s.proven);
         let mut unproven: BTreeSet<_> = unproven.map(|(tp, _)| tp.clone()).collect();
-        unproven.extend(not_led(&snapshots.borrow(), &self.facts()));
+        unproven.extend(not_led(&snapshots.borrow(), &self.situation()));
         self.tells.publish(Orders {
             epoch: self.proof.epoch,
             snapshot: Arc::clone(&snapshots.borrow()),

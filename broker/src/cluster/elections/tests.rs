@@ -52,8 +52,8 @@ fn cluster(alive: &[i32], partitions: &[(&[i32], i32, &[i32])]) -> ClusterSnapsh
     }
 }
 
-fn with_facts<T>(run: impl FnOnce(&Facts<'_>) -> T) -> T {
-    run(&Facts {
+fn with_situation<T>(run: impl FnOnce(&Situation<'_>) -> T) -> T {
+    run(&Situation {
         epoch: ControllerEpoch(9),
         deleting: &BTreeSet::new(),
         bounced: &BTreeSet::new(),
@@ -74,7 +74,7 @@ fn first() -> TopicPartition {
 
 fn elected(kind: ElectionKind, alive: &[i32], partition: (&[i32], i32, &[i32])) -> String {
     let snapshot = cluster(alive, &[partition]);
-    match with_facts(|facts| plan_election(&snapshot, facts, kind, &first())) {
+    match with_situation(|situation| plan_election(&snapshot, situation, kind, &first())) {
         Ok(new) => {
             let isr: Vec<i32> = new.state.isr.iter().map(|b| b.0).collect();
             let leader = new.state.leader.map_or(-1, |b| b.0);
@@ -129,7 +129,7 @@ fn leaders_go_home_when_too_many_are_away() {
     let lost: (&[i32], i32, &[i32]) = (&[1, 2], 2, &[2]);
     let planned = |partitions: &[(&[i32], i32, &[i32])], percent| {
         let snapshot = cluster(&[1, 2], partitions);
-        let plan = with_facts(|facts| plan_balance(&snapshot, facts, percent));
+        let plan = with_situation(|situation| plan_balance(&snapshot, situation, percent));
         plan.iter()
             .map(|new| new.partition.partition.0)
             .collect::<Vec<_>>()

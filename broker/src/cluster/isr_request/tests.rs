@@ -66,7 +66,7 @@ fn wish(leader_epoch: i32, partition_epoch: i32, isr: &[(i32, Option<i64>)]) -> 
 }
 
 fn decided(leader: i32, stopping: &[i32], request: &IsrRequest) -> String {
-    let facts = Facts {
+    let situation = Situation {
         epoch: ControllerEpoch(9),
         deleting: &BTreeSet::new(),
         bounced: &BTreeSet::new(),
@@ -76,7 +76,7 @@ fn decided(leader: i32, stopping: &[i32], request: &IsrRequest) -> String {
         led: &BTreeMap::new(),
         unclean: &|_| false,
     };
-    match decide(&cluster(), &facts, BrokerId(leader), request) {
+    match decide(&cluster(), &situation, BrokerId(leader), request) {
         Ok(Decision::Granted(state)) => format!("already {}", state.version),
         Ok(Decision::Write(new)) => {
             let isr: Vec<i32> = new.state.isr.iter().map(|b| b.0).collect();

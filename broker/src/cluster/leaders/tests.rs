@@ -83,7 +83,7 @@ fn planned(snapshot: &ClusterSnapshot, trouble: &Trouble<'_>) -> String {
     if !suspects.brokers.is_empty() {
         all.insert(tp.clone(), suspects);
     }
-    let facts = Facts {
+    let situation = Situation {
         epoch: ControllerEpoch(9),
         deleting: &trouble.deleting.iter().map(|t| topic(t)).collect(),
         bounced: &set(trouble.bounced),
@@ -93,7 +93,7 @@ fn planned(snapshot: &ClusterSnapshot, trouble: &Trouble<'_>) -> String {
         led: &BTreeMap::new(),
         unclean: &|_| trouble.unclean,
     };
-    let plan = plan_states(snapshot, &facts);
+    let plan = plan_states(snapshot, &situation);
     let lines = plan.iter().map(|n| {
         assert_eq!(n.state.controller_epoch, ControllerEpoch(9));
         let isr: Vec<i32> = n.state.isr.iter().map(|b| b.0).collect();
@@ -338,7 +338,7 @@ fn a_broker_that_shuts_down_waits_only_for_those_who_could_lead() {
         add(&mut snapshot, "t", &[1, 2, 3], Some((1, 4, &[1, 2])));
         add(&mut snapshot, "theirs", &[2, 1, 3], Some((2, 4, &[1, 2])));
         add(&mut snapshot, "going", &[1, 2, 3], Some((1, 4, &[1, 2])));
-        let facts = Facts {
+        let situation = Situation {
             epoch: ControllerEpoch(9),
             deleting: &BTreeSet::from([topic("going")]),
             bounced: &BTreeSet::new(),
@@ -348,7 +348,7 @@ fn a_broker_that_shuts_down_waits_only_for_those_who_could_lead() {
             led: &BTreeMap::new(),
             unclean: &|_| false,
         };
-        let led = still_to_move(&snapshot, &facts, BrokerId(1));
+        let led = still_to_move(&snapshot, &situation, BrokerId(1));
         assert_eq!(led.len(), expected, "{alive:?} {stopping:?}");
     }
 }

@@ -51,13 +51,13 @@ fn cluster(placement: [&[i32]; 3], leader: i32, isr: &[i32]) -> ClusterSnapshot 
     }
 }
 
-fn with_facts<T>(run: impl FnOnce(&Facts<'_>) -> T) -> T {
+fn with_situation<T>(run: impl FnOnce(&Situation<'_>) -> T) -> T {
     with_leader_of(4, run)
 }
 
 /// Whose leader has taken over in that epoch.
-fn with_leader_of<T>(epoch: i32, run: impl FnOnce(&Facts<'_>) -> T) -> T {
-    run(&Facts {
+fn with_leader_of<T>(epoch: i32, run: impl FnOnce(&Situation<'_>) -> T) -> T {
+    run(&Situation {
         epoch: ControllerEpoch(9),
         deleting: &BTreeSet::new(),
         bounced: &BTreeSet::new(),
@@ -96,14 +96,14 @@ fn shown(step: &Step) -> String {
 
 fn moved(snapshot: &ClusterSnapshot, wanted: Option<&[i32]>) -> String {
     let wanted = wanted.map(brokers);
-    match with_facts(|facts| plan_move(snapshot, facts, &tp(), wanted.as_deref())) {
+    match with_situation(|situation| plan_move(snapshot, situation, &tp(), wanted.as_deref())) {
         Ok(step) => shown(&step),
         Err(e) => e.to_string(),
     }
 }
 
 fn ended(snapshot: &ClusterSnapshot) -> String {
-    let steps = with_facts(|facts| plan_ends(snapshot, facts));
+    let steps = with_situation(|situation| plan_ends(snapshot, situation));
     steps.iter().map(shown).collect::<Vec<_>>().join("; ")
 }
 
@@ -122,8 +122,8 @@ fn a_partition_lives_on_old_and_new_replicas_while_it_moves() {
     // Not before its leader has shown that it can lead: it may be in sync by name only.
     let (now, before) = (LeaderEpoch(4), LeaderEpoch(3));
     for (epoch, open) in [(now, false), (before, true)] {
-        let (ends, waits) = with_leader_of(epoch.0, |facts| {
-            (plan_ends(&arrived, facts), not_led(&arrived, facts))
+        let (ends, waits) = with_leader_of(epoch.0, |situation| {
+            (plan_ends(&arrived, situation), not_led(&arrived, situation))
         });
         assert_eq!((ends.is_empty(), waits == [tp()]), (open, open));
     }
@@ -176,6 +176,7 @@ fn moves_that_cannot_be_are_refused() {
         partition: PartitionIndex(1),
         ..tp()
     };
-    let refused = with_facts(|facts| plan_move(&still, facts, &elsewhere, Some(&[BrokerId(1)])));
+    let refused =
+        with_situation(|situation| plan_move(&still, situation, &elsewhere, Some(&[BrokerId(1)])));
     assert_eq!(refused, Err(ReassignError::Unknown));
 }

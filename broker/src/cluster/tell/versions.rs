@@ -1,6 +1,8 @@
 //! Versions of the requests that the controller sends: they follow `inter.broker.protocol.version`,
 //! for nobody is asked which versions it serves.
 
+use crate::config::Release;
+
 /// Versions for one release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Versions {
@@ -10,31 +12,24 @@ pub(super) struct Versions {
 }
 
 impl Versions {
-    /// Versions that a cluster at `release` (`3.9-IV0`, `2.8`) understands. Releases before 2.4 get
-    /// those of 2.4.
-    pub(super) fn of(release: &str) -> Self {
-        let (number, internal) = release.split_once("-IV").unwrap_or((release, "9"));
-        let mut parts = number
-            .split('.')
-            .map(|part| part.parse::<u16>().unwrap_or(0));
-        let at = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-        let internal: u16 = internal.parse().unwrap_or(0);
-        let since = |major, minor, iv| (at, internal) >= ((major, minor), iv);
+    /// Versions that a cluster at `release` understands. Releases before 2.4 get those of 2.4.
+    pub(super) fn of(release: Release) -> Self {
+        let since = |first: &str| release >= Release::of(first);
         Self {
             leader_and_isr: match () {
-                () if since(3, 4, 0) => 7,
-                () if since(3, 2, 0) => 6,
-                () if since(2, 8, 1) => 5,
+                () if since("3.4-IV0") => 7,
+                () if since("3.2-IV0") => 6,
+                () if since("2.8-IV1") => 5,
                 () => 4,
             },
             update_metadata: match () {
-                () if since(3, 4, 0) => 8,
-                () if since(2, 8, 1) => 7,
+                () if since("3.4-IV0") => 8,
+                () if since("2.8-IV1") => 7,
                 () => 6,
             },
             stop_replica: match () {
-                () if since(3, 4, 0) => 4,
-                () if since(2, 6, 0) => 3,
+                () if since("3.4-IV0") => 4,
+                () if since("2.6-IV0") => 3,
                 () => 2,
             },
         }
@@ -58,7 +53,7 @@ mod tests {
             ("2.5", (4, 6, 2)),
             ("0.10.0", (4, 6, 2)),
         ] {
-            let v = Versions::of(release);
+            let v = Versions::of(Release::of(release));
             let found = (v.leader_and_isr, v.update_metadata, v.stop_replica);
             assert_eq!(found, expected, "{release}");
         }

@@ -20,6 +20,7 @@ use nyala_coordinator::ids::{BrokerId, LeaderEpoch, TopicPartition};
 
 use super::FetcherSettings;
 use super::session::{Plan, Wish};
+use crate::config::Release;
 
 /// Version from which on a fetch tells where the logs part (KIP-595): no questions before.
 pub(super) const FETCH_TELLS_DIVERGENCE: i16 = 12;
@@ -42,12 +43,10 @@ pub(crate) struct Versions {
 }
 
 impl Versions {
-    /// Those of a release such as `3.9-IV0`, `3.9` or `0.11.0-IV2`, as in Kafka's `MetadataVersion`.
-    /// Without `-IV`, the last of that release is meant.
-    pub(crate) fn of(release: &str) -> Self {
-        let release = parse(release);
+    /// Those of a release.
+    pub(crate) fn of(release: Release) -> Self {
         let since = |table: &[(&str, i16)]| {
-            let first = table.iter().find(|(since, _)| release >= parse(since));
+            let first = (table.iter()).find(|(since, _)| release >= Release::of(since));
             first
                 .or_else(|| table.last())
                 .map_or(0, |(_, version)| *version)
@@ -222,18 +221,6 @@ pub(super) fn epoch_ends(
     }
 }
 
-/// Major, minor and `IV` of a release. Before 1.0 a release had three numbers: the last is left out,
-/// as there was but one 0.11.
-fn parse(release: &str) -> (u32, u32, u32) {
-    let (numbers, step) = match release.split_once("-IV") {
-        Some((numbers, step)) => (numbers, step.parse().unwrap_or(u32::MAX)),
-        None => (release, u32::MAX),
-    };
-    let mut numbers = numbers.split('.').map(|n| n.parse().unwrap_or(0));
-    let (major, minor) = (numbers.next(), numbers.next());
-    (major.unwrap_or(0), minor.unwrap_or(0), step)
-}
-
 #[cfg(test)]
 mod tests {
     use nyala_client::wire::messages::api_versions::ApiVersion;
@@ -245,7 +232,7 @@ mod tests {
     #[test]
     fn versions_follow_the_release() {
         let of = |release| {
-            let v = Versions::of(release);
+            let v = Versions::of(Release::of(release));
             (v.fetch, v.epoch, v.offsets)
         };
         assert_eq!(of("3.9-IV0"), (17, 4, 9));
@@ -271,13 +258,19 @@ mod tests {
                 .to_vec(),
             ..ApiVersionsResponse::default()
         };
-        let capped = Versions::of("3.9").capped(&served((0, 11)));
+        let capped = Versions::of(Release::of("3.9")).capped(&served((0, 11)));
         assert_eq!(
             capped.map(|v| (v.fetch, v.epoch, v.offsets)),
             Some((11, 4, 8))
         );
-        assert_eq!(Versions::of("3.9").capped(&served((18, 20))), None);
-        assert_eq!(Versions::of("3.9").capped(&served((0, 3))), None);
+        assert_eq!(
+            Versions::of(Release::of("3.9")).capped(&served((18, 20))),
+            None
+        );
+        assert_eq!(
+            Versions::of(Release::of("3.9")).capped(&served((0, 3))),
+            None
+        );
     }
 
     #[test]

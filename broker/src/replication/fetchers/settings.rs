@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::request::Versions;
-use crate::config::Settings;
+use crate::config::{Release, Settings};
 
 /// `replica.fetch.*` and what goes with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl FetcherSettings {
             pause_max: ms(settings.replica_fetch_backoff_ms),
             answer_max: ms(settings.replica_socket_timeout_ms),
             receive_buffer_bytes: u32::try_from(settings.replica_socket_receive_buffer_bytes).ok(),
-            versions: Versions::of(&settings.inter_broker_protocol_version),
+            versions: Versions::of(Release::of(&settings.inter_broker_protocol_version)),
         }
     }
 }
