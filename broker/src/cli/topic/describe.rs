@@ -216,9 +216,8 @@ mod tests {
             offline_replicas: offline.to_vec(),
             ..MetadataResponsePartition::default()
         };
-        let shown = |leader, offline: &[i32]| {
-            Only::UnderReplicated.shows(&partition(leader, offline))
-        };
+        let shown =
+            |leader, offline: &[i32]| Only::UnderReplicated.shows(&partition(leader, offline));
         assert!(!shown(1, &[]));
         assert!(shown(1, &[2]));
         assert!(shown(-1, &[]));
