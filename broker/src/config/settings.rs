@@ -62,14 +62,18 @@ pub(super) fn checked<T: Setting>(name: &str, text: &str, bound: Bound) -> Resul
 impl Settings {
     /// Settings of a file; with them the keys that this broker does not know, for a warning each.
     pub fn load(properties: &Properties) -> Result<(Self, Vec<String>), Faults> {
-        let unknown = properties
-            .values
+        let mut fixed = properties.values.clone();
+        // A synonym in Kafka (`KafkaConfig.populateSynonyms`); that both say the same is seen to in `refused.rs`.
+        if let Some(id) = fixed.get("node.id").cloned() {
+            fixed.entry("broker.id".to_owned()).or_insert(id);
+        }
+        let unknown = fixed
             .keys()
-            .filter(|name| Self::key(name).is_none())
+            .filter(|name| Self::key(name).is_none() && *name != "node.id")
             .cloned()
             .collect();
         let settings = Self::from_layers(Layers {
-            fixed: properties.values.clone(),
+            fixed,
             ..Layers::default()
         })?;
         Ok((settings, unknown))
