@@ -44,7 +44,7 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
     })?
 }
 
-/// The settings of the file and the command line; keys that are not known are told.
+/// The settings of the file and the command line; keys that are not known, and what is doubtful, are told.
 fn read(args: &Args) -> Result<Settings, Box<dyn Error>> {
     let path = args.config.display();
     let bytes = std::fs::read(&args.config).map_err(|e| format!("{path}: {e}"))?;
@@ -55,6 +55,9 @@ fn read(args: &Args) -> Result<Settings, Box<dyn Error>> {
     let (settings, unknown) = Settings::load(&properties)?;
     for key in unknown {
         tracing::warn!(key, "this setting is not known here and has no effect");
+    }
+    for warning in settings.warnings() {
+        tracing::warn!("{warning}");
     }
     Ok(settings)
 }
