@@ -37,7 +37,8 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
         let broker = started.map_err(|error| advice::of_broker(&error))?;
         let addresses: Vec<String> = broker.addresses().iter().map(ToString::to_string).collect();
         let ms = began.elapsed().as_millis();
-        super::print_line(&format!("ready in {ms} ms: kafka {}", addresses.join(",")))?;
+        let (id, addresses) = (broker.id(), addresses.join(","));
+        super::print_line(&format!("ready in {ms} ms: broker {id}, kafka {addresses}"))?;
         process::broker_stop_signal().await?;
         broker.shutdown().await;
         Ok(())
