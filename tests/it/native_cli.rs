@@ -281,6 +281,17 @@ fn errors_say_what_happened_to_what_and_what_to_do() {
 }
 
 #[test]
+fn a_session_that_zookeeper_makes_shorter_is_told_at_start() {
+    let mut dev = Dev::start_with_overrides(&["zookeeper.session.timeout.ms=100000"]);
+    let told = dev.process().stderr();
+    let words = "not a zookeeper.session.timeout.ms of 100s";
+    assert!(told.contains(words), "{told}");
+    let mut usual = start();
+    let told = usual.process().stderr();
+    assert!(!told.contains("ZooKeeper grants"), "{told}");
+}
+
+#[test]
 fn who_waits_for_a_topic_that_nobody_makes_is_told() {
     let dev = Dev::start_with(DevOptions {
         overrides: vec!["auto.create.topics.enable=false".to_owned()],
