@@ -175,12 +175,20 @@ pub(crate) fn zookeeper(settings: &Settings) -> Result<&str, StartError> {
 async fn connect(settings: &Settings) -> Result<Session, StartError> {
     let connect = zookeeper(settings)?;
     let ms = |number: i32| Duration::from_millis(u64::try_from(number).unwrap_or(0));
-    Ok(Session::connect(SessionConfig {
-        session_timeout: ms(settings.zookeeper_session_timeout_ms),
+    let asked = ms(settings.zookeeper_session_timeout_ms);
+    let session = Session::connect(SessionConfig {
+        session_timeout: asked,
         connect_timeout: ms(settings.connection_timeout_ms()),
         secure_acls: settings.zookeeper_set_acl,
         create_chroot: true,
         ..SessionConfig::new(connect)
     })
-    .await?)
+    .await?;
+    let granted = session.session_timeout();
+    if granted < asked {
+        tracing::warn!(
+            "ZooKeeper grants {granted:?}, not a zookeeper.session.timeout.ms of {asked:?} (its maxSessionTimeout)"
+        );
+    }
+    Ok(session)
 }

@@ -233,7 +233,7 @@ pub enum SendError {
         /// The broker's words, or Kafka's for the code.
         message: String,
     },
-    /// Retries came to an end; the record may or may not be in the log.
+    /// Retries came to an end; [`Self::may_be_written`] says whether the record may be in the log.
     #[error("{target}: not acknowledged within {} ms (delivery.timeout.ms): {reason}", waited.as_millis())]
     Undelivered {
         /// Where it was to go.
@@ -242,6 +242,8 @@ pub enum SendError {
         waited: Duration,
         /// The last failure.
         reason: String,
+        /// It was sent at least once without an answer that rules out that it was written.
+        doubtful: bool,
     },
     /// The batch cannot be put into bytes.
     #[error("{target}: {error}")]
@@ -257,6 +259,24 @@ pub enum SendError {
 }
 
 impl SendError {
+    /// Whether the record may be in the log all the same: who sends it again may double it.
+    #[must_use]
+    pub fn may_be_written(&self) -> bool {
+        match self {
+            Self::Undelivered { doubtful, .. } => *doubtful,
+            // The first four are only passed on of a batch that was sent before without an answer.
+            Self::Refused { code, .. } => matches!(
+                code,
+                ErrorCode::OutOfOrderSequenceNumber
+                    | ErrorCode::UnknownProducerId
+                    | ErrorCode::InvalidProducerEpoch
+                    | ErrorCode::ProducerFenced
+                    | ErrorCode::UnknownServerError
+            ),
+            _ => false,
+        }
+    }
+
     /// Whether the record will never fit, whoever is asked.
     pub(crate) fn is_too_large(&self) -> bool {
         match self {

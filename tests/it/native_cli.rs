@@ -281,6 +281,17 @@ fn errors_say_what_happened_to_what_and_what_to_do() {
 }
 
 #[test]
+fn a_session_that_zookeeper_makes_shorter_is_told_at_start() {
+    let mut dev = Dev::start_with_overrides(&["zookeeper.session.timeout.ms=100000"]);
+    let told = dev.process().stderr();
+    let words = "not a zookeeper.session.timeout.ms of 100s";
+    assert!(told.contains(words), "{told}");
+    let mut usual = start();
+    let told = usual.process().stderr();
+    assert!(!told.contains("ZooKeeper grants"), "{told}");
+}
+
+#[test]
 fn who_waits_for_a_topic_that_nobody_makes_is_told() {
     let dev = Dev::start_with(DevOptions {
         overrides: vec!["auto.create.topics.enable=false".to_owned()],
@@ -293,6 +304,64 @@ fn who_waits_for_a_topic_that_nobody_makes_is_told() {
         let told = ended.stderr.matches("no topic gone, still trying").count();
         assert_eq!(told, 1, "{}", ended.stderr);
     }
+}
+
+#[test]
+fn a_record_that_may_have_been_written_is_not_called_refused() {
+    let mut dev = start();
+    let (input, mut writer) = std::io::pipe().expect("a pipe");
+    let mut command = Command::new(nyala_binary());
+    command.args(["produce", "doubt", "--timeout", "4"]);
+    command.args(["--bootstrap", &dev.bootstrap()]);
+    let mut produce =
+        Process::start_reading("produce", dev.folder(), &mut command, Stdio::from(input));
+    writer.write_all(b"a\n").expect("it reads");
+    let args = ["consume", "doubt", "--from-beginning", "--max-messages"];
+    on(&dev, &[&args[..], &["1"]].concat()).expect_success("consume");
+    dev.pause();
+    writer.write_all(b"b\n").expect("it reads");
+    drop(writer);
+    let ended = produce.wait(wait::SOON);
+    dev.resume();
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    for words in [
+        "produced 1 record,",
+        "line 2 is not acknowledged yet",
+        "it may have been written",
+        "1 record was not acknowledged and may have been written",
+    ] {
+        assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
+    }
+    assert!(!ended.stderr.contains("refused"), "{}", ended.stderr);
+}
+
+#[test]
+fn who_waits_for_acknowledgements_is_told_why_and_a_signal_ends_it() {
+    let mut dev = start();
+    let (input, mut writer) = std::io::pipe().expect("a pipe");
+    let mut command = Command::new(nyala_binary());
+    command.args(["produce", "gone", "--bootstrap", &dev.bootstrap()]);
+    let mut produce =
+        Process::start_reading("produce", dev.folder(), &mut command, Stdio::from(input));
+    writer.write_all(b"a\n").expect("it reads");
+    let args = ["consume", "gone", "--from-beginning", "--max-messages", "1"];
+    on(&dev, &args).expect_success("consume");
+    dev.kill();
+    writer.write_all(b"b\nc\nd\n").expect("it reads");
+    drop(writer);
+    let address = dev.bootstrap();
+    wait::until("the reason", || {
+        let told = produce.stderr();
+        let begin = "line 2 is not acknowledged yet (up to 2 more behind it): ";
+        let mut reasons = told.lines().filter_map(|line| line.split_once(begin));
+        let found = reasons.any(|(_, reason)| reason.contains(&address));
+        found.then_some(()).ok_or(told)
+    });
+    produce.signal(rustix::process::Signal::TERM);
+    let ended = produce.wait(wait::SOON / 2);
+    assert_eq!(ended.status.signal(), Some(15), "{ended:?}");
+    let left = "not acknowledged but possibly written: 3 records";
+    assert!(ended.stderr.contains(left), "{}", ended.stderr);
 }
 
 #[test]

@@ -37,14 +37,15 @@ pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
         let broker = started.map_err(|error| advice::of_broker(&error))?;
         let addresses: Vec<String> = broker.addresses().iter().map(ToString::to_string).collect();
         let ms = began.elapsed().as_millis();
-        super::print_line(&format!("ready in {ms} ms: kafka {}", addresses.join(",")))?;
+        let (id, addresses) = (broker.id(), addresses.join(","));
+        super::print_line(&format!("ready in {ms} ms: broker {id}, kafka {addresses}"))?;
         process::broker_stop_signal().await?;
         broker.shutdown().await;
         Ok(())
     })?
 }
 
-/// The settings of the file and the command line; keys that are not known are told.
+/// The settings of the file and the command line; keys that are not known, and what is doubtful, are told.
 fn read(args: &Args) -> Result<Settings, Box<dyn Error>> {
     let path = args.config.display();
     let bytes = std::fs::read(&args.config).map_err(|e| format!("{path}: {e}"))?;
@@ -55,6 +56,9 @@ fn read(args: &Args) -> Result<Settings, Box<dyn Error>> {
     let (settings, unknown) = Settings::load(&properties)?;
     for key in unknown {
         tracing::warn!(key, "this setting is not known here and has no effect");
+    }
+    for warning in settings.warnings() {
+        tracing::warn!("{warning}");
     }
     Ok(settings)
 }

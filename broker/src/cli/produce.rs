@@ -1,8 +1,12 @@
 //! `nyala produce`: lines in, records out, every refused one named.
 
+mod watch;
+
 use std::error::Error;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,11 +14,14 @@ use clap::ValueEnum;
 use nyala_client::Producer;
 use nyala_client::config::Acks;
 use nyala_client::error::{ProducerError, SendError};
-use nyala_client::producer::{Ack, Record};
+use nyala_client::producer::Record;
 use nyala_client::wire::compression::Codec;
 use nyala_coordinator::ids::TopicName;
-use tokio::sync::mpsc;
+use rustix::process::Signal;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
 
+use self::watch::{Fate, Tally, watch};
 use super::entry::{EntryArgs, key_value, topic_name};
 use super::progress::Progress;
 use super::{lines, print_line, process};
@@ -22,6 +29,8 @@ use crate::cli::tell::tell;
 
 /// Acks that are waited for at a time; the producer's own buffer is the real limit.
 const ACKS_MAX: usize = 1 << 20;
+/// Longest wait for acks after a signal: it is to end.
+const CLOSE_AFTER_SIGNAL_MAX: Duration = Duration::from_secs(5);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,7 +41,10 @@ Examples:
 The last one is refused once a later holder of /l has written, if the topic has fence.enable=true.
 
 Exit code: 0 when every record is safe, 2 for a wrong command line, 1 for everything else; cut short by ctrl-C or
-SIGTERM, the end by that signal.";
+SIGTERM, the end by that signal, after up to 5 s for what is on its way; a second one ends it at once.
+
+A record that is not acknowledged within --timeout may have been written all the same, if it was sent: those are told
+apart from the refused ones, which are in no log. To send one again may double it.";
 
 /// Flags of `nyala produce`.
 #[derive(Debug, clap::Args)]
@@ -85,12 +97,6 @@ fn separator(text: &str) -> Result<String, String> {
     }
 }
 
-/// What the task that waits for acks is told.
-enum Fate {
-    Sent(Ack, u64),
-    Refused(String),
-}
-
 pub(super) fn run(args: Args) -> Result<(), Box<dyn Error>> {
     process::start_warnings();
     process::block_on(main(args))?
@@ -107,39 +113,81 @@ async fn main(args: Args) -> Result<(), Box<dyn Error>> {
     let (fates, waiting) = mpsc::channel(ACKS_MAX);
     // A bar would tear what somebody types.
     let shown = args.file.is_some() || !std::io::stdin().is_terminal();
-    let watcher = tokio::spawn(watch(waiting, Progress::new("produced", total, shown)));
+    let give_up = Arc::new(Notify::new());
+    let watcher = {
+        let (producer, give_up) = (producer.clone(), Arc::clone(&give_up));
+        let progress = Progress::new("produced", total, shown);
+        tokio::spawn(async move { watch(waiting, progress, producer, &give_up).await })
+    };
     let mut stop = tokio::spawn(process::stop_signal());
     let sent = tokio::select! {
         sent = send(&args, &producer, blocks, &fates) => sent.map(|()| None),
         signal = &mut stop => Ok(Some(signal??)),
     };
     drop(fates);
-    // What was read is settled in any case.
-    let flushed = producer.close().await;
-    let (progress, refused) = watcher.await?;
+    // What was read is settled in any case, if there is time.
+    let (stopped, sent) = match sent {
+        Ok(stopped) => (stopped, Ok(())),
+        Err(error) => (None, Err(error)),
+    };
+    let early = stopped.is_some();
+    let (stopped, flushed) = close(producer, stopped, stop).await?;
+    if !matches!(flushed, Some(Ok(()))) {
+        give_up.notify_one();
+    }
+    let tally = watcher.await?;
+    tell_counts(&args, &tally)?;
+    if let Some(signal) = stopped {
+        if early {
+            tell!("nyala: interrupted before the end of the input");
+        }
+        if tally.left > 0 {
+            let left = tally.left;
+            tell!("nyala: interrupted, not acknowledged but possibly written: {left} records");
+        }
+        process::die_by(signal);
+    }
+    sent?;
+    flushed.transpose()?;
+    tally
+        .complaint()
+        .map_or(Ok(()), |complaint| Err(complaint.into()))
+}
+
+/// Waits until all is settled; after a signal only for a moment, and then what became of it is not known.
+async fn close(
+    producer: Producer,
+    stopped: Option<Signal>,
+    mut stop: JoinHandle<std::io::Result<Signal>>,
+) -> Result<(Option<Signal>, Option<Result<(), ProducerError>>), Box<dyn Error>> {
+    let mut closing = pin!(producer.close());
+    let signal = match stopped {
+        Some(signal) => signal,
+        None => tokio::select! {
+            closed = &mut closing => return Ok((None, Some(closed))),
+            signal = &mut stop => signal??,
+        },
+    };
+    let closed = tokio::time::timeout(CLOSE_AFTER_SIGNAL_MAX, closing).await;
+    Ok((Some(signal), closed.ok()))
+}
+
+fn tell_counts(args: &Args, tally: &Tally) -> std::io::Result<()> {
+    let progress = &tally.progress;
     progress.finish();
     if args.json {
         let counts = serde_json::json!({
             "topic": args.topic.as_str(),
             "records": progress.records(),
             "bytes": progress.bytes(),
-            "refused": refused,
+            "refused": tally.refused,
+            "not_acknowledged": tally.unknown + tally.left,
             "milliseconds": u64::try_from(progress.elapsed().as_millis()).unwrap_or(u64::MAX),
         });
         print_line(&counts.to_string())?;
     }
     tell!("nyala: {}", progress.summary());
-    let stopped = sent?;
-    flushed?;
-    if let Some(signal) = stopped {
-        tell!("nyala: interrupted before the end of the input");
-        process::die_by(signal);
-    }
-    match refused {
-        0 => Ok(()),
-        1 => Err("1 record was refused, see above".into()),
-        n => Err(format!("{n} records were refused, see above").into()),
-    }
+    Ok(())
 }
 
 async fn producer(args: &Args) -> Result<Producer, Box<dyn Error>> {
@@ -213,26 +261,6 @@ fn keyed(args: &Args, line: Bytes) -> Result<Record, String> {
     let at = found.ok_or_else(|| format!("no key: the line has no {separator:?}"))?;
     let value = line.slice(at + separator.len()..);
     Ok(Record::new(args.topic.clone(), value).with_key(line.slice(..at)))
-}
-
-/// Waits for acks in the order of the lines, and reports each record that was refused.
-async fn watch(mut waiting: mpsc::Receiver<Fate>, mut progress: Progress) -> (Progress, u64) {
-    let (mut line, mut refused) = (0_u64, 0_u64);
-    while let Some(fate) = waiting.recv().await {
-        line += 1;
-        let outcome = match fate {
-            Fate::Sent(ack, bytes) => ack.await.map(|_| bytes).map_err(|e| e.to_string()),
-            Fate::Refused(reason) => Err(reason),
-        };
-        match outcome {
-            Ok(bytes) => progress.add(1, bytes),
-            Err(reason) => {
-                refused += 1;
-                progress.say(&format!("line {line}: {reason}"));
-            }
-        }
-    }
-    (progress, refused)
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ enum Command {
         /// Topics; without any, all
         #[arg(value_parser = topic_name)]
         names: Vec<TopicName>,
-        /// Only partitions with fewer replicas in sync than replicas
+        /// Only partitions with fewer replicas in sync than replicas, with one that is away, or without a leader
         #[arg(long, conflicts_with = "unavailable")]
         under_replicated: bool,
         /// Only partitions without a leader

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use super::release::Release;
+
 /// Type of a value, as Kafka's `ConfigDef.Type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -41,7 +43,7 @@ pub enum Bound {
     GzipLevel,
     /// `partition:broker,...` or `*` (replication throttles).
     ThrottledReplicas,
-    /// A `version` or `version-IVn` of a Kafka release.
+    /// A release of Kafka, up to 3.9 (`release.rs`).
     Version,
 }
 
@@ -213,7 +215,7 @@ impl Bound {
             Self::GzipLevel => between(text, 1, 9)
                 .map_err(|_| "Value must be between 1 and 9 or equal to -1".to_owned()),
             Self::ThrottledReplicas => throttled_replicas(text),
-            Self::Version => version(text),
+            Self::Version => Release::parse(text).map(|_| ()),
         }
     }
 }
@@ -260,13 +262,4 @@ fn throttled_replicas(text: &str) -> Result<(), String> {
          [partitionId]:[brokerId],[partitionId]:[brokerId],..."
             .to_owned(),
     )
-}
-
-fn version(text: &str) -> Result<(), String> {
-    let release = text.split_once("-IV").map_or(text, |(release, _)| release);
-    let numbers = release.split('.').count();
-    if (2..=4).contains(&numbers) && release.split('.').all(|n| n.parse::<u16>().is_ok()) {
-        return Ok(());
-    }
-    Err("Version is not a Kafka version such as 3.9 or 3.9-IV0".to_owned())
 }

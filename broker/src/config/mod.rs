@@ -2,8 +2,8 @@
 //!
 //! `properties` reads the file, `key` says what a key and a value are, `table` lists the broker
 //! keys, `topic` the topic keys, `settings` layers file and dynamic values and checks across
-//! keys, `refused` names those of Kafka that it must not ignore, `release` reads what
-//! `inter.broker.protocol.version` says, `describe` shows them as `DescribeConfigs` does. Knows nothing of sockets, logs or znodes.
+//! keys, `refused` names those of Kafka that it must not ignore, `release` knows Kafka's releases, `describe`
+//! shows them as `DescribeConfigs` does. Knows nothing of sockets, logs or znodes.
 
 mod addresses;
 mod describe;

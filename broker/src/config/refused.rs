@@ -99,12 +99,19 @@ pub(super) fn faults(values: &Values) -> Vec<Fault> {
         .iter()
         .filter_map(|row| row.fault(values.get(row.0)?.trim()))
         .collect();
-    if let (Some(id), None) = (values.get("node.id"), values.get("broker.id")) {
-        // A synonym in Kafka (`KafkaConfig.populateSynonyms`); ignored, it would become a generated id.
-        let reason = "it is the broker's number, which this version reads from broker.id only; rename the key";
-        faults.push(Fault::new("node.id", id.trim(), reason));
-    }
+    faults.extend(other_node_id(values));
     faults
+}
+
+/// A second number of the broker that is another one.
+fn other_node_id(values: &Values) -> Option<Fault> {
+    let text = values.get("node.id")?.trim();
+    let Ok(id) = text.parse::<i32>() else {
+        return Some(Fault::new("node.id", text, "Not a number of type INT"));
+    };
+    let broker_id: i32 = values.get("broker.id")?.trim().parse().ok()?;
+    let reason = "You must set `node.id` to the same value as `broker.id`.";
+    (id != broker_id).then(|| Fault::new("node.id", text, reason))
 }
 
 impl Refused {
@@ -190,14 +197,16 @@ mod tests {
 
     #[test]
     fn node_id_is_no_silent_loss_of_the_brokers_number() {
-        assert!(
-            load("node.id=3")
-                .expect_err("no broker.id")
-                .contains("broker.id only")
-        );
-        assert_eq!(
-            load("node.id=3\nbroker.id=3").as_deref(),
-            Ok(&["node.id".to_owned()][..])
-        );
+        for legal in ["node.id=3", "node.id=3\nbroker.id=3"] {
+            let properties = Properties::parse(legal.as_bytes()).expect("syntax is right");
+            let (settings, unknown) = Settings::load(&properties).expect("as in Kafka");
+            assert_eq!(settings.broker_id, 3, "{legal}");
+            assert!(unknown.is_empty(), "{unknown:?}");
+        }
+        let other = load("node.id=9\nbroker.id=7").expect_err("which of the two?");
+        let words = "You must set `node.id` to the same value as `broker.id`.";
+        assert!(other.ends_with(words), "{other}");
+        let text = load("node.id=x").expect_err("no number");
+        assert!(text.contains("x for configuration node.id"), "{text}");
     }
 }

@@ -4,6 +4,7 @@
 //! default; among synonyms of one layer the finest unit wins, as in Kafka.
 
 use super::key::{Bound, Change, Fault, Faults, Key, Setting, list};
+use super::release::Release;
 use super::{KEYS, Properties, Settings, Values, refused};
 
 /// The explicit values of a broker, weakest first.
@@ -62,14 +63,18 @@ pub(super) fn checked<T: Setting>(name: &str, text: &str, bound: Bound) -> Resul
 impl Settings {
     /// Settings of a file; with them the keys that this broker does not know, for a warning each.
     pub fn load(properties: &Properties) -> Result<(Self, Vec<String>), Faults> {
-        let unknown = properties
-            .values
+        let mut fixed = properties.values.clone();
+        // A synonym in Kafka (`KafkaConfig.populateSynonyms`); that both say the same is seen to in `refused.rs`.
+        if let Some(id) = fixed.get("node.id").cloned() {
+            fixed.entry("broker.id".to_owned()).or_insert(id);
+        }
+        let unknown = fixed
             .keys()
-            .filter(|name| Self::key(name).is_none())
+            .filter(|name| Self::key(name).is_none() && *name != "node.id")
             .cloned()
             .collect();
         let settings = Self::from_layers(Layers {
-            fixed: properties.values.clone(),
+            fixed,
             ..Layers::default()
         })?;
         Ok((settings, unknown))
@@ -117,6 +122,27 @@ impl Settings {
     #[must_use]
     pub fn layers(&self) -> &Layers {
         &self.layers
+    }
+
+    /// What is legal, and yet stands in the way or means nothing here: a warning each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let release = Release::parse(&self.inter_broker_protocol_version);
+        if release.is_ok_and(Release::is_old) {
+            warnings.push(format!(
+                "inter.broker.protocol.version is {}: brokers speak to each other as of that release; unset it, or set 3.9, once all of them are of 3.9",
+                self.inter_broker_protocol_version
+            ));
+        }
+        let format = Release::parse(&self.log_message_format_version);
+        if format.is_ok_and(Release::has_old_format) {
+            warnings.push(format!(
+                "log.message.format.version is {}, which has no effect: records are always in the format of Kafka 0.11 and later",
+                self.log_message_format_version
+            ));
+        }
+        warnings
     }
 
     fn from_layers(layers: Layers) -> Result<Self, Faults> {

@@ -29,6 +29,8 @@ pub(crate) struct Numbered {
     pub(crate) sequence: i32,
     /// How often it was sent under its present stamp.
     pub(crate) attempts: u32,
+    /// An attempt, under any stamp, ended without an answer that rules out that it was written.
+    pub(crate) doubtful: bool,
     order: u64,
 }
 
@@ -154,6 +156,7 @@ impl Lane {
             stamp: None,
             sequence: -1,
             attempts: 1,
+            doubtful: false,
             order: self.next_order,
         };
         self.next_order += 1;
@@ -236,6 +239,7 @@ impl Lane {
             stamp: numbered.stamp,
             sequence: advance(numbered.sequence, numbered.count()),
             attempts: numbered.attempts,
+            doubtful: numbered.doubtful,
             order: numbered.order,
             batch: Batch {
                 target: numbered.batch.target.clone(),

@@ -80,6 +80,8 @@ struct Shared {
     /// Something new for the sender.
     wake: Notify,
     closed: AtomicBool,
+    /// Why something did not go out, since the last batch that was acknowledged.
+    obstacle: Mutex<Option<String>>,
 }
 
 #[derive(Debug)]
@@ -109,6 +111,7 @@ impl Producer {
             }),
             wake: Notify::new(),
             closed: AtomicBool::new(false),
+            obstacle: Mutex::new(None),
             config,
         });
         let sender = tokio::spawn(sender::Sender::new(Arc::clone(&shared)).run());
@@ -132,6 +135,12 @@ impl Producer {
     /// dropped before it is ready; the record is then not sent.
     pub async fn send(&self, record: Record) -> Result<Ack, SendError> {
         self.core.shared.send(record).await
+    }
+
+    /// Why the last attempt came to nothing, if nothing was acknowledged since: for who waits long.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<String> {
+        self.core.shared.obstacle.lock().clone()
     }
 
     /// Size of the largest record that is taken, of [`Record::bytes`].

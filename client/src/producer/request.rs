@@ -82,10 +82,13 @@ pub(super) enum Verdict {
     TooLarge(SendError),
     OutOfOrder(SendError),
     Fenced(SendError),
-    /// Not now; the flag says that the partition may have moved.
+    /// Not now.
     Later {
         reason: String,
+        /// The partition may have moved.
         moved: bool,
+        /// The batch may be in the log all the same.
+        doubtful: bool,
     },
     Refused(SendError),
 }
@@ -99,6 +102,7 @@ pub(super) fn verdict(response: &ProduceResponse, target: &TopicPartition) -> Ve
         return Verdict::Later {
             reason: format!("the answer says nothing about {target}"),
             moved: false,
+            doubtful: true,
         };
     };
     let code = ErrorCode::from(answer.error_code);
@@ -121,6 +125,8 @@ pub(super) fn verdict(response: &ProduceResponse, target: &TopicPartition) -> Ve
         code if code.retriable() => Verdict::Later {
             reason: format!("{target}: {code}"),
             moved: moved(code),
+            // Others come also of a leader that has appended and then lost its place.
+            doubtful: code != ErrorCode::NotEnoughReplicas,
         },
         _ => Verdict::Refused(error()),
     }

@@ -125,7 +125,7 @@ impl Sender {
                 Some(leader) => by_leader.entry(leader).or_default().push(target),
                 None => {
                     self.blocked = true;
-                    self.failure = format!("{target} has no leader");
+                    self.obstructed(format!("{target} has no leader"));
                     self.shared.cluster.refresh();
                 }
             }
@@ -264,7 +264,7 @@ impl Sender {
                 match connected {
                     Ok(connection) => line.connection = Some(connection),
                     Err(error) => {
-                        self.failure = error.to_string();
+                        self.obstructed(error.to_string());
                         self.shared.cluster.refresh();
                     }
                 }
@@ -290,13 +290,20 @@ impl Sender {
         }
         tracing::debug!(%broker, %error, "a produce request failed and is sent again");
         self.shared.cluster.refresh();
-        for numbered in batches {
+        for mut numbered in batches {
+            numbered.doubtful = true;
             self.again(numbered, error.to_string());
         }
     }
 
-    fn again(&mut self, numbered: Numbered, reason: String) {
+    /// Notes why something does not go out, for who asks and for who is told in the end.
+    fn obstructed(&mut self, reason: String) {
+        *self.shared.obstacle.lock() = Some(reason.clone());
         self.failure = reason;
+    }
+
+    fn again(&mut self, numbered: Numbered, reason: String) {
+        self.obstructed(reason);
         let backoff = self.shared.config.retry_backoff;
         if let Some(lane) = self.lanes.get_mut(&numbered.batch.target) {
             lane.again(numbered, clock::now(), backoff);
@@ -305,7 +312,7 @@ impl Sender {
 
     fn answered(&mut self, batches: Vec<Numbered>, response: &ProduceResponse) {
         let backoff = self.shared.config.retry_backoff;
-        for numbered in batches {
+        for mut numbered in batches {
             let target = numbered.batch.target.clone();
             let verdict = request::verdict(response, &target);
             let Some(lane) = self.lanes.get_mut(&target) else {
@@ -336,10 +343,15 @@ impl Sender {
                         self.fail(numbered, error);
                     }
                 }
-                Verdict::Later { reason, moved } => {
+                Verdict::Later {
+                    reason,
+                    moved,
+                    doubtful,
+                } => {
                     if moved {
                         self.shared.cluster.refresh();
                     }
+                    numbered.doubtful |= doubtful;
                     self.again(numbered, reason);
                 }
                 Verdict::Refused(error) => self.fail(numbered, error),
@@ -368,6 +380,9 @@ impl Sender {
     }
 
     fn settle(&self, batch: Batch, outcome: Result<Placed, SendError>) {
+        if outcome.is_ok() {
+            *self.shared.obstacle.lock() = None;
+        }
         self.shared.memory.add_permits(batch.memory());
         batch.promise.settle(outcome);
     }
@@ -408,9 +423,9 @@ impl Sender {
             }
             Ok(a) => {
                 let code = ErrorCode::from(a.error_code);
-                self.failure = format!("no producer id: {code}");
+                self.obstructed(format!("no producer id: {code}"));
             }
-            Err(error) => self.failure = format!("no producer id: {error}"),
+            Err(error) => self.obstructed(format!("no producer id: {error}")),
         }
     }
 
@@ -420,15 +435,18 @@ impl Sender {
         let Some(horizon) = now.checked_sub(waited) else {
             return;
         };
-        let mut old = self.shared.gathering.lock().batcher.take_older(horizon);
+        let unsent = self.shared.gathering.lock().batcher.take_older(horizon);
+        let mut old: Vec<(Batch, bool)> = unsent.into_iter().map(|batch| (batch, false)).collect();
         for lane in self.lanes.values_mut().filter(|l| l.has_waiting()) {
-            old.extend(lane.take_older(horizon).into_iter().map(|n| n.batch));
+            let sent = lane.take_older(horizon).into_iter();
+            old.extend(sent.map(|n| (n.batch, n.doubtful)));
         }
-        for batch in old {
+        for (batch, doubtful) in old {
             let error = SendError::Undelivered {
                 target: batch.target.clone(),
                 waited,
                 reason: self.failure.clone(),
+                doubtful,
             };
             self.settle(batch, Err(error));
         }

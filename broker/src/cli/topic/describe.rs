@@ -22,7 +22,8 @@ const SOURCE_TOPIC: i8 = 1;
 pub(super) enum Only {
     /// All.
     Any,
-    /// Those with fewer replicas in sync than replicas.
+    /// Those that a further loss may hurt: fewer replicas in sync than replicas, a replica whose broker
+    /// or folder is away (the last one stays among those in sync), or no leader.
     UnderReplicated,
     /// Those without a leader.
     Unavailable,
@@ -32,7 +33,11 @@ impl Only {
     fn shows(self, partition: &MetadataResponsePartition) -> bool {
         match self {
             Self::Any => true,
-            Self::UnderReplicated => partition.isr_nodes.len() < partition.replica_nodes.len(),
+            Self::UnderReplicated => {
+                partition.isr_nodes.len() < partition.replica_nodes.len()
+                    || !partition.offline_replicas.is_empty()
+                    || Self::Unavailable.shows(partition)
+            }
             Self::Unavailable => partition.leader_id < 0,
         }
     }
@@ -199,5 +204,25 @@ mod tests {
         assert_eq!(state(&partition(0, &[0])), "under-replicated");
         assert_eq!(state(&partition(-1, &[0])), "no leader");
         assert!(Only::Any.shows(&partition(0, &[1, 0])));
+    }
+
+    /// Who waits until nothing is under-replicated before the next broker stops would go on too early.
+    #[test]
+    fn what_has_no_leader_or_a_replica_that_is_away_is_under_replicated() {
+        let partition = |leader_id, offline: &[i32]| MetadataResponsePartition {
+            leader_id,
+            replica_nodes: vec![1, 2],
+            isr_nodes: vec![1, 2],
+            offline_replicas: offline.to_vec(),
+            ..MetadataResponsePartition::default()
+        };
+        let shown =
+            |leader, offline: &[i32]| Only::UnderReplicated.shows(&partition(leader, offline));
+        assert!(!shown(1, &[]));
+        assert!(shown(1, &[2]));
+        assert!(shown(-1, &[]));
+        assert!(shown(-1, &[1, 2]));
+        assert_eq!(state(&partition(1, &[2])), "under-replicated");
+        assert_eq!(state(&partition(-1, &[1, 2])), "no leader");
     }
 }

@@ -69,6 +69,27 @@ fn unknown_keys_are_told_and_harmless() {
 }
 
 #[test]
+fn old_releases_are_told_and_others_are_refused() {
+    let told = |text: &str| load(text).expect("legal").0.warnings();
+    for quiet in [
+        "",
+        "inter.broker.protocol.version=3.9\nlog.message.format.version=3.9",
+        "log.message.format.version=2.8",
+    ] {
+        assert_eq!(told(quiet), Vec::<String>::new());
+    }
+    let both = told("inter.broker.protocol.version=2.8\nlog.message.format.version=0.10.2");
+    assert_eq!(both.len(), 2);
+    assert!(both[0].starts_with("inter.broker.protocol.version is 2.8:"));
+    assert!(both[1].starts_with("log.message.format.version is 0.10.2,"));
+    let refused = load("inter.broker.protocol.version=4.2").expect_err("no such release");
+    assert_eq!(
+        refused.to_string(),
+        "Invalid value 4.2 for configuration inter.broker.protocol.version: Version 4.2 is not a valid version"
+    );
+}
+
+#[test]
 fn the_finest_unit_wins() {
     let (s, _) = load("log.retention.hours=1\nlog.retention.minutes=2").expect("legal");
     assert_eq!(s.retention_ms(), 120_000);
