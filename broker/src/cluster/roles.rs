@@ -156,3 +156,40 @@ impl Roles {
         answered.await.map_err(|_| ControlError::Stopping)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nyala_coordinator::ids::{LeaderEpoch, PartitionIndex, TopicName};
+
+    use super::*;
+
+    #[test]
+    fn roles_are_told_by_name() {
+        let facts = |index: i32, leader: Option<i32>| PartitionFacts {
+            partition: TopicPartition {
+                topic: TopicName::new("t").expect("legal"),
+                partition: PartitionIndex(index),
+            },
+            topic_id: None,
+            leader: leader.map(BrokerId),
+            leader_epoch: LeaderEpoch(0),
+            partition_epoch: 0,
+            isr: vec![BrokerId(1)],
+            replicas: vec![BrokerId(1), BrokerId(2)],
+            adding: Vec::new(),
+            removing: Vec::new(),
+            is_new: false,
+        };
+        let all = [
+            facts(0, Some(1)),
+            facts(1, Some(2)),
+            facts(2, None),
+            facts(3, Some(1)),
+        ];
+        let told = parts_of(BrokerId(1), &all);
+        assert_eq!(
+            told,
+            "leads 2 (t-0, t-3), follows 1 (t-1), has nobody to follow in 1 (t-2)"
+        );
+    }
+}
