@@ -18,6 +18,8 @@ mod cluster_epochs;
 mod cluster_failover;
 /// Brokers that are cut off: from each other, from ZooKeeper, in one direction.
 mod cluster_isolation;
+/// What is written in ZooKeeper by hand.
+mod cluster_nodes;
 /// Brokers that stand still and wake up.
 mod cluster_pauses;
 /// Sessions that end, and a ZooKeeper that is gone.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use crate::wait;
-use crate::zookeeper_wire::{Body, Fields, Hello, Stat, op};
+use crate::zookeeper_wire::{Acl, Body, Fields, Hello, Stat, op};
 
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -56,6 +56,18 @@ impl Znodes {
     pub fn set(&mut self, path: &str, data: &[u8]) -> io::Result<bool> {
         let body = Body::new().text(path).data(Some(data)).int(-1);
         Ok(self.call(op::SET_DATA, &body)?.is_some())
+    }
+
+    /// Makes a node by hand, with that ACL.
+    pub fn create(&mut self, path: &str, data: &[u8], acl: &[Acl]) -> io::Result<()> {
+        let body = Body::new().text(path).data(Some(data)).acl(acl).int(0);
+        self.call(op::CREATE, &body).map(drop)
+    }
+
+    /// Sets a node's ACL, whatever was there.
+    pub fn set_acl(&mut self, path: &str, acl: &[Acl]) -> io::Result<()> {
+        let body = Body::new().text(path).acl(acl).int(-1);
+        self.call(op::SET_ACL, &body).map(drop)
     }
 
     /// Names of a node's children; none: there is no such node.
