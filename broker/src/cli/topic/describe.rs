@@ -1,6 +1,7 @@
 //! `nyala topic describe`: partitions with their leaders, replicas and state, and what was set.
 
 use std::error::Error;
+use std::time::Duration;
 
 use nyala_client::Cluster;
 use nyala_client::wire::ErrorCode;
@@ -16,6 +17,10 @@ use crate::cli::{print_line, table};
 
 /// `ConfigSource.DYNAMIC_TOPIC_CONFIG`: set on the topic itself.
 const SOURCE_TOPIC: i8 = 1;
+/// How long a broker may not know a topic that another one has just named: it has started a moment ago.
+const NEWCOMER_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two questions to it.
+const NEWCOMER_PAUSE: Duration = Duration::from_millis(200);
 
 /// Which partitions are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +91,7 @@ pub(super) async fn run(
     failure.map_or(Ok(()), Err)
 }
 
-/// Settings that are set on the topic itself.
+/// Settings that are set on the topic itself, which is known to be there.
 async fn overrides(cluster: &Cluster, name: &str) -> Result<Vec<(String, String)>, Box<dyn Error>> {
     let request = DescribeConfigsRequest {
         resources: vec![DescribeConfigsResource {
@@ -96,7 +101,16 @@ async fn overrides(cluster: &Cluster, name: &str) -> Result<Vec<(String, String)
         }],
         ..DescribeConfigsRequest::default()
     };
-    let answer = cluster.ask(&request).await?;
+    let deadline = tokio::time::Instant::now() + NEWCOMER_PATIENCE;
+    let answer = loop {
+        let answer = cluster.ask(&request).await?;
+        let is_unknown = |code| ErrorCode::from(code) == ErrorCode::UnknownTopicOrPartition;
+        let unknown = answer.results.iter().any(|r| is_unknown(r.error_code));
+        if !unknown || tokio::time::Instant::now() >= deadline {
+            break answer;
+        }
+        tokio::time::sleep(NEWCOMER_PAUSE).await;
+    };
     let mut set = Vec::new();
     for result in answer.results {
         let code = ErrorCode::from(result.error_code);
