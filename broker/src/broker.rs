@@ -112,10 +112,8 @@ impl Broker {
         ready::is_ready(&cluster).await;
         let mut listening = Tasks::default();
         let addresses = bound.addresses();
-        bound.serve(
-            &mut listening,
-            &Shared::new(services, listening::limits(&settings)),
-        );
+        let shared = Shared::new(services, listening::limits(&settings));
+        bound.serve(&mut listening, &shared);
         Ok(Self {
             id,
             addresses,
