@@ -2,6 +2,7 @@
 
 use harness::brokers::Brokers;
 use harness::wait;
+use harness::znodes::Znodes;
 use harness::zookeeper_wire::{Acl, open};
 
 const MOVES: &str = "/admin/reassign_partitions";
@@ -12,6 +13,14 @@ fn moves(lists: &[&[i32]]) -> Vec<u8> {
         |replicas: &&[i32]| format!(r#"{{"topic":"t","partition":0,"replicas":{replicas:?}}}"#);
     let entries: Vec<String> = lists.iter().map(entry).collect();
     format!(r#"{{"version":1,"partitions":[{}]}}"#, entries.join(",")).into_bytes()
+}
+
+fn wait_until_gone(znodes: &mut Znodes, topic: &str) {
+    let path = format!("/brokers/topics/{topic}");
+    wait::until("the topic's node to go", || match znodes.get(&path) {
+        Ok(None) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
 }
 
 /// As with Kafka. If both counted, the partition would go there and back without end.
@@ -63,4 +72,32 @@ fn a_topic_that_nobody_may_write_holds_up_no_other() {
         id.map(drop).ok_or(node)
     });
     znodes.wait_for_state("old", 0, "a leader", |s| s.leader >= 0);
+}
+
+/// Whoever may not delete one topic deletes the others, and hears what brokers ask meanwhile.
+#[test]
+fn a_topic_that_cannot_be_deleted_holds_up_no_other() {
+    let mut brokers = Brokers::three(&[]);
+    for topic in ["good", "del1", "del2"] {
+        brokers.create_topic(topic, 1, 3, &[]);
+    }
+    let mut znodes = brokers.znodes();
+    let below = "/brokers/topics/del1/partitions/0";
+    // All but to delete what is below it.
+    let acl: Acl = (31 & !8, "world".to_owned(), "anyone".to_owned());
+    znodes.set_acl(below, &[acl]).expect("set");
+    for topic in ["del1", "del2"] {
+        let mark = format!("/admin/delete_topics/{topic}");
+        znodes.create(&mark, b"", &open()).expect("made");
+    }
+    wait_until_gone(&mut znodes, "del2");
+    let state = znodes.state("good", 0).expect("a state");
+    let follower = (0..3).find(|id| *id != state.leader).expect("one of three");
+    brokers.node(follower).stop();
+    znodes.wait_for_state("good", 0, "two in sync", |s| s.isr.len() == 2);
+    brokers.node(follower).start();
+    znodes.wait_for_full_isr("good");
+    assert!(znodes.get(below).expect("read").is_some());
+    znodes.set_acl(below, &open()).expect("set");
+    wait_until_gone(&mut znodes, "del1");
 }

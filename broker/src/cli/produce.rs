@@ -226,6 +226,8 @@ async fn send(
     while let Some(block) = blocks.recv().await {
         for line in block? {
             let bytes = u64::try_from(line.len() + 1).unwrap_or(0);
+            // Room first: what the producer has taken is counted, whenever this is cut short.
+            let room = fates.reserve().await?;
             let fate = match record(args, line) {
                 Ok(record) => match producer.send(record).await {
                     Ok(ack) => Fate::Sent(ack, bytes),
@@ -237,7 +239,7 @@ async fn send(
                 },
                 Err(reason) => Fate::Refused(reason),
             };
-            fates.send(fate).await?;
+            room.send(fate);
         }
     }
     Ok(())

@@ -12,6 +12,7 @@ mod moves;
 mod news;
 mod nodes;
 mod refusals;
+mod reports;
 mod set_back;
 mod stuck;
 mod term;

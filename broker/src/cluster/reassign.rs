@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nyala_coordinator::cluster::{ClusterSnapshot, PartitionInfo};
-use nyala_coordinator::ids::{BrokerId, PartitionIndex, TopicName, TopicPartition};
+use nyala_coordinator::ids::{BrokerId, LeaderEpoch, PartitionIndex, TopicName, TopicPartition};
 use nyala_coordinator::registry::{NewState, Placement};
 
 use super::error::ReassignError;
@@ -38,6 +38,17 @@ pub(super) type Moves =
 /// Whether a partition is on its way.
 pub(super) fn is_moving(info: &PartitionInfo) -> bool {
     !info.adding_replicas.is_empty() || !info.removing_replicas.is_empty()
+}
+
+/// Whether a partition is on its way and not in an epoch before that one: then it is another of that name.
+pub(super) fn is_on_its_way(
+    snapshot: &ClusterSnapshot,
+    tp: &TopicPartition,
+    epoch: LeaderEpoch,
+) -> bool {
+    let info = snapshot.partition(tp).filter(|info| is_moving(info));
+    let state = info.and_then(|info| info.state.as_ref());
+    state.is_some_and(|state| state.leader_epoch >= epoch)
 }
 
 /// Where it shall live in the end.

@@ -208,12 +208,18 @@ impl Tell {
         let answer = self.deliver(&request, self.versions.leader_and_isr).await;
         self.check(answer.error_code, "LeaderAndIsr")?;
         let (mut failed, mut passed) = (Vec::new(), BTreeSet::new());
-        let mut refused = Names::default();
+        let (mut refused, mut declined) = (Names::default(), BTreeSet::new());
         for (tp, error) in refusals(&answer, &orders.snapshot) {
             match error {
                 ErrorCode::KafkaStorageError => failed.push(tp),
                 ErrorCode::FencedLeaderEpoch => drop(passed.insert(tp)),
-                _ => refused.push(format_args!("{tp}: {error}")),
+                _ => {
+                    refused.push(format_args!("{tp}: {error}"));
+                    // So Kafka's broker answers when it leads in that epoch already.
+                    if error != ErrorCode::StaleControllerEpoch {
+                        declined.insert(tp);
+                    }
+                }
             }
         }
         if !refused.is_empty() {
@@ -227,7 +233,7 @@ impl Tell {
         let mut led = Vec::new();
         for lead in leads.iter().filter(|l| l.state.leader == Some(self.broker)) {
             let tp = &lead.partition;
-            let led_now = !failed.contains(tp) && !passed.contains(tp);
+            let led_now = !failed.contains(tp) && !passed.contains(tp) && !declined.contains(tp);
             if orders.unproven.contains(tp) && led_now {
                 led.push((tp.clone(), lead.state.leader_epoch));
             }

@@ -54,6 +54,9 @@ impl Term<'_> {
         let enabled = self.seat.configs.live().get().delete_topic_enable;
         let (mut again, mut gone) = (false, Vec::new());
         for topic in self.nodes.marked.value.clone() {
+            if self.stuck.waits(&topic, self.began) {
+                continue;
+            }
             // Not there in the snapshot may be not there yet: only what is read now counts.
             let idle = !snapshot.topics.contains_key(&topic)
                 && match self.standing(&topic).await? {
@@ -66,10 +69,14 @@ impl Term<'_> {
                     }
                 };
             if idle || !enabled {
-                self.registry.forget_deletion(&self.proof, &topic).await?;
+                let forgotten = self.registry.forget_deletion(&self.proof, &topic).await;
+                self.unless_refused(&topic, forgotten)?;
             }
         }
         for (topic, id) in self.deletions.finished(&snapshot) {
+            if self.stuck.waits(&topic, self.began) {
+                continue;
+            }
             // The name may be another topic's already. If not now, then not before we have deleted it:
             // nobody else does.
             match self.standing(&topic).await? {
@@ -82,17 +89,18 @@ impl Term<'_> {
                 }
             }
             match self.registry.delete_topic(&self.proof, &topic).await {
-                Ok(()) => {
-                    info!("topic {topic} is deleted");
-                    gone.push((topic, id));
-                }
                 // Something was made or removed below it meanwhile: the next round looks again.
                 Err(FencedError::Failed(e))
                     if matches!(e.error, ZkError::NotEmpty | ZkError::NoNode) =>
                 {
                     again = true;
                 }
-                Err(e) => return Err(e.into()),
+                outcome => {
+                    if self.unless_refused(&topic, outcome)? {
+                        info!("topic {topic} is deleted");
+                        gone.push((topic, id));
+                    }
+                }
             }
         }
         if !gone.is_empty() {
@@ -107,5 +115,26 @@ impl Term<'_> {
             .await;
         }
         Ok(again)
+    }
+
+    /// Whether it was done. What the nodes' ACL does not allow waits for an operator, and holds up nothing else.
+    fn unless_refused(
+        &mut self,
+        topic: &TopicName,
+        outcome: Result<(), FencedError>,
+    ) -> Result<bool, TermError> {
+        match outcome {
+            Ok(()) => {
+                self.stuck.freed(topic);
+                Ok(true)
+            }
+            Err(FencedError::Failed(e)) if e.error == ZkError::NoAuth => {
+                if self.stuck.failed(topic, e.to_string(), self.began) {
+                    warn!("{topic} cannot be deleted now: {e}");
+                }
+                Ok(false)
+            }
+            Err(e) => Err(e.into()),
+        }
     }
 }

@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nyala_coordinator::ids::TopicPartition;
 use nyala_coordinator::registry::{FencedError, Reassignments};
+use nyala_coordinator::session::ZkError;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::term::Term;
@@ -14,6 +17,9 @@ use crate::cluster::asks::{Move, Moved};
 use crate::cluster::error::ReassignError;
 use crate::cluster::names::Names;
 use crate::cluster::reassign::{Step, by_topic, is_moving, plan_ends, plan_move, target};
+
+/// Until a refused write of `/admin/reassign_partitions` is tried again.
+const PENDING_PAUSE: Duration = Duration::from_secs(1);
 
 /// Partitions that one transaction moves: they share their topic's node.
 const MOVES_MAX: usize = 500;
@@ -129,7 +135,10 @@ impl Term<'_> {
         snapshots: &mut Snapshots,
     ) -> Result<(), TermError> {
         if self.nodes.moves.value.is_empty() {
-            return Ok(());
+            return match self.pending_unwritten.is_some() {
+                true => self.write_pending_moves().await,
+                false => Ok(()),
+            };
         }
         let wanted = std::mem::take(&mut self.nodes.moves.value);
         let before = wanted.len();
@@ -163,13 +172,37 @@ impl Term<'_> {
         if !refused.is_empty() {
             warn!("/admin/reassign_partitions: do not move: {refused}");
         }
-        if left.len() != before {
-            self.registry
-                .set_pending_reassignments(&self.proof, &left)
-                .await?;
-        }
+        let is_stale = left.len() != before || self.pending_unwritten.is_some();
         self.nodes.moves.value = left;
+        match is_stale {
+            true => self.write_pending_moves().await,
+            false => Ok(()),
+        }
+    }
+
+    /// Writes what is left of `/admin/reassign_partitions`. Where that is refused it is tried again, and nothing else
+    /// waits for it.
+    async fn write_pending_moves(&mut self) -> Result<(), TermError> {
+        let left = self.nodes.moves.value.clone();
+        let written = self.registry.set_pending_reassignments(&self.proof, &left);
+        match written.await {
+            Ok(()) => self.pending_unwritten = None,
+            Err(FencedError::Failed(e)) if e.error == ZkError::NoAuth => {
+                let why = e.to_string();
+                if self.pending_unwritten.as_ref() != Some(&why) {
+                    warn!("/admin/reassign_partitions still names moves that are over: {why}");
+                }
+                self.pending_unwritten = Some(why);
+            }
+            Err(e) => return Err(e.into()),
+        }
         Ok(())
+    }
+
+    /// When that is to be tried again.
+    pub(super) fn pending_due(&self) -> Option<Instant> {
+        let unwritten = self.pending_unwritten.is_some();
+        unwritten.then(|| self.began + PENDING_PAUSE)
     }
 
     /// What is asked for by request counts more than what was asked for by node.
@@ -177,13 +210,10 @@ impl Term<'_> {
         let pending = &mut self.nodes.moves.value;
         let before = pending.len();
         pending.retain(|(tp, _)| !moved.get(tp).is_some_and(Result::is_ok));
-        if pending.len() != before {
-            let left = pending.clone();
-            self.registry
-                .set_pending_reassignments(&self.proof, &left)
-                .await?;
+        match pending.len() == before {
+            true => Ok(()),
+            false => self.write_pending_moves().await,
         }
-        Ok(())
     }
 }
 

@@ -33,7 +33,7 @@ use crate::cluster::leaders::{
     Incarnations, Situation, Suspects, find_suspects, plan_states, still_to_move,
 };
 use crate::cluster::names::Names;
-use crate::cluster::reassign::{is_moving, not_led};
+use crate::cluster::reassign::{is_on_its_way, not_led};
 use crate::cluster::tell::{Orders, Report, Tells};
 use crate::config::Release;
 
@@ -60,7 +60,7 @@ pub(super) struct Term<'a> {
     pub(super) leaving: Vec<Leaving>,
     pub(super) nodes: Nodes,
     tells: Tells,
-    reports: mpsc::UnboundedReceiver<Report>,
+    pub(super) reports: mpsc::UnboundedReceiver<Report>,
     incarnations: Incarnations,
     bounced: BTreeSet<BrokerId>,
     /// Of the last snapshot, to tell the operator who came and who went.
@@ -69,19 +69,21 @@ pub(super) struct Term<'a> {
     /// When this round began.
     pub(super) began: Instant,
     pub(super) stuck: Stuck,
-    set_back: SetBack,
+    /// Why `/admin/reassign_partitions` could not be written, when it should have been.
+    pub(super) pending_unwritten: Option<String>,
+    pub(super) set_back: SetBack,
     pub(super) deletions: Deletions,
     deleting: BTreeSet<TopicName>,
     /// Topics of which it was said that they cannot be read.
     pub(super) unreadable: BTreeSet<TopicName>,
     pub(super) stopping: BTreeMap<BrokerId, BrokerEpoch>,
     stopping_ids: BTreeSet<BrokerId>,
-    offline: BTreeSet<(BrokerId, TopicPartition)>,
-    suspects: BTreeMap<TopicPartition, Suspects>,
+    pub(super) offline: BTreeSet<(BrokerId, TopicPartition)>,
+    pub(super) suspects: BTreeMap<TopicPartition, Suspects>,
     /// Epochs in which leaders of partitions on their way have taken over.
-    led: BTreeMap<TopicPartition, LeaderEpoch>,
+    pub(super) led: BTreeMap<TopicPartition, LeaderEpoch>,
     pub(super) dropped: BTreeMap<(BrokerId, TopicPartition), Option<TopicId>>,
-    log_dir_events: BTreeMap<BrokerId, u64>,
+    pub(super) log_dir_events: BTreeMap<BrokerId, u64>,
     unclean: Box<dyn Fn(&TopicName) -> bool + Send + Sync>,
     balance_at: Instant,
 }
@@ -123,6 +125,7 @@ impl<'a> Term<'a> {
             refusals: Refusals::default(),
             began: Instant::now(),
             stuck: Stuck::default(),
+            pending_unwritten: None,
             set_back: SetBack::default(),
             deletions: Deletions::default(),
             deleting: BTreeSet::new(),
@@ -157,6 +160,8 @@ impl<'a> Term<'a> {
                     e => return e,
                 }
                 tokio::time::sleep(RETRY_EVERY).await;
+                // What nobody waits for is asked and reported all the same.
+                self.collect(snapshots);
             }
         }
     }
@@ -214,7 +219,7 @@ impl<'a> Term<'a> {
             let state = snapshot.partition(tp).and_then(|p| p.state.as_ref());
             state.is_some_and(|state| state.leader_epoch <= suspects.epoch)
         });
-        (self.led).retain(|tp, _| snapshot.partition(tp).is_some_and(is_moving));
+        (self.led).retain(|tp, epoch| is_on_its_way(snapshot, tp, *epoch));
         let marked = &self.nodes.marked.value;
         let has_no_id = |topic: &TopicName| {
             snapshot
@@ -374,12 +379,13 @@ impl<'a> Term<'a> {
     fn publish(&mut self, snapshots: &Snapshots) {
         let mut deleting = self.deletions.under_way();
         deleting.retain(|topic, _| self.deleting.contains(topic));
+        let snapshot = Arc::clone(&snapshots.borrow());
         let unproven = self.suspects.iter().filter(|(_, s)| !s.proven);
         let mut unproven: BTreeSet<_> = unproven.map(|(tp, _)| tp.clone()).collect();
-        unproven.extend(not_led(&snapshots.borrow(), &self.situation()));
+        unproven.extend(not_led(&snapshot, &self.situation()));
         self.tells.publish(Orders {
             epoch: self.proof.epoch,
-            snapshot: Arc::clone(&snapshots.borrow()),
+            snapshot,
             deleting,
             stopping: self.stopping_ids.clone(),
             dropped: self.dropped.clone(),
@@ -394,72 +400,18 @@ impl<'a> Term<'a> {
         let mut configs = self.seat.configs.changes();
         let next_try = self.refusals.next_try().unwrap_or(self.balance_at);
         let stuck = self.stuck.next_try(self.began).unwrap_or(self.balance_at);
-        let due = self.balance_at.min(next_try).min(stuck);
+        let pending = self.pending_due().unwrap_or(self.balance_at);
+        let due = self.balance_at.min(next_try).min(stuck).min(pending);
         tokio::select! {
             _ = snapshots.changed() => {}
-            Some(ask) = self.asks.recv() => {
-                self.asked.push(ask);
-                while let Ok(ask) = self.asks.try_recv() {
-                    self.asked.push(ask);
-                }
-            }
-            Some(report) = self.reports.recv() => {
-                self.heed(report, snapshots);
-                while let Ok(report) = self.reports.try_recv() {
-                    self.heed(report, snapshots);
-                }
-            }
+            Some(ask) = self.asks.recv() => self.asked.push(ask),
+            Some(report) = self.reports.recv() => self.heed(report, snapshots),
             () = self.nodes.fired() => {}
             _ = configs.changed() => {}
             () = tokio::time::sleep_until(due) => {}
             () = tokio::time::sleep(RETRY_EVERY), if again => {}
         }
-    }
-
-    fn heed(&mut self, report: Report, snapshots: &Snapshots) {
-        match report {
-            Report::Deleted { broker, replicas } => {
-                for (tp, id) in replicas {
-                    self.deletions.confirm(broker, &tp, id);
-                    self.dropped.remove(&(broker, tp));
-                }
-            }
-            Report::SetBack(passed) => {
-                // It may be about a state that was written since the round began.
-                self.set_back.see(&Arc::clone(&snapshots.borrow()));
-                for (tp, epoch) in passed {
-                    self.set_back.refused(tp, epoch);
-                }
-            }
-            Report::Led(leads) => {
-                for (tp, epoch) in leads {
-                    let suspects = self.suspects.get_mut(&tp);
-                    if let Some(suspects) = suspects.filter(|s| s.epoch == epoch) {
-                        suspects.proven = true;
-                    }
-                    self.led.insert(tp, epoch);
-                }
-            }
-            Report::LogDirs {
-                broker,
-                epoch,
-                failed,
-                fine,
-            } => {
-                let now = snapshots.borrow().brokers.get(&broker).map(|b| b.epoch);
-                if now == Some(epoch) {
-                    for tp in fine {
-                        self.offline.remove(&(broker, tp));
-                    }
-                    if !failed.is_empty() {
-                        let names: Names = failed.iter().collect();
-                        warn!("offline on broker {broker}, whose log folder has failed: {names}");
-                    }
-                    let failed = failed.into_iter().map(|tp| (broker, tp));
-                    self.offline.extend(failed);
-                }
-            }
-        }
+        self.collect(snapshots);
     }
 
     /// Waits until the snapshot shows these states or later ones.
